@@ -1,0 +1,42 @@
+# Build and install: make && make install            (PG_CONFIG=/path/to/pg_config)
+# Tests, linters and the rest: make help
+
+EXTENSION   = rolecall
+EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" rolecall.control)
+MODULE_big  = rolecall
+SCRIPT      = build/rolecall--$(EXTVERSION).sql
+DATA_built  = $(SCRIPT)
+DATA        = $(wildcard sql/upgrade/*.sql)
+DOCS        =
+
+CORE_OBJS = $(patsubst %.cpp,%.o,$(sort $(wildcard src/core/*.cpp src/provider/*.cpp)))
+OBJS      = $(CORE_OBJS) $(patsubst %.cpp,%.o,$(sort $(wildcard src/*.cpp src/pg/*.cpp src/projection/*.cpp src/sync/*.cpp)))
+
+PG_CONFIG  ?= pg_config
+PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server) -MMD -MP $(if $(TESTING),-DROLECALL_TESTING)
+PG_CXXFLAGS = -std=c++20 -fvisibility-inlines-hidden -Wall -Wextra $(if $(WERROR),-Werror) $(SANITIZE)
+SHLIB_LINK  = -lcurl -lstdc++ -Wl,--version-script=$(CURDIR)/src/exports.map $(SANITIZE)
+EXTRA_CLEAN = build $(OBJS:.o=.d)
+
+# Debian's bitcode rule compiles C++ without PG_CXXFLAGS; nothing here would gain from inlining into plans.
+override with_llvm := no
+
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+# Plain layers: postgres.h does not compile there.
+$(CORE_OBJS): override CPPFLAGS += -include src/core/plain.h
+
+# Headers are tracked by the compiler; a change of flags or of the server rebuilds everything.
+-include $(OBJS:.o=.d)
+FLAGS := $(PG_CPPFLAGS) $(PG_CXXFLAGS) $(shell $(PG_CONFIG) --version)
+$(shell mkdir -p build; echo '$(FLAGS)' | cmp -s - build/flags || echo '$(FLAGS)' > build/flags)
+$(OBJS): build/flags Makefile
+$(shlib): src/exports.map
+
+# The install script, in this order.
+SCRIPT_PARTS = $(addprefix sql/extension/,head.sql directory.sql sync_state.sql authentication.sql views.sql \
+	projections.sql reads.sql providers.sql sync.sql statistics.sql dump.sql privileges.sql)
+$(SCRIPT): $(SCRIPT_PARTS) rolecall.control Makefile
+	mkdir -p build
+	cat $(SCRIPT_PARTS) > $@

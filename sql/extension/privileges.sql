@@ -1,0 +1,8 @@
+-- Nothing is granted to PUBLIC. Recipes for roles stand in docs/operations.md.
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rolecall FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA rolecall FROM PUBLIC;
+
+GRANT USAGE ON SCHEMA rolecall TO pg_monitor;
+GRANT SELECT ON rolecall.stat_cache TO pg_monitor;
+GRANT EXECUTE ON FUNCTION rolecall.cache_statistics() TO pg_monitor;

@@ -1,0 +1,196 @@
+-- Projections: views whose documents are held in shared memory, and the watches that keep them fresh.
+
+CREATE TABLE rolecall.projections (
+    name name PRIMARY KEY,
+    id bigint NOT NULL UNIQUE DEFAULT ('x' || encode(substring(uuid_send(gen_random_uuid()) FOR 8), 'hex'))::bit(64)::bigint
+        CHECK (id <> 0),
+    builtin boolean NOT NULL DEFAULT false,
+    view regclass NOT NULL,
+    key_column name NOT NULL,
+    doc_column name NOT NULL,
+    ttl interval CHECK (ttl > interval '0'),
+    query text NOT NULL
+);
+COMMENT ON TABLE rolecall.projections IS 'views whose documents are held in shared memory, one document per key';
+COMMENT ON COLUMN rolecall.projections.id IS 'random and never reused, so that nothing of a dropped projection is ever shown';
+COMMENT ON COLUMN rolecall.projections.query IS 'what a document is: one column, with $1 as the key; kept by a trigger';
+
+CREATE TABLE rolecall.watches (
+    projection name NOT NULL REFERENCES rolecall.projections ON UPDATE CASCADE ON DELETE CASCADE,
+    builtin boolean NOT NULL DEFAULT false,
+    relation regclass NOT NULL,
+    key_column name
+);
+COMMENT ON TABLE rolecall.watches IS 'the tables behind each projection''s view';
+COMMENT ON COLUMN rolecall.watches.key_column IS 'the column that holds the key of the document a row belongs to; NULL: a lookup, whose rows belong to all';
+
+CREATE UNIQUE INDEX watches_key ON rolecall.watches (projection, relation, coalesce(key_column, ''));
+
+CREATE FUNCTION rolecall.set_projection_query() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    NEW.query := format('SELECT v.%I FROM %s v WHERE v.%I = $1', NEW.doc_column, NEW.view, NEW.key_column);
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION rolecall.set_projection_query() IS 'keeps projections.query';
+
+CREATE TRIGGER set_query BEFORE INSERT OR UPDATE ON rolecall.projections
+FOR EACH ROW EXECUTE FUNCTION rolecall.set_projection_query();
+
+CREATE FUNCTION rolecall.definition_changed() RETURNS trigger
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_definition_changed';
+COMMENT ON FUNCTION rolecall.definition_changed() IS 'makes every backend read its definitions again';
+
+CREATE TRIGGER definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rolecall.projections
+FOR EACH STATEMENT EXECUTE FUNCTION rolecall.definition_changed();
+CREATE TRIGGER definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rolecall.watches
+FOR EACH STATEMENT EXECUTE FUNCTION rolecall.definition_changed();
+ALTER TABLE rolecall.projections ENABLE ALWAYS TRIGGER definition_changed;
+ALTER TABLE rolecall.watches ENABLE ALWAYS TRIGGER definition_changed;
+
+-- ---- Watches ------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION rolecall.watch_row() RETURNS trigger
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_watch_row';
+COMMENT ON FUNCTION rolecall.watch_row() IS 'raises the stamp of the keys that a changed row belongs to';
+
+CREATE FUNCTION rolecall.watch_truncate() RETURNS trigger
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_watch_truncate';
+COMMENT ON FUNCTION rolecall.watch_truncate() IS 'raises the floor of a projection when a table behind it is truncated';
+
+CREATE FUNCTION rolecall.put_watch_triggers(projection_id bigint, relation regclass, key_column name) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    prefix text := 'rolecall_' || to_hex(projection_id);
+    row_trigger text := prefix || coalesce('_' || (SELECT attnum FROM pg_attribute
+                                                   WHERE attrelid = relation AND attname = key_column), '_lookup');
+    arguments text := quote_literal(projection_id::text) || coalesce(', ' || quote_literal(key_column), '');
+    member regclass;
+    kind "char";
+BEGIN
+    FOR member, kind IN
+        WITH RECURSIVE members AS (
+            SELECT relation AS oid
+            UNION
+            SELECT i.inhrelid::regclass FROM members m JOIN pg_inherits i ON i.inhparent = m.oid
+        )
+        SELECT c.oid::regclass, c.relkind FROM members m JOIN pg_class c ON c.oid = m.oid
+    LOOP
+        -- A partition has its parent's row trigger already; no other child has.
+        IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = member AND tgname = row_trigger) THEN
+            EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW
+                            EXECUTE FUNCTION rolecall.watch_row(%s)', row_trigger, member, arguments);
+        END IF;
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', member, row_trigger);
+        IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = member AND tgname = prefix || '_truncate') THEN
+            EXECUTE format('CREATE TRIGGER %I AFTER TRUNCATE ON %s FOR EACH STATEMENT
+                            EXECUTE FUNCTION rolecall.watch_truncate(%L)', prefix || '_truncate', member, projection_id);
+        END IF;
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', member, prefix || '_truncate');
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION rolecall.put_watch_triggers(bigint, regclass, name) IS 'creates the triggers of one watch on a table and its children';
+
+-- ---- DDL ----------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION rolecall.raise_floor(projection_id bigint) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_raise_floor';
+COMMENT ON FUNCTION rolecall.raise_floor(bigint) IS 'makes every document of a projection unusable for who may not see this transaction';
+
+CREATE FUNCTION rolecall.dependency_closure(view regclass) RETURNS TABLE (classid oid, objid oid)
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    WITH RECURSIVE closure(classid, objid) AS (
+        SELECT 'pg_class'::regclass::oid, view::oid
+        UNION
+        SELECT next.classid, next.objid
+        FROM closure c
+        CROSS JOIN LATERAL (
+            SELECT d.refclassid, d.refobjid FROM pg_depend d
+            WHERE d.classid = c.classid AND d.objid = c.objid AND d.deptype <> 'e'
+            UNION ALL
+            SELECT 'pg_rewrite'::regclass, r.oid FROM pg_rewrite r
+            WHERE c.classid = 'pg_class'::regclass AND r.ev_class = c.objid
+            UNION ALL
+            SELECT 'pg_class'::regclass, i.inhrelid FROM pg_inherits i
+            WHERE c.classid = 'pg_class'::regclass AND i.inhparent = c.objid
+        ) next(classid, objid)
+    )
+    SELECT * FROM closure
+$$;
+COMMENT ON FUNCTION rolecall.dependency_closure(regclass) IS 'every object that decides what a view returns: tables and their children, functions, types ...';
+
+CREATE FUNCTION rolecall.announce_ddl(classid oid, objid oid) RETURNS void
+LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT rolecall.raise_floor(p.id) FROM rolecall.projections p
+    WHERE (announce_ddl.classid, announce_ddl.objid) IN (SELECT * FROM rolecall.dependency_closure(p.view))
+$$;
+COMMENT ON FUNCTION rolecall.announce_ddl(oid, oid) IS 'raises the floors of the projections behind which an object is';
+
+CREATE FUNCTION rolecall.on_ddl_start() RETURNS event_trigger
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_on_ddl_start';
+COMMENT ON FUNCTION rolecall.on_ddl_start() IS 'announces ALTER TABLE, some of whose forms commit half-way';
+
+CREATE FUNCTION rolecall.on_ddl_end() RETURNS event_trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM rolecall.announce_ddl(touched.classid, touched.objid)
+    FROM (
+        SELECT DISTINCT
+               CASE WHEN coalesce(t.tgrelid, r.ev_class, y.polrelid) IS NULL THEN c.classid ELSE 'pg_class'::regclass END,
+               coalesce(t.tgrelid, r.ev_class, y.polrelid, c.objid)
+        FROM pg_event_trigger_ddl_commands() c
+        LEFT JOIN pg_trigger t ON c.classid = 'pg_trigger'::regclass AND t.oid = c.objid
+        LEFT JOIN pg_rewrite r ON c.classid = 'pg_rewrite'::regclass AND r.oid = c.objid
+        LEFT JOIN pg_policy y ON c.classid = 'pg_policy'::regclass AND y.oid = c.objid
+        WHERE c.schema_name IS DISTINCT FROM 'pg_temp'
+          AND c.command_tag NOT IN ('COMMENT', 'GRANT', 'REVOKE', 'SECURITY LABEL', 'ALTER DEFAULT PRIVILEGES')
+    ) touched(classid, objid);
+END
+$$;
+COMMENT ON FUNCTION rolecall.on_ddl_end() IS 'raises the floors of the projections behind which something was created or altered';
+
+CREATE FUNCTION rolecall.on_drop() RETURNS event_trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- A dropped table cannot be looked up any more, but its watches were dropped with it. What else may be
+    -- dropped under a view without the view: parts of its tables, which are named with their table.
+    PERFORM rolecall.raise_floor(p.id)
+    FROM rolecall.projections p
+    WHERE EXISTS (
+        SELECT FROM pg_event_trigger_dropped_objects() d
+        WHERE NOT d.is_temporary
+          AND (d.objid = p.view
+               OR d.object_type = 'trigger' AND d.address_names[3] LIKE 'rolecall\_%'
+               OR d.object_type IN ('trigger', 'rule', 'policy', 'table column')
+                  AND to_regclass(format('%I.%I', d.address_names[1], d.address_names[2])) IN (
+                      SELECT c.objid FROM rolecall.dependency_closure(p.view) c WHERE c.classid = 'pg_class'::regclass)));
+END
+$$;
+COMMENT ON FUNCTION rolecall.on_drop() IS 'raises the floors of the projections behind which something was dropped';
+
+CREATE EVENT TRIGGER rolecall_ddl_start ON ddl_command_start WHEN TAG IN ('ALTER TABLE')
+EXECUTE FUNCTION rolecall.on_ddl_start();
+CREATE EVENT TRIGGER rolecall_ddl_end ON ddl_command_end EXECUTE FUNCTION rolecall.on_ddl_end();
+CREATE EVENT TRIGGER rolecall_drop ON sql_drop EXECUTE FUNCTION rolecall.on_drop();
+ALTER EVENT TRIGGER rolecall_ddl_start ENABLE ALWAYS;
+ALTER EVENT TRIGGER rolecall_ddl_end ENABLE ALWAYS;
+ALTER EVENT TRIGGER rolecall_drop ENABLE ALWAYS;
+
+-- ---- The built-in projection --------------------------------------------------------------------------------
+
+INSERT INTO rolecall.projections (name, builtin, view, key_column, doc_column)
+VALUES ('me', true, 'rolecall.me_view', 'uid', 'doc');
+
+INSERT INTO rolecall.watches (projection, builtin, relation, key_column)
+VALUES ('me', true, 'rolecall.users', 'id'),
+       ('me', true, 'rolecall.user_roles', 'user_id'),
+       ('me', true, 'rolecall.user_units', 'user_id'),
+       ('me', true, 'rolecall.roles', NULL),
+       ('me', true, 'rolecall.units', NULL),
+       ('me', true, 'rolecall.tenants', NULL);
+
+SELECT rolecall.put_watch_triggers(p.id, w.relation, w.key_column)
+FROM rolecall.watches w JOIN rolecall.projections p ON p.name = w.projection;
+

@@ -1,0 +1,62 @@
+-- The functions that answer from projections.
+
+CREATE FUNCTION rolecall.me(uid bigint) RETURNS jsonb
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_me_bigint';
+CREATE FUNCTION rolecall.me(uid uuid) RETURNS jsonb
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_me_uuid';
+CREATE FUNCTION rolecall.me(uid text) RETURNS jsonb
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_me_text';
+COMMENT ON FUNCTION rolecall.me(bigint) IS 'the user, with roles, units and metadata; NULL when there is no such user';
+COMMENT ON FUNCTION rolecall.me(uuid) IS 'the user, with roles, units and metadata; NULL when there is no such user';
+COMMENT ON FUNCTION rolecall.me(text) IS 'the user, with roles, units and metadata; NULL when there is no such user';
+
+CREATE FUNCTION rolecall.has_role(uid bigint, role text) RETURNS boolean
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_has_role_bigint';
+CREATE FUNCTION rolecall.has_role(uid uuid, role text) RETURNS boolean
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_has_role_uuid';
+CREATE FUNCTION rolecall.has_role(uid text, role text) RETURNS boolean
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_has_role_text';
+COMMENT ON FUNCTION rolecall.has_role(bigint, text) IS 'does an active user hold this role on any scope?';
+COMMENT ON FUNCTION rolecall.has_role(uuid, text) IS 'does an active user hold this role on any scope?';
+COMMENT ON FUNCTION rolecall.has_role(text, text) IS 'does an active user hold this role on any scope?';
+
+CREATE FUNCTION rolecall.has_role(uid bigint, role text, scope text, kind text DEFAULT 'institutional') RETURNS boolean
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_has_role_on_bigint';
+CREATE FUNCTION rolecall.has_role(uid uuid, role text, scope text, kind text DEFAULT 'institutional') RETURNS boolean
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_has_role_on_uuid';
+CREATE FUNCTION rolecall.has_role(uid text, role text, scope text, kind text DEFAULT 'institutional') RETURNS boolean
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_has_role_on_text';
+COMMENT ON FUNCTION rolecall.has_role(bigint, text, text, text) IS 'does an active user hold this role on this scope, or globally?';
+COMMENT ON FUNCTION rolecall.has_role(uuid, text, text, text) IS 'does an active user hold this role on this scope, or globally?';
+COMMENT ON FUNCTION rolecall.has_role(text, text, text, text) IS 'does an active user hold this role on this scope, or globally?';
+
+CREATE FUNCTION rolecall.auth_projection(uid bigint, OUT id bigint, OUT tenant_id uuid, OUT email text, OUT is_active boolean, OUT is_superuser boolean)
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_auth_projection_bigint';
+CREATE FUNCTION rolecall.auth_projection(uid uuid, OUT id uuid, OUT tenant_id uuid, OUT email text, OUT is_active boolean, OUT is_superuser boolean)
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_auth_projection_uuid';
+CREATE FUNCTION rolecall.auth_projection(uid text, OUT id text, OUT tenant_id uuid, OUT email text, OUT is_active boolean, OUT is_superuser boolean)
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_auth_projection_text';
+COMMENT ON FUNCTION rolecall.auth_projection(bigint) IS 'what authentication needs of a user; NULL when there is no such user';
+COMMENT ON FUNCTION rolecall.auth_projection(uuid) IS 'what authentication needs of a user; NULL when there is no such user';
+COMMENT ON FUNCTION rolecall.auth_projection(text) IS 'what authentication needs of a user; NULL when there is no such user';
+
+CREATE FUNCTION rolecall.require_user(uid bigint, OUT id bigint, OUT tenant_id uuid, OUT email text, OUT is_active boolean, OUT is_superuser boolean)
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_require_user_bigint';
+CREATE FUNCTION rolecall.require_user(uid uuid, OUT id uuid, OUT tenant_id uuid, OUT email text, OUT is_active boolean, OUT is_superuser boolean)
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_require_user_uuid';
+CREATE FUNCTION rolecall.require_user(uid text, OUT id text, OUT tenant_id uuid, OUT email text, OUT is_active boolean, OUT is_superuser boolean)
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_require_user_text';
+COMMENT ON FUNCTION rolecall.require_user(bigint) IS 'as auth_projection, or an error: RC001 user_not_found, RC002 user_inactive';
+COMMENT ON FUNCTION rolecall.require_user(uuid) IS 'as auth_projection, or an error: RC001 user_not_found, RC002 user_inactive';
+COMMENT ON FUNCTION rolecall.require_user(text) IS 'as auth_projection, or an error: RC001 user_not_found, RC002 user_inactive';
+
+CREATE FUNCTION rolecall.project(projection name, key text) RETURNS jsonb
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_project';
+COMMENT ON FUNCTION rolecall.project(name, text) IS 'the document of a key; NULL when there is none. Needs SELECT on the projection''s view';
+
+CREATE FUNCTION rolecall.user_id(external_id text) RETURNS bigint
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT u.id FROM rolecall.users u WHERE u.external_id = user_id.external_id
+$$;
+COMMENT ON FUNCTION rolecall.user_id(text) IS 'the user with an application''s own id; NULL when there is none';
+

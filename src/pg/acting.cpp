@@ -1,0 +1,95 @@
+#include "pg/acting.h"
+
+extern "C" {
+#include "catalog/namespace.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "catalog/pg_class.h"
+}
+
+namespace rolecall::pg {
+
+namespace {
+
+struct Pin {
+    const char* name;
+    const char* value;
+};
+
+constexpr Pin search_path{"search_path", "pg_catalog, pg_temp"};
+
+// In alphabetical order. Values are as GetConfigOption() shows them, so that equal ones need not be set.
+constexpr Pin pins[] = {
+    {"array_nulls", "on"},
+    {"bytea_output", "hex"},
+    {"DateStyle", "ISO, MDY"},
+    {"default_text_search_config", "pg_catalog.simple"},
+    {"extra_float_digits", "1"},
+    {"gin_fuzzy_search_limit", "0"},
+    {"IntervalStyle", "postgres"},
+    {"lc_messages", "C"},
+    {"lc_monetary", "C"},
+    {"lc_numeric", "C"},
+    {"lc_time", "C"},
+    {"quote_all_identifiers", "off"},
+    {"row_security", "on"},
+    {"standard_conforming_strings", "on"},
+    {"TimeZone", "UTC"},
+    {"timezone_abbreviations", "Default"},
+    {"transform_null_equals", "off"},
+    {"xmlbinary", "base64"},
+    {"xmloption", "content"},
+};
+
+void pin(const Pin& p) {
+    const char* current = GetConfigOption(p.name, false, false);
+    if (current == nullptr || strcmp(current, p.value) != 0)
+        (void)set_config_option(p.name, p.value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+}  // namespace
+
+Acting act_as(Oid role) {
+    Acting acting{};
+    GetUserIdAndSecContext(&acting.user, &acting.security_context);
+    SetUserIdAndSecContext(
+        role, acting.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+    acting.guc_level = NewGUCNestLevel();
+    pin(search_path);
+    return acting;
+}
+
+Acting act_as_pinned(Oid role) {
+    const Acting acting = act_as(role);
+    for (const Pin& p : pins)
+        pin(p);
+    return acting;
+}
+
+void stop_acting(const Acting& acting) {
+    AtEOXact_GUC(true, acting.guc_level);
+    SetUserIdAndSecContext(acting.user, acting.security_context);
+}
+
+Oid extension_relation(const char* name) {
+    const Oid schema = get_namespace_oid("rolecall", false);
+    const Oid relation = get_relname_relid(name, schema);
+    if (!OidIsValid(relation))
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation \"rolecall.%s\" does not exist", name),
+                        errhint("Run CREATE EXTENSION rolecall, or ALTER EXTENSION rolecall UPDATE.")));
+    return relation;
+}
+
+Oid extension_owner() {
+    const Oid relation = extension_relation("projections");
+    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+    if (!HeapTupleIsValid(tuple))
+        elog(ERROR, "cache lookup failed for relation %u", relation);
+    const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relowner;
+    ReleaseSysCache(tuple);
+    return owner;
+}
+
+}  // namespace rolecall::pg

@@ -1,0 +1,27 @@
+// Acting as another role, so that what is read does not depend on who asks.
+#pragma once
+
+#include "pg/pg.h"
+
+namespace rolecall::pg {
+
+/// What to restore. An error in between restores it too: the (sub)transaction's abort does.
+struct Acting {
+    Oid user;
+    int security_context;
+    int guc_level;
+};
+
+/// Becomes `role`, security-restricted, with search_path = pg_catalog, pg_temp.
+Acting act_as(Oid role);
+
+/// The same, with every setting pinned that could change what a query returns (time zone, formats, locale...).
+Acting act_as_pinned(Oid role);
+
+void stop_acting(const Acting& acting);
+
+/// The extension's owner, and relations of the schema rolecall; errors where the extension is not there.
+Oid extension_owner();
+Oid extension_relation(const char* name);
+
+}  // namespace rolecall::pg

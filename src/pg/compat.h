@@ -1,0 +1,50 @@
+// What differs between PostgreSQL 15, 17 and 18. Included by pg/pg.h only.
+#pragma once
+
+extern "C" {
+#include "commands/event_trigger.h"
+#include "storage/lock.h"
+#if PG_VERSION_NUM >= 170000
+#include "storage/procnumber.h"
+#else
+#include "storage/backendid.h"
+#endif
+}
+
+#if PG_VERSION_NUM < 150000
+#error "rolecall needs PostgreSQL 15 or later"
+#endif
+
+namespace rolecall::pg {
+
+/// Does this backend hold `tag` in `mode` or a stronger mode?
+inline bool holds_lock(const LOCKTAG& tag, LOCKMODE mode) {
+#if PG_VERSION_NUM >= 170000
+    return LockHeldByMe(&tag, mode, true);
+#else
+    for (; mode <= AccessExclusiveLock; ++mode)
+        if (LockHeldByMe(&tag, mode))
+            return true;
+    return false;
+#endif
+}
+
+/// Event triggers can be switched off for a session from PostgreSQL 17 on.
+inline bool event_triggers_enabled() {
+#if PG_VERSION_NUM >= 170000
+    return event_triggers;
+#else
+    return true;
+#endif
+}
+
+/// This backend's place among MaxBackends, from 0; auxiliary processes lie beyond, -1 is none.
+inline int backend_slot() {
+#if PG_VERSION_NUM >= 170000
+    return MyProcNumber;
+#else
+    return MyBackendId == InvalidBackendId ? -1 : MyBackendId - 1;
+#endif
+}
+
+}  // namespace rolecall::pg

@@ -1,0 +1,91 @@
+// The only crossing between C++ exceptions and PostgreSQL errors (longjmp). Two rules follow from it:
+//
+//   1. No exception leaves an extern "C" function: its body runs in guarded().
+//   2. No PostgreSQL error jumps over a destructor: where objects with destructors are alive, PostgreSQL is
+//      called through call(), which throws instead. Functions that hold trivially destructible objects only
+//      (the whole hit path does) may call PostgreSQL directly.
+//
+// A PgError must reach guarded(): the transaction is lost, and swallowing it would leave the server in disorder.
+// Both keep SQLSTATE, message, detail, hint and context.
+#pragma once
+
+#include "pg/pg.h"
+
+#include "core/error.h"
+
+namespace rolecall::pg {
+
+/// A PostgreSQL error that travels as a C++ exception. The report lives in the memory context that was current
+/// when call() began.
+class PgError : public std::exception {
+ public:
+    explicit PgError(ErrorData* report) : report_(report) {}
+    const char* what() const noexcept override { return report_->message; }
+    ErrorData* report() const noexcept { return report_; }
+
+ private:
+    ErrorData* report_;
+};
+
+namespace detail {
+
+/// Runs `body(argument)`; returns the report of the PostgreSQL error it raised, or nullptr.
+ErrorData* run_catching(void (*body)(void*), void* argument);
+
+/// What guarded() carries out of a catch block: nothing here needs a destructor.
+struct Caught {
+    ErrorData* report = nullptr;
+    int sqlstate = 0;
+    char message[512];
+    char detail[1024];
+    char hint[512];
+};
+
+/// Fills `caught` from the exception being handled. Called inside a catch block only.
+void describe(Caught& caught) noexcept;
+
+[[noreturn]] void raise(const Caught& caught);
+
+}  // namespace detail
+
+/// Calls `f`, which calls PostgreSQL and holds nothing with a destructor. Throws PgError where PostgreSQL raises
+/// an error, after which only clean-up may happen.
+template <typename F>
+auto call(F&& f) -> std::invoke_result_t<F> {
+    using Result = std::invoke_result_t<F>;
+    if constexpr (std::is_void_v<Result>) {
+        ErrorData* error = detail::run_catching([](void* g) { (*static_cast<std::remove_reference_t<F>*>(g))(); }, &f);
+        if (error != nullptr)
+            throw PgError(error);
+    } else {
+        static_assert(std::is_trivially_destructible_v<Result>, "a result must survive a longjmp");
+        struct Call {
+            std::remove_reference_t<F>* function;
+            Result result;
+        } call{&f, Result{}};
+        ErrorData* error = detail::run_catching(
+            [](void* c) {
+                auto* self = static_cast<Call*>(c);
+                self->result = (*self->function)();
+            },
+            &call);
+        if (error != nullptr)
+            throw PgError(error);
+        return call.result;
+    }
+}
+
+/// The body of an extern "C" function: runs `f` and turns what it throws into a PostgreSQL error, after all its
+/// objects are destroyed. Errors of PostgreSQL pass through.
+template <typename F>
+auto guarded(F&& f) -> std::invoke_result_t<F> {
+    detail::Caught caught;
+    try {
+        return f();
+    } catch (...) {
+        detail::describe(caught);
+    }
+    detail::raise(caught);
+}
+
+}  // namespace rolecall::pg

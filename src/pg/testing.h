@@ -1,0 +1,63 @@
+// What tests put into a server built with ROLECALL_TESTING: debug points that stop a backend at a named place,
+// and seeded faults that break one sentence of the freshness rule, so that the checker can prove that it finds
+// them. In an ordinary build all of it is nothing.
+#pragma once
+
+#include "pg/pg.h"
+
+extern "C" {
+#include "commands/trigger.h"
+}
+
+namespace rolecall::testing {
+
+/// The faults, numbered as docs/architecture.md lists them.
+enum class Fault {
+    none = 0,
+    stamp_read_before_entry = 1,
+    stamp_without_plus_one = 2,
+    subtransaction_id = 3,
+    old_key_not_stamped = 4,
+    new_key_not_stamped = 5,
+    own_writes_ignored = 7,
+    reader_xmin_ignored = 9,
+    newest_snapshot_xmin = 10,
+    own_snapshot_query = 11,
+    lookup_keys_by_query = 12,
+    serializable_hit = 13,
+    floor_at_start_only = 14,
+    floor_stored = 15,
+    no_invalidations = 16,
+    no_ddl_lock = 17,
+    miss_not_stamped = 20,
+};
+
+#ifdef ROLECALL_TESTING
+
+/// Defines the test settings (rolecall.seeded_fault) and reserves shared memory.
+void init();
+std::size_t shared_bytes();
+void attach(void* memory);
+
+/// Is this fault switched on in this session?
+bool fault(Fault which);
+
+/// Stops here while a test holds the point (rolecall_test_hold). Takes no lock and handles no interrupt but
+/// the death of the postmaster, so that it may stand anywhere, commit included.
+void point(const char* name);
+
+/// The fault lookup_keys_by_query: stamps the users whom a query finds for a changed row.
+void stamp_lookup_by_query(const TriggerData& data);
+
+#else
+
+inline void init() {}
+constexpr std::size_t shared_bytes() { return 0; }
+inline void attach(void*) {}
+constexpr bool fault(Fault) { return false; }
+inline void point(const char*) {}
+inline void stamp_lookup_by_query(const TriggerData&) {}
+
+#endif
+
+}  // namespace rolecall::testing

@@ -1,0 +1,33 @@
+// Answers for one key: from shared memory where the freshness rule allows it, else from the view.
+#pragma once
+
+#include "pg/pg.h"
+
+#include "core/cache.h"
+#include "projection/definition.h"
+
+extern "C" {
+#include "utils/jsonb.h"
+}
+
+namespace rolecall::projection {
+
+struct Answer {
+    bool found = false;           // false: the view has no row for this key
+    Jsonb* document = nullptr;    // when asked for; the caller's, palloc'd
+    const char* access = nullptr;  // likewise: a block for core::Access
+};
+
+/// Room for a compact block of usual size, so that a role check allocates nothing.
+struct AccessBuffer {
+    static constexpr std::size_t size = 2048;
+    alignas(8) char bytes[size];
+};
+
+/// The document of `key` (of type key_type_of(definition.key_kind)) under the caller's snapshot.
+Answer read_document(Definition& definition, Datum key);
+
+/// The compact block of its document. Raises invalid_parameter_value where the document breaks the contract.
+Answer read_access(Definition& definition, Datum key, AccessBuffer& buffer);
+
+}  // namespace rolecall::projection

@@ -1,0 +1,192 @@
+#include "projection/shared.h"
+
+#include "core/hash.h"
+#include "pg/settings.h"
+#include "pg/testing.h"
+
+extern "C" {
+#include "access/transam.h"
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+}
+
+namespace rolecall::projection {
+
+using testing::Fault;
+
+Shared shared;
+
+namespace {
+
+constexpr const char* tranche = "rolecall";
+constexpr std::size_t floor_slots = 1024;
+constexpr std::size_t cache_bytes_per_stamp = 256;  // stamps are a thirty-second part of the cache
+
+shmem_request_hook_type previous_request_hook = nullptr;
+shmem_startup_hook_type previous_startup_hook = nullptr;
+LWLockPadded* partition_locks = nullptr;
+
+struct Layout {
+    std::size_t stamp_slots;
+    core::Cache::Layout cache;
+    int counter_slots;
+    std::size_t floors_at, stamps_at, counters_at, cache_at, testing_at, bytes;
+};
+
+Layout plan() {
+    Layout layout{};
+    const std::size_t budget = std::size_t{1024} * settings::cache_size;
+    layout.stamp_slots = std::bit_floor(budget / cache_bytes_per_stamp);
+    layout.cache = core::Cache::plan(budget - core::Stamps::bytes(layout.stamp_slots));
+    layout.counter_slots = MaxBackends;
+
+    std::size_t at = CACHELINEALIGN(sizeof(SharedHead));
+    const auto take = [&at](std::size_t bytes) {
+        const std::size_t here = at;
+        at = add_size(at, CACHELINEALIGN(bytes));
+        return here;
+    };
+    layout.floors_at = take(core::Stamps::bytes(floor_slots));
+    layout.stamps_at = take(core::Stamps::bytes(layout.stamp_slots));
+    layout.counters_at = take(mul_size(sizeof(BackendCounters), layout.counter_slots));
+    layout.cache_at = take(layout.cache.bytes);
+    layout.testing_at = take(testing::shared_bytes());
+    layout.bytes = at + PG_CACHE_LINE_SIZE;  // to align the start
+    return layout;
+}
+
+void on_request() {
+    if (previous_request_hook != nullptr)
+        previous_request_hook();
+    const Layout layout = plan();
+    RequestAddinShmemSpace(layout.bytes);
+    RequestNamedLWLockTranche(tranche, static_cast<int>(layout.cache.partitions));
+}
+
+void on_startup() {
+    if (previous_startup_hook != nullptr)
+        previous_startup_hook();
+    const Layout layout = plan();
+    LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+    bool found = false;
+    void* memory = ShmemInitStruct(tranche, layout.bytes, &found);
+    char* base = reinterpret_cast<char*>(CACHELINEALIGN(memory));
+    auto* head = reinterpret_cast<SharedHead*>(base);
+    if (!found) {
+        memset(memory, 0, layout.bytes);
+        if (!pg_strong_random(&head->seed, sizeof head->seed))
+            ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random seed")));
+        if (testing::fault(Fault::floor_at_start_only))
+            head->floor_ready.store(1);
+    }
+    shared.floors = {reinterpret_cast<std::atomic<core::FullXid>*>(base + layout.floors_at), floor_slots};
+    shared.stamps = {reinterpret_cast<std::atomic<core::FullXid>*>(base + layout.stamps_at), layout.stamp_slots};
+    shared.counters = reinterpret_cast<BackendCounters*>(base + layout.counters_at);
+    shared.counter_slots = layout.counter_slots;
+    shared.cache = {base + layout.cache_at, layout.cache};
+    testing::attach(base + layout.testing_at);
+    partition_locks = GetNamedLWLockTranche(tranche);
+    shared.head = head;
+    LWLockRelease(AddinShmemInitLock);
+}
+
+void definitions_locktag(LOCKTAG& tag) {
+    // Sub-object 1 of the schema: nothing else locks it.
+    SET_LOCKTAG_OBJECT(tag, MyDatabaseId, NamespaceRelationId, get_namespace_oid("rolecall", false), 1);
+}
+
+}  // namespace
+
+void shared_init() {
+    previous_request_hook = shmem_request_hook;
+    shmem_request_hook = on_request;
+    previous_startup_hook = shmem_startup_hook;
+    shmem_startup_hook = on_startup;
+}
+
+void require_preloaded() {
+    if (!preloaded())
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("rolecall is not loaded by the server"),
+                        errdetail("Its shared memory is set aside when the server starts."),
+                        errhint("Add rolecall to shared_preload_libraries in postgresql.conf and restart the "
+                                "server.")));
+}
+
+std::uint64_t total(Count what) {
+    std::uint64_t sum = 0;
+    for (int slot = 0; slot < shared.counter_slots; ++slot)
+        sum += shared.counters[slot].values[static_cast<int>(what)].load(std::memory_order_relaxed);
+    return sum;
+}
+
+std::uint64_t key_hash(std::uint64_t projection, std::string_view key) {
+    return core::hash(shared.head->seed, MyDatabaseId, projection, key);
+}
+
+std::uint64_t floor_hash(std::uint64_t projection) { return key_hash(projection, {}); }
+
+core::FullXid next_full_xid() { return U64FromFullTransactionId(ReadNextFullTransactionId()); }
+
+bool floor_is_ready() {
+    if (shared.head->floor_ready.load(std::memory_order_acquire) != 0)
+        return true;
+    if (RecoveryInProgress())
+        return false;
+    // Prepared transactions survive a restart, their stamps do not: whatever has an id by now must be finished.
+    core::raise(shared.head->common_floor, next_full_xid());
+    shared.head->floor_ready.store(1, std::memory_order_release);
+    return true;
+}
+
+core::FullXid own_stamp() {
+    if (testing::fault(Fault::subtransaction_id))
+        return core::stamp_of(GetCurrentSubTransactionId());
+    const core::FullXid own = U64FromFullTransactionId(GetTopFullTransactionId());
+    return testing::fault(Fault::stamp_without_plus_one) ? own : core::stamp_of(own);
+}
+
+void raise_stamp(std::uint64_t hash) { core::raise(shared.stamps.slot(hash), own_stamp()); }
+
+void raise_projection_floor(std::uint64_t projection) {
+    auto& floor = shared.floors.slot(floor_hash(projection));
+    if (testing::fault(Fault::floor_stored))
+        floor.store(own_stamp());
+    else
+        core::raise(floor, own_stamp());
+}
+
+void raise_common_floor() { core::raise(shared.head->common_floor, own_stamp()); }
+
+void lock_partition(std::uint32_t partition) {
+    LWLockAcquire(&partition_locks[partition].lock, LW_EXCLUSIVE);
+}
+
+void unlock_partition(std::uint32_t partition) { LWLockRelease(&partition_locks[partition].lock); }
+
+void lock_definitions_for_change() {
+    if (testing::fault(Fault::no_ddl_lock))
+        return;
+    LOCKTAG tag;
+    definitions_locktag(tag);
+    (void)LockAcquire(&tag, ShareLock, false, false);
+}
+
+bool definitions_are_quiet() {
+    if (testing::fault(Fault::no_ddl_lock))
+        return true;
+    LOCKTAG tag;
+    definitions_locktag(tag);
+    if (LockAcquire(&tag, RowExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+        return false;
+    LockRelease(&tag, RowExclusiveLock, false);
+    return true;
+}
+
+}  // namespace rolecall::projection

@@ -1,0 +1,26 @@
+// The library's entry: what is set up, in order.
+#include "pg/pg.h"
+
+#include "pg/settings.h"
+#include "pg/testing.h"
+#include "projection/ddl.h"
+#include "projection/definition.h"
+#include "projection/shared.h"
+
+extern "C" {
+
+PG_MODULE_MAGIC;
+
+PGDLLEXPORT void _PG_init(void);
+
+void _PG_init(void) {
+    rolecall::settings::init();
+    rolecall::testing::init();
+    rolecall::projection::definition_init();
+    if (!process_shared_preload_libraries_in_progress)
+        return;
+    rolecall::projection::shared_init();
+    rolecall::projection::ddl_init();
+}
+
+}  // extern "C"

@@ -1,0 +1,29 @@
+-- Role sync.
+
+CREATE TYPE rolecall.role_sync_result AS (
+    user_id bigint,
+    has_changed boolean,
+    roles_changed boolean,
+    units_changed boolean,
+    skipped_due_to_ttl boolean,
+    old_roles jsonb,
+    new_roles jsonb
+);
+COMMENT ON TYPE rolecall.role_sync_result IS 'what a sync did';
+
+CREATE FUNCTION rolecall.sync_user_roles(uid bigint) RETURNS rolecall.role_sync_result
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_sync_user_roles';
+COMMENT ON FUNCTION rolecall.sync_user_roles(bigint) IS 'asks the user''s provider for roles and applies them, unless that was done less than the TTL ago';
+
+CREATE FUNCTION rolecall.force_sync_user_roles(uid bigint) RETURNS rolecall.role_sync_result
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_force_sync_user_roles';
+COMMENT ON FUNCTION rolecall.force_sync_user_roles(bigint) IS 'asks the user''s provider for roles and applies them, whatever the TTL';
+
+CREATE FUNCTION rolecall.sync_user_roles(uid bigint, provider_user jsonb, force boolean DEFAULT false) RETURNS rolecall.role_sync_result
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_apply_user_roles';
+COMMENT ON FUNCTION rolecall.sync_user_roles(bigint, jsonb, boolean) IS 'applies roles given as {code, roles: [{role, on}]}; equals write access to grants';
+
+CREATE FUNCTION rolecall.sync_user_units(uid bigint, roles jsonb) RETURNS boolean
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_sync_user_units';
+COMMENT ON FUNCTION rolecall.sync_user_units(bigint, jsonb) IS 'makes a user''s memberships exactly the known units that the roles name; false: no such user';
+

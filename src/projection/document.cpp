@@ -1,34 +1,26 @@
 #include "projection/document.h"
 
+#include "pg/role_json.h"
+
 namespace rolecall::projection {
 
 namespace {
 
-std::string_view text_of(const JsonbValue& value) {
-    return {value.val.string.val, static_cast<std::size_t>(value.val.string.len)};
-}
-
-JsonbContainer* root(const Jsonb* document) { return const_cast<JsonbContainer*>(&document->root); }
-
-bool member(JsonbContainer* object, std::string_view name, JsonbValue& value) {
-    return getKeyJsonValueFromContainer(object, name.data(), static_cast<int>(name.size()), &value) != nullptr;
-}
-
 // Each of these returns false where the member is there and of another type.
 bool read_text(JsonbContainer* object, std::string_view name, bool& present, std::string_view& text) {
     JsonbValue value;
-    present = member(object, name, value) && value.type != jbvNull;
+    present = pg::json_member(object, name, value) && value.type != jbvNull;
     if (!present)
         return true;
     if (value.type != jbvString)
         return false;
-    text = text_of(value);
+    text = pg::json_text(value);
     return true;
 }
 
 bool read_flag(JsonbContainer* object, std::string_view name, bool& flag) {
     JsonbValue value;
-    if (!member(object, name, value))
+    if (!pg::json_member(object, name, value))
         return true;
     if (value.type != jbvBool)
         return false;
@@ -36,63 +28,19 @@ bool read_flag(JsonbContainer* object, std::string_view name, bool& flag) {
     return true;
 }
 
-// {"institutional_id": "x"} or {"<kind>": "x"}: exactly one member.
-bool read_scope(JsonbContainer* object, core::Grant& grant) {
-    if (JsonContainerSize(object) != 1)
-        return false;
-    JsonbIterator* it = JsonbIteratorInit(object);
-    JsonbValue kind;
-    JsonbValue id;
-    (void)JsonbIteratorNext(&it, &kind, true);  // the object
-    (void)JsonbIteratorNext(&it, &kind, true);
-    (void)JsonbIteratorNext(&it, &id, true);
-    if (id.type != jbvString)
-        return false;
-    grant.kind = text_of(kind);
-    grant.scope = text_of(id);
-    if (grant.kind == institutional_member)
-        grant.kind = institutional_kind;
-    return grant.kind != core::global_kind && !grant.scope.empty();
-}
-
-bool read_grant(const JsonbValue& value, core::Grant& grant) {
-    grant.kind = core::global_kind;
-    if (value.type == jbvString) {
-        grant.role = text_of(value);
-        return true;
-    }
-    if (value.type != jbvBinary || !JsonContainerIsObject(value.val.binary.data))
-        return false;
-    JsonbContainer* object = value.val.binary.data;
-    JsonbValue found;
-    if (!member(object, "role", found) || found.type != jbvString)
-        return false;
-    grant.role = text_of(found);
-    if (!member(object, "on", found))
-        return true;
-    if (found.type == jbvString)
-        return text_of(found) == core::global_kind;
-    return found.type == jbvBinary && JsonContainerIsObject(found.val.binary.data) &&
-           read_scope(found.val.binary.data, grant);
-}
-
 bool read_grants(JsonbContainer* object, core::AccessFacts& facts) {
     JsonbValue roles;
-    if (!member(object, "roles", roles))
+    if (!pg::json_member(object, "roles", roles))
         return true;
-    if (roles.type != jbvBinary || !JsonContainerIsArray(roles.val.binary.data))
+    std::span<JsonbValue> elements;
+    if (!pg::json_elements(roles, elements))
         return false;
-    JsonbContainer* array = roles.val.binary.data;
-    const std::size_t count = JsonContainerSize(array);
-    auto* grants = static_cast<core::Grant*>(palloc0(sizeof(core::Grant) * std::max<std::size_t>(count, 1)));
-    facts.grants = {grants, count};
-
-    JsonbIterator* it = JsonbIteratorInit(array);
-    JsonbValue value;
-    (void)JsonbIteratorNext(&it, &value, true);  // the array
-    for (std::size_t i = 0; i < count; ++i) {
-        (void)JsonbIteratorNext(&it, &value, true);
-        if (!read_grant(value, grants[i]))
+    auto* grants = static_cast<core::Grant*>(palloc0(sizeof(core::Grant) * std::max<std::size_t>(elements.size(), 1)));
+    facts.grants = {grants, elements.size()};
+    for (std::size_t i = 0; i < elements.size(); ++i) {
+        if (elements[i].type == jbvString)
+            grants[i] = {.role = pg::json_text(elements[i]), .kind = core::global_kind, .scope = {}};
+        else if (!pg::read_role(elements[i], grants[i]))
             return false;
     }
     return true;
@@ -102,7 +50,7 @@ bool read_grants(JsonbContainer* object, core::AccessFacts& facts) {
 
 core::AccessFacts read_access(const Jsonb* document) {
     core::AccessFacts facts;
-    JsonbContainer* object = root(document);
+    auto* object = const_cast<JsonbContainer*>(&document->root);
     facts.well_formed = JsonContainerIsObject(object) && read_flag(object, "is_active", facts.active) &&
                         read_flag(object, "is_superuser", facts.superuser) &&
                         read_text(object, "tenant_id", facts.has_tenant, facts.tenant) &&

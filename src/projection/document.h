@@ -1,7 +1,7 @@
 // Reads out of a document what role checks need, by the contract of `me`:
 //
-//   roles:     ["name", ...] or [{"role": ..., "on": "global" | {"institutional_id": ...} | {"<kind>": ...}}, ...]
-//   tenant_id, email: strings or null;   is_active (true when absent), is_superuser (false): booleans
+//   roles: ["name", ...], which are global, or objects as pg/role_json.h has them
+//   tenant_id, email: strings or null; is_active (true when absent), is_superuser (false): booleans
 #pragma once
 
 #include "pg/pg.h"
@@ -20,9 +20,5 @@ core::AccessFacts read_access(const Jsonb* document);
 
 /// The compact block of these facts, in the current memory context.
 std::span<char> pack_access(core::AccessFacts& facts);
-
-/// The scope kind of {"on": {"institutional_id": ...}}.
-inline constexpr std::string_view institutional_kind = "institutional";
-inline constexpr std::string_view institutional_member = "institutional_id";
 
 }  // namespace rolecall::projection

@@ -1,0 +1,261 @@
+// An identity provider for the demo and the tests: a real HTTP server on loopback, without any framework.
+//
+//   node demo/provider.mjs [--users 10000] [--delay MS] [--token T] [--basic user:password] [--tls DIR]
+//
+// It prints one line of JSON with its addresses: {"url": ..., "tls": ..., "control": ...}, and then serves
+//
+//   GET {url}/users/{code}                        a user with roles, for kind 'json'
+//   GET {url}/persons/{id}                        the same user, for kind 'accred'
+//   GET {url}/authorizations?persid={id}&...      and what that kind says of roles
+//
+// Users 100000, 100001 ... exist from the start. The control server, on a port of its own, changes things:
+//
+//   PUT    {control}/users/{code}   a user as JSON;  DELETE removes one
+//   PUT    {control}/fault          {"mode": "slow", "ms": 500, "subject": "100003"}; without subject: for all
+//   DELETE {control}/fault          no faults any more
+//   GET    {control}/requests       {"total", "in_flight", "most_in_flight", "by_subject", "connections"}
+//   DELETE {control}/requests       starts counting anew
+//
+// Faults: slow (ms), hang, down, 404, 429 (retry_after), 500, broken_json, wrong_subject, no_roles, empty_object,
+// huge (bytes), endless, reset, redirect (location).
+
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import http from 'node:http';
+import https from 'node:https';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+
+const FIRST_CODE = 100000;
+const ROLES = ['reader', 'editor', 'admin', 'auditor', 'manager'];
+const UNITS = 200;
+
+const { values: options } = parseArgs({
+    options: {
+        users: { type: 'string', default: '10000' },
+        delay: { type: 'string', default: '0' },
+        token: { type: 'string' },
+        basic: { type: 'string' },
+        tls: { type: 'string' },
+    },
+});
+
+// ---- Users ---------------------------------------------------------------------------------------------------
+
+const changed = new Map();
+
+function generated(code) {
+    const n = Number(code) - FIRST_CODE;
+    if (!/^[0-9]{6,}$/.test(code) || n < 0 || n >= Number(options.users)) return undefined;
+    const roles = [{ role: 'reader', on: 'global' }];
+    for (let i = 0; i < n % 4; i++) {
+        roles.push({ role: ROLES[(n + i) % ROLES.length], on: { institutional_id: `unit${(n + 7 * i) % UNITS}` } });
+    }
+    return {
+        code,
+        email: `user${n}@example.org`,
+        display_name: `User ${n}`,
+        function: n % 10 === 0 ? 'Head of unit' : 'Collaborator',
+        roles,
+    };
+}
+
+function userOf(code) {
+    return changed.has(code) ? changed.get(code) : generated(code);
+}
+
+function authorizations(user) {
+    return user.roles.map(({ role, on }) => ({
+        name: role,
+        state: 'active',
+        type: 'right',
+        persid: user.code,
+        reason: { resource: typeof on === 'object' ? { cf: on.institutional_id } : {} },
+    }));
+}
+
+// ---- Counting ------------------------------------------------------------------------------------------------
+
+const counts = { total: 0, in_flight: 0, most_in_flight: 0, by_subject: {}, connections: 0 };
+
+function resetCounts() {
+    Object.assign(counts, { total: 0, most_in_flight: counts.in_flight, by_subject: {}, connections: 0 });
+}
+
+function countRequest(subject, response) {
+    counts.total += 1;
+    counts.in_flight += 1;
+    counts.most_in_flight = Math.max(counts.most_in_flight, counts.in_flight);
+    counts.by_subject[subject] = (counts.by_subject[subject] ?? 0) + 1;
+    response.on('close', () => { counts.in_flight -= 1; });
+}
+
+// ---- Faults --------------------------------------------------------------------------------------------------
+
+const faults = new Map();  // by subject; '' is for all
+
+function faultFor(subject) {
+    return faults.get(subject) ?? faults.get('') ?? { mode: 'none' };
+}
+
+function sendJson(response, status, body, headers = {}) {
+    const text = typeof body === 'string' ? body : JSON.stringify(body);
+    response.writeHead(status, { 'content-type': 'application/json', ...headers });
+    response.end(text);
+}
+
+function pour(response) {
+    const chunk = `${' '.repeat(65535)}\n`;
+    const more = () => {
+        while (!response.destroyed && response.write(chunk));
+        if (!response.destroyed) response.once('drain', more);
+    };
+    response.writeHead(200, { 'content-type': 'application/json' });
+    more();
+}
+
+// Each answers instead of `answer`, which is what would have been sent.
+const faultModes = {
+    none: (fault, request, response, answer) => answer(),
+    slow: (fault, request, response, answer) => { setTimeout(answer, fault.ms ?? 1000); },
+    hang: () => {},
+    404: (fault, request, response) => sendJson(response, 404, { error: 'not found' }),
+    429: (fault, request, response) =>
+        sendJson(response, 429, { error: 'slow down' }, { 'retry-after': String(fault.retry_after ?? 1) }),
+    500: (fault, request, response) => sendJson(response, 500, { error: 'trouble' }),
+    broken_json: (fault, request, response) => sendJson(response, 200, '{"code": "100000", "roles": ['),
+    wrong_subject: (fault, request, response, answer) => answer((body) => ({ ...body, code: 'other', id: 'other' })),
+    no_roles: (fault, request, response, answer) =>
+        answer(({ roles, authorizations: dropped, ...rest }) => rest),
+    empty_object: (fault, request, response) => sendJson(response, 200, {}),
+    huge: (fault, request, response, answer) => answer((body) => ({ ...body, padding: 'x'.repeat(fault.bytes ?? 1 << 27) })),
+    endless: (fault, request, response) => pour(response),
+    reset: (fault, request) => request.socket.resetAndDestroy(),
+    redirect: (fault, request, response) => {
+        response.writeHead(302, { location: fault.location });
+        response.end();
+    },
+};
+
+// ---- The provider --------------------------------------------------------------------------------------------
+
+function authorized(request) {
+    const given = request.headers.authorization;
+    if (options.token !== undefined) return given === `Bearer ${options.token}`;
+    if (options.basic !== undefined) return given === `Basic ${Buffer.from(options.basic).toString('base64')}`;
+    return true;
+}
+
+const routes = {
+    users: (user) => user,
+    persons: (user) => ({ id: user.code, email: user.email, display: user.display_name, position: user.function }),
+    authorizations: (user) => ({ authorizations: authorizations(user) }),
+};
+
+function provide(request, response) {
+    const url = new URL(request.url, 'http://provider');
+    const [, resource, last = ''] = url.pathname.split('/');
+    const subject = resource === 'authorizations' ? url.searchParams.get('persid') ?? '' : decodeURIComponent(last);
+    countRequest(subject, response);
+    if (!authorized(request)) return sendJson(response, 401, { error: 'who are you?' });
+    const answer = (change = (body) => body) => {
+        const user = userOf(subject);
+        if (routes[resource] === undefined || user === undefined) return sendJson(response, 404, { error: 'not found' });
+        return sendJson(response, 200, change(routes[resource](user)));
+    };
+    const fault = faultFor(subject);
+    const act = () => faultModes[fault.mode](fault, request, response, answer);
+    return Number(options.delay) > 0 ? setTimeout(act, Number(options.delay)) : act();
+}
+
+// A server that can go down and come back on the same port.
+class Listener {
+    constructor(create) {
+        this.create = create;
+        this.port = 0;
+    }
+
+    async up() {
+        if (this.server) return;
+        this.server = this.create();
+        this.server.keepAliveTimeout = 60_000;
+        this.server.on('connection', () => { counts.connections += 1; });
+        await new Promise((resolve) => { this.server.listen(this.port, '127.0.0.1', resolve); });
+        this.port = this.server.address().port;
+    }
+
+    async down() {
+        if (!this.server) return;
+        const { server } = this;
+        this.server = undefined;
+        const closed = new Promise((resolve) => { server.close(resolve); });
+        server.closeAllConnections();
+        await closed;
+    }
+}
+
+// ---- Control -------------------------------------------------------------------------------------------------
+
+async function bodyOf(request) {
+    const chunks = [];
+    for await (const chunk of request) chunks.push(chunk);
+    return JSON.parse(Buffer.concat(chunks).toString());
+}
+
+async function setFault(fault, listeners) {
+    if (fault.mode === 'down') {
+        await Promise.all(listeners.map((listener) => listener.down()));
+        return;
+    }
+    if (!Object.hasOwn(faultModes, fault.mode)) throw new Error(`unknown fault: ${fault.mode}`);
+    faults.set(fault.subject ?? '', fault);
+}
+
+function controller(listeners) {
+    const actions = {
+        'PUT users': async (code, request) => { changed.set(code, { code, ...(await bodyOf(request)) }); },
+        'DELETE users': async (code) => { changed.set(code, undefined); },
+        'PUT fault': async (_, request) => setFault(await bodyOf(request), listeners),
+        'DELETE fault': async () => {
+            faults.clear();
+            await Promise.all(listeners.map((listener) => listener.up()));
+        },
+        'GET requests': async () => counts,
+        'DELETE requests': async () => resetCounts(),
+    };
+    return async (request, response) => {
+        const [, resource, last = ''] = new URL(request.url, 'http://control').pathname.split('/');
+        const action = actions[`${request.method} ${resource}`];
+        if (action === undefined) return sendJson(response, 404, { error: 'no such action' });
+        try {
+            return sendJson(response, 200, (await action(decodeURIComponent(last), request)) ?? {});
+        } catch (error) {
+            return sendJson(response, 400, { error: error.message });
+        }
+    };
+}
+
+// A certificate that nobody trusts, unless ca_file names it.
+function certificate(directory) {
+    const [key, cert] = ['key.pem', 'cert.pem'].map((name) => join(directory, name));
+    execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days',
+        '30', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-keyout', key, '-out', cert],
+    { stdio: 'ignore' });
+    return { key: readFileSync(key), cert: readFileSync(cert) };
+}
+
+const plain = new Listener(() => http.createServer(provide));
+const listeners = [plain];
+await plain.up();
+const addresses = { url: `http://127.0.0.1:${plain.port}` };
+if (options.tls !== undefined) {
+    const pair = certificate(options.tls);
+    const secure = new Listener(() => https.createServer(pair, provide));
+    await secure.up();
+    listeners.push(secure);
+    addresses.tls = `https://localhost:${secure.port}`;
+}
+const control = new Listener(() => http.createServer(controller(listeners)));
+await control.up();
+addresses.control = `http://127.0.0.1:${control.port}`;
+console.log(JSON.stringify(addresses));

@@ -1,0 +1,162 @@
+#include "sync/apply.h"
+
+#include "pg/spi.h"
+
+extern "C" {
+#include "storage/lock.h"
+}
+
+namespace rolecall::sync {
+
+namespace {
+
+// Grants as the arrays that statements take.
+struct Columns {
+    std::vector<std::string> roles, kinds, scopes;
+
+    explicit Columns(const std::vector<core::OwnedGrant>& grants) {
+        for (const core::OwnedGrant& grant : grants) {
+            roles.push_back(grant.role);
+            kinds.push_back(grant.kind);
+            scopes.push_back(grant.scope);
+        }
+    }
+};
+
+pg::Statement find_statement(
+    "SELECT u.provider, u.institutional_id, s.last_roles_sync_at"
+    " FROM rolecall.users u LEFT JOIN rolecall.sync_state s ON s.user_id = u.id WHERE u.id = $1",
+    {INT8OID});
+
+pg::Statement held_statement(
+    "SELECT role, scope_kind, scope_id FROM rolecall.user_roles WHERE user_id = $1 AND source = 'provider'", {INT8OID});
+
+pg::Statement create_roles_statement(
+    "INSERT INTO rolecall.roles (name) SELECT DISTINCT n FROM unnest($1) n"
+    " WHERE NOT EXISTS (SELECT FROM rolecall.roles r WHERE r.name = n) ON CONFLICT DO NOTHING",
+    {TEXTARRAYOID});
+
+pg::Statement revoke_statement(
+    "DELETE FROM rolecall.user_roles g USING unnest($2, $3, $4) w(role, kind, scope)"
+    " WHERE g.user_id = $1 AND g.source = 'provider'"
+    "   AND g.role = w.role AND g.scope_kind = w.kind AND g.scope_id = w.scope",
+    {INT8OID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID});
+
+pg::Statement grant_statement(
+    "INSERT INTO rolecall.user_roles (user_id, role, scope_kind, scope_id, source)"
+    " SELECT $1, w.role, w.kind, w.scope, 'provider' FROM unnest($2, $3, $4) w(role, kind, scope)",
+    {INT8OID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID});
+
+// One row: how many of the named units are known, and whether memberships changed.
+pg::Statement units_statement(
+    "WITH wanted AS ("
+    "    SELECT DISTINCT ON (n.id) n.id AS unit_id, r.name AS role"
+    "    FROM unnest($3, $4) w(role, scope)"
+    "    JOIN rolecall.units n ON n.institutional_id = w.scope AND (n.provider IS NULL OR n.provider = $2)"
+    "    JOIN rolecall.roles r ON r.name = w.role"
+    "    ORDER BY n.id, r.priority, r.name COLLATE \"C\""
+    "), gone AS ("
+    "    DELETE FROM rolecall.user_units m WHERE m.user_id = $1"
+    "    AND NOT EXISTS (SELECT FROM wanted w WHERE w.unit_id = m.unit_id) RETURNING 1"
+    "), put AS ("
+    "    INSERT INTO rolecall.user_units AS m (user_id, unit_id, role)"
+    "    SELECT $1, w.unit_id, w.role FROM wanted w"
+    "    WHERE NOT EXISTS (SELECT FROM rolecall.user_units h"
+    "                      WHERE h.user_id = $1 AND h.unit_id = w.unit_id AND h.role = w.role)"
+    "    ON CONFLICT (user_id, unit_id) DO UPDATE SET role = excluded.role RETURNING 1"
+    ") SELECT EXISTS (SELECT FROM wanted), EXISTS (SELECT FROM gone) OR EXISTS (SELECT FROM put)",
+    {INT8OID, TEXTOID, TEXTARRAYOID, TEXTARRAYOID});
+
+pg::Statement flags_statement(
+    "UPDATE rolecall.users SET roles_synced = true, roles_stale = false"
+    " WHERE id = $1 AND (NOT roles_synced OR roles_stale)",
+    {INT8OID});
+
+pg::Statement note_statement(
+    "INSERT INTO rolecall.sync_state AS s (user_id, last_roles_sync_at, next_sync_at) VALUES ($1, $2, $3)"
+    " ON CONFLICT (user_id) DO UPDATE SET last_roles_sync_at = excluded.last_roles_sync_at,"
+    "     next_sync_at = excluded.next_sync_at, requested_at = NULL, force = false, attempts = 0,"
+    "     last_error = NULL, last_error_at = NULL, leased_until = NULL",
+    {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID});
+
+void apply_roles(std::int64_t user, const core::GrantDiff& difference) {
+    if (!difference.removed.empty()) {
+        const Columns gone(difference.removed);
+        revoke_statement.run({pg::bigint_parameter(user), pg::text_array_parameter(gone.roles),
+                              pg::text_array_parameter(gone.kinds), pg::text_array_parameter(gone.scopes)});
+    }
+    if (!difference.added.empty()) {
+        const Columns added(difference.added);
+        create_roles_statement.run({pg::text_array_parameter(added.roles)});
+        grant_statement.run({pg::bigint_parameter(user), pg::text_array_parameter(added.roles),
+                             pg::text_array_parameter(added.kinds), pg::text_array_parameter(added.scopes)});
+    }
+}
+
+}  // namespace
+
+void lock_user(std::int64_t id) {
+    // A class of advisory locks that SQL cannot take: nobody else can stop a user's syncs.
+    constexpr std::uint16_t lock_class = 0x7263;
+    LOCKTAG tag;
+    SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, static_cast<std::uint32_t>(static_cast<std::uint64_t>(id) >> 32),
+                         static_cast<std::uint32_t>(id), lock_class);
+    pg::call([&] { (void)LockAcquire(&tag, ExclusiveLock, false, false); });
+}
+
+std::optional<User> find_user(std::int64_t id) {
+    const pg::Rows rows = find_statement.run({pg::bigint_parameter(id)});
+    if (rows.size() == 0)
+        return std::nullopt;
+    User user{.id = id,
+              .provider = rows.string(0, 1).value_or(""),
+              .institutional_id = rows.string(0, 2).value_or(""),
+              .last_sync = std::nullopt};
+    if (!rows.is_null(0, 3))
+        user.last_sync = rows.time(0, 3);
+    return user;
+}
+
+std::vector<core::OwnedGrant> provider_grants(std::int64_t user) {
+    const pg::Rows rows = held_statement.run({pg::bigint_parameter(user)});
+    std::vector<core::OwnedGrant> grants(rows.size());
+    for (std::uint64_t row = 0; row < rows.size(); ++row)
+        grants[row] = {rows.string(row, 1).value_or(""), rows.string(row, 2).value_or(""), rows.string(row, 3).value_or("")};
+    core::normalize(grants);
+    return grants;
+}
+
+bool apply_units(const User& user, const std::vector<core::OwnedGrant>& roles) {
+    std::vector<std::string> names;
+    std::vector<std::string> units;
+    for (const core::OwnedGrant& grant : roles) {
+        if (grant.kind == "institutional") {
+            names.push_back(grant.role);
+            units.push_back(grant.scope);
+        }
+    }
+    const pg::Rows rows =
+        units_statement.run({pg::bigint_parameter(user.id), pg::text_parameter(user.provider),
+                             pg::text_array_parameter(names), pg::text_array_parameter(units)});
+    if (!units.empty() && !rows.boolean(0, 1))
+        pg::call([&] {
+            ereport(WARNING, (errcode(ERRCODE_WARNING),
+                              errmsg("none of the units that the roles of user " INT64_FORMAT " name is known", user.id),
+                              errhint("Add them to rolecall.units; the next sync links the user.")));
+        });
+    return rows.boolean(0, 2);
+}
+
+Outcome apply(const User& user, const std::vector<core::OwnedGrant>& roles, TimestampTz now, std::int64_t ttl_seconds) {
+    Outcome outcome{.old_roles = provider_grants(user.id), .new_roles = roles};
+    const core::GrantDiff difference = core::diff(outcome.old_roles, roles);
+    apply_roles(user.id, difference);
+    outcome.roles_changed = !difference.empty();
+    outcome.units_changed = apply_units(user, roles);
+    flags_statement.run({pg::bigint_parameter(user.id)});
+    note_statement.run({pg::bigint_parameter(user.id), pg::time_parameter(now),
+                        pg::time_parameter(now + ttl_seconds * USECS_PER_SEC)});
+    return outcome;
+}
+
+}  // namespace rolecall::sync

@@ -1,0 +1,201 @@
+// The SQL functions of role sync. They act as the extension's owner for the directory, and for nothing else.
+#include "pg/pg.h"
+
+#include "core/error.h"
+#include "pg/acting.h"
+#include "pg/spi.h"
+#include "sync/apply.h"
+#include "sync/fetch.h"
+#include "sync/mapping.h"
+#include "sync/provider.h"
+
+namespace rolecall::sync {
+
+namespace {
+
+// What role_sync_result has, in its order.
+struct Result {
+    std::int64_t user = 0;
+    bool skipped = false;
+    Outcome outcome;
+};
+
+// Runs `f` inside SPI, as the extension's owner. After an exception the abort restores everything.
+template <typename F>
+auto as_owner(F&& f) {
+    const pg::Acting acting = pg::call([] { return pg::act_as(pg::extension_owner()); });
+    pg::spi_connect();
+    auto result = f();
+    pg::spi_finish();
+    pg::call([&] { pg::stop_acting(acting); });
+    return result;
+}
+
+void warn_unknown_user(std::int64_t id) {
+    pg::call([&] { ereport(WARNING, (errcode(ERRCODE_WARNING), errmsg("user " INT64_FORMAT " does not exist", id))); });
+}
+
+void log_outcome(const Result& result) {
+    const Outcome& o = result.outcome;
+    pg::call([&] {
+        ereport(o.roles_changed || o.units_changed ? LOG : DEBUG1,
+                (errmsg("synchronized user " INT64_FORMAT ": %zu roles before, %zu after%s", result.user,
+                        o.old_roles.size(), o.new_roles.size(), o.units_changed ? ", units changed" : "")));
+    });
+}
+
+bool is_fresh(const User& user, std::int64_t ttl_seconds, TimestampTz now) {
+    return user.last_sync && *user.last_sync + ttl_seconds * USECS_PER_SEC > now;
+}
+
+Result skipped(const User& user) {
+    Result result{.user = user.id, .skipped = true, .outcome = {}};
+    result.outcome.old_roles = result.outcome.new_roles = provider_grants(user.id);
+    return result;
+}
+
+Result default_result(std::int64_t id) { return {.user = id, .skipped = false, .outcome = {}}; }
+
+void require_subject(const User& user) {
+    if (user.provider.empty() || user.institutional_id.empty())
+        throw Error("55000", "user " + std::to_string(user.id) + " has no provider",
+                    user.provider.empty() ? "Its column provider is NULL." : "Its column institutional_id is NULL.",
+                    "Set both in rolecall.users, or grant roles locally.");
+}
+
+// Asks the provider and applies what it says. Everything is read again after the fetch: it took its time.
+Result sync_from_provider(std::int64_t id, bool force) {
+    lock_user(id);
+    struct Plan {
+        std::optional<User> user;
+        Provider provider;
+        std::optional<Result> skipped;
+    };
+    Plan plan = as_owner([&] {
+        Plan p{.user = find_user(id), .provider = {}, .skipped = std::nullopt};
+        if (!p.user)
+            return p;
+        require_subject(*p.user);
+        p.provider = read_provider(p.user->provider);
+        if (!force && is_fresh(*p.user, p.provider.ttl_seconds, GetCurrentTimestamp()))
+            p.skipped = skipped(*p.user);
+        return p;
+    });
+    if (!plan.user) {
+        warn_unknown_user(id);
+        return default_result(id);
+    }
+    if (plan.skipped)
+        return *plan.skipped;
+
+    const Answers answers = fetch(plan.provider, plan.user->institutional_id);
+    return as_owner([&] {
+        const std::string& subject = plan.user->institutional_id;
+        const std::string& roles = plan.provider.roles_request_path.empty() ? answers.profile : answers.roles;
+        const ProviderUser said = map_answers(plan.provider, subject, answers.profile, roles);
+        const std::optional<User> user = find_user(id);
+        if (!user || user->provider != plan.user->provider || user->institutional_id != subject)
+            throw Error("40001", "user " + std::to_string(id) + " changed while the provider was asked", {},
+                        "Call the function again.");
+        return Result{.user = id,
+                      .skipped = false,
+                      .outcome = apply(*user, said.roles, GetCurrentTimestamp(), plan.provider.ttl_seconds)};
+    });
+}
+
+std::int64_t default_or_provider_ttl(const User& user) {
+    return user.provider.empty() ? Provider::default_ttl_seconds() : read_provider(user.provider).ttl_seconds;
+}
+
+Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
+    const ProviderUser provider_user = read_provider_user(said);
+    lock_user(id);
+    std::optional<Result> result = as_owner([&]() -> std::optional<Result> {
+        const std::optional<User> user = find_user(id);
+        if (!user)
+            return std::nullopt;
+        if (provider_user.code && !user->institutional_id.empty() && *provider_user.code != user->institutional_id)
+            throw Error("22023", "invalid provider user",
+                        "It is about subject \"" + *provider_user.code + "\", not \"" + user->institutional_id + "\".");
+        const std::int64_t ttl = default_or_provider_ttl(*user);
+        const TimestampTz now = GetCurrentTimestamp();
+        if (!force && is_fresh(*user, ttl, now))
+            return skipped(*user);
+        return Result{.user = id, .skipped = false, .outcome = apply(*user, provider_user.roles, now, ttl)};
+    });
+    if (!result) {
+        warn_unknown_user(id);
+        return default_result(id);
+    }
+    return *result;
+}
+
+Datum to_record(FunctionCallInfo fcinfo, const Result& result) {
+    const Outcome& o = result.outcome;
+    Jsonb* old_roles = roles_to_jsonb(o.old_roles);
+    Jsonb* new_roles = roles_to_jsonb(o.new_roles);
+    if (!result.skipped)
+        log_outcome(result);
+    return pg::call([&] {
+        TupleDesc columns = nullptr;
+        if (get_call_result_type(fcinfo, nullptr, &columns) != TYPEFUNC_COMPOSITE)
+            elog(ERROR, "return type must be a row type");
+        Datum values[] = {Int64GetDatum(result.user),
+                          BoolGetDatum(o.roles_changed || o.units_changed),
+                          BoolGetDatum(o.roles_changed),
+                          BoolGetDatum(o.units_changed),
+                          BoolGetDatum(result.skipped),
+                          JsonbPGetDatum(old_roles),
+                          JsonbPGetDatum(new_roles)};
+        bool nulls[std::size(values)] = {};
+        return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls));
+    });
+}
+
+}  // namespace
+
+}  // namespace rolecall::sync
+
+using namespace rolecall;
+using namespace rolecall::sync;
+
+extern "C" {
+
+PG_FUNCTION_INFO_V1(rolecall_sync_user_roles);
+PG_FUNCTION_INFO_V1(rolecall_force_sync_user_roles);
+PG_FUNCTION_INFO_V1(rolecall_apply_user_roles);
+PG_FUNCTION_INFO_V1(rolecall_sync_user_units);
+
+Datum rolecall_sync_user_roles(PG_FUNCTION_ARGS) {
+    return pg::guarded([&] { return to_record(fcinfo, sync_from_provider(PG_GETARG_INT64(0), false)); });
+}
+
+Datum rolecall_force_sync_user_roles(PG_FUNCTION_ARGS) {
+    return pg::guarded([&] { return to_record(fcinfo, sync_from_provider(PG_GETARG_INT64(0), true)); });
+}
+
+// sync_user_roles(uid, provider_user jsonb, force boolean)
+Datum rolecall_apply_user_roles(PG_FUNCTION_ARGS) {
+    return pg::guarded([&] {
+        const Jsonb* said = pg::call([&] { return PG_GETARG_JSONB_P(1); });
+        return to_record(fcinfo, sync_from_argument(PG_GETARG_INT64(0), said, PG_GETARG_BOOL(2)));
+    });
+}
+
+// sync_user_units(uid, roles jsonb) -> false: no such user
+Datum rolecall_sync_user_units(PG_FUNCTION_ARGS) {
+    return pg::guarded([&]() -> Datum {
+        const Jsonb* given = pg::call([&] { return PG_GETARG_JSONB_P(1); });
+        const auto roles = read_roles(given);
+        const std::int64_t id = PG_GETARG_INT64(0);
+        lock_user(id);
+        PG_RETURN_BOOL(as_owner([&] {
+            const std::optional<User> user = find_user(id);
+            if (user)
+                apply_units(*user, roles);
+            return user.has_value();
+        }));
+    });
+}
+
+}  // extern "C"

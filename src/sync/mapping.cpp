@@ -1,0 +1,258 @@
+#include "sync/mapping.h"
+
+#include "core/error.h"
+#include "pg/role_json.h"
+#include "pg/spi.h"
+
+extern "C" {
+#include "mb/pg_wchar.h"
+#include "utils/json.h"
+#include "utils/jsonpath.h"
+#include "utils/numeric.h"
+}
+
+namespace rolecall::sync {
+
+namespace {
+
+[[noreturn]] void bad_answer(const Provider& provider, const std::string& detail, const std::string& hint = {}) {
+    throw Error("RC104", "provider \"" + provider.name + "\" gave an answer that cannot be used", detail, hint);
+}
+
+[[noreturn]] void bad_argument(const std::string& detail) {
+    throw Error("22023", "invalid provider user", detail,
+                R"(Give {"code": ..., "roles": [{"role": "name", "on": "global" | {"<kind>": "id"}}, ...]}.)");
+}
+
+// ---- Answers as jsonb --------------------------------------------------------------------------------------
+
+Datum parse_answer(const Provider& provider, const std::string& body) {
+    if (body.find('\0') != std::string::npos)
+        bad_answer(provider, "The response contains a zero byte.");
+    try {
+        return pg::call([&] {
+            const int length = static_cast<int>(body.size());
+            (void)pg_verify_mbstr(PG_UTF8, body.c_str(), length, false);
+            char* text = pg_any_to_server(body.c_str(), length, PG_UTF8);
+            return DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
+        });
+    } catch (const pg::PgError& error) {
+        const char* detail = error.report()->detail;
+        bad_answer(provider, std::string("The response is not valid JSON: ") + error.what() +
+                                 (detail != nullptr ? std::string(": ") + detail : std::string()));
+    }
+}
+
+pg::Parameter path_parameter(const std::string& path) {
+    if (path.empty())
+        return std::nullopt;
+    return pg::call([&] { return DirectFunctionCall1(jsonpath_in, CStringGetDatum(path.c_str())); });
+}
+
+JsonbValue value_at(const pg::Rows& rows, std::uint64_t row, int column) {
+    Jsonb* jsonb = pg::call([&] { return DatumGetJsonbP(rows.datum(row, column)); });
+    JsonbValue value;
+    if (!JsonbExtractScalar(&jsonb->root, &value))
+        JsonbToJsonbValue(jsonb, &value);
+    return value;
+}
+
+// A string or a number as text; nullopt for null and nothing. `fits` becomes false for anything else.
+std::optional<std::string> scalar(const pg::Rows& rows, std::uint64_t row, int column, bool& fits) {
+    if (rows.is_null(row, column))
+        return std::nullopt;
+    const JsonbValue value = value_at(rows, row, column);
+    if (value.type == jbvString)
+        return std::string(pg::json_text(value));
+    if (value.type == jbvNumeric)
+        return std::string(pg::call(
+            [&] { return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric))); }));
+    fits = fits && value.type == jbvNull;
+    return std::nullopt;
+}
+
+pg::Statement profile_statement(
+    "SELECT jsonb_path_query_first($1, $2, '{}', true), jsonb_path_query_first($1, $3, '{}', true),"
+    "       jsonb_path_query_first($1, $4, '{}', true), jsonb_path_query_first($1, $5, '{}', true)",
+    {JSONBOID, JSONPATHOID, JSONPATHOID, JSONPATHOID, JSONPATHOID});
+
+// NULL, in silent mode, is the strict path's complaint: there is no such member.
+pg::Statement roles_exist_statement("SELECT jsonb_path_exists($1, $2, '{}', true) IS NULL", {JSONBOID, JSONPATHOID});
+
+pg::Statement roles_statement(
+    "SELECT r, jsonb_path_query_first(r, $3, '{}', true), jsonb_path_query_first(r, $4, '{}', true),"
+    "       jsonb_path_query_first(r, $5, '{}', true), jsonb_path_query_first(r, '$.on', '{}', true)"
+    " FROM jsonb_path_query($1, $2) r",
+    {JSONBOID, JSONPATHOID, JSONPATHOID, JSONPATHOID, JSONPATHOID});
+
+// ---- Roles -------------------------------------------------------------------------------------------------
+
+// "name", "name@global" or "name@kind:id". The name ends at the first "@", the kind at the next ":".
+bool read_role_text(std::string_view text, core::OwnedGrant& grant) {
+    const std::size_t at = text.find('@');
+    grant = {.role = std::string(text.substr(0, at)), .kind = std::string(core::global_kind), .scope = {}};
+    if (grant.role.empty())
+        return false;
+    if (at == std::string_view::npos || text.substr(at + 1) == core::global_kind)
+        return true;
+    const std::string_view scope = text.substr(at + 1);
+    const std::size_t colon = scope.find(':');
+    if (colon == std::string_view::npos)
+        return false;
+    grant.kind = scope.substr(0, colon);
+    grant.scope = scope.substr(colon + 1);
+    return !grant.kind.empty() && grant.kind != core::global_kind && !grant.scope.empty();
+}
+
+// A role of an answer, whose parts the provider's paths found.
+bool read_mapped_role(const Mapping& mapping, const pg::Rows& rows, std::uint64_t row, core::OwnedGrant& grant) {
+    const JsonbValue element = value_at(rows, row, 1);
+    if (element.type == jbvString)
+        return read_role_text(pg::json_text(element), grant);
+
+    bool fits = true;
+    const auto name = scalar(rows, row, 2, fits);
+    if (!name || name->empty())
+        return false;
+    core::Grant scope{.role = {}, .kind = core::global_kind, .scope = {}};
+    const auto kind = scalar(rows, row, 3, fits);
+    const auto id = scalar(rows, row, 4, fits);
+    if (!mapping.scope_kind.empty() || !mapping.scope_id.empty()) {
+        scope.scope = id ? std::string_view(*id) : std::string_view();
+        scope.kind = kind ? std::string_view(*kind) : id ? "institutional" : core::global_kind;
+    } else if (!rows.is_null(row, 5) && !pg::read_scope(value_at(rows, row, 5), scope)) {
+        return false;  // taken for global, a role on one unit would become a role on all
+    }
+    grant = {.role = *name, .kind = std::string(scope.kind), .scope = std::string(scope.scope)};
+    return fits && !grant.kind.empty() && (grant.kind == core::global_kind) == grant.scope.empty();
+}
+
+std::vector<core::OwnedGrant> read_answered_roles(const Provider& provider, Datum answer) {
+    const Mapping& mapping = provider.mapping;
+    const pg::Parameter path = path_parameter(mapping.roles);
+    if (roles_exist_statement.run({answer, path}).boolean(0, 1))
+        bad_answer(provider, "The response has no roles where roles_path says.",
+                   "An answer without the roles member never removes a role. Correct roles_path if it is wrong.");
+    const pg::Rows rows =
+        roles_statement.run({answer, path, path_parameter(mapping.role), path_parameter(mapping.scope_kind),
+                             path_parameter(mapping.scope_id)});
+    std::vector<core::OwnedGrant> roles(rows.size());
+    for (std::uint64_t row = 0; row < rows.size(); ++row)
+        if (!read_mapped_role(mapping, rows, row, roles[row]))
+            bad_answer(provider, "Role " + std::to_string(row + 1) + " of the response has an unexpected shape.",
+                       "Correct role_path, scope_kind_path and scope_id_path if they are wrong.");
+    core::normalize(roles);
+    return roles;
+}
+
+// ---- Users given in SQL ------------------------------------------------------------------------------------
+
+std::optional<std::string> text_member(const JsonbValue& object, std::string_view name) {
+    JsonbValue value;
+    if (!pg::json_member(object.val.binary.data, name, value) || value.type == jbvNull)
+        return std::nullopt;
+    if (value.type != jbvString)
+        bad_argument("Its member \"" + std::string(name) + "\" is not a string.");
+    return std::string(pg::json_text(value));
+}
+
+std::vector<core::OwnedGrant> read_given_roles(const JsonbValue& value) {
+    std::span<JsonbValue> elements;
+    if (!pg::call([&] { return pg::json_elements(value, elements); }))
+        bad_argument("Its roles are not an array.");
+    std::vector<core::OwnedGrant> roles(elements.size());
+    for (std::size_t i = 0; i < elements.size(); ++i) {
+        core::Grant grant;
+        bool fits = false;
+        if (elements[i].type == jbvString) {
+            fits = read_role_text(pg::json_text(elements[i]), roles[i]);
+        } else if (pg::call([&] { return pg::read_role(elements[i], grant); })) {
+            fits = true;
+            roles[i] = {std::string(grant.role), std::string(grant.kind), std::string(grant.scope)};
+        }
+        if (!fits)
+            bad_argument("Role " + std::to_string(i + 1) + " has an unexpected shape.");
+    }
+    core::normalize(roles);
+    return roles;
+}
+
+JsonbValue value_of(const Jsonb* jsonb) {
+    JsonbValue value;
+    if (!JsonbExtractScalar(const_cast<JsonbContainer*>(&jsonb->root), &value))
+        JsonbToJsonbValue(const_cast<Jsonb*>(jsonb), &value);
+    return value;
+}
+
+void append_json_string(std::string& to, const std::string& text) {
+    const char* escaped = pg::call([&] {
+        StringInfoData buffer;
+        initStringInfo(&buffer);
+        escape_json(&buffer, text.c_str());
+        return buffer.data;
+    });
+    to += escaped;
+}
+
+}  // namespace
+
+ProviderUser map_answers(const Provider& provider, const std::string& subject, const std::string& profile,
+                         const std::string& roles) {
+    const Mapping& mapping = provider.mapping;
+    const Datum profile_json = parse_answer(provider, profile);
+    const Datum roles_json = &roles == &profile ? profile_json : parse_answer(provider, roles);
+
+    const pg::Rows row =
+        profile_statement.run({profile_json, path_parameter(mapping.subject), path_parameter(mapping.email),
+                               path_parameter(mapping.display_name), path_parameter(mapping.function)});
+    bool fits = true;
+    ProviderUser user;
+    user.code = scalar(row, 0, 1, fits);
+    if (user.code != subject)
+        bad_answer(provider, user.code ? "The response is about subject \"" + *user.code + "\", not \"" + subject + "\"."
+                                       : "The response does not say whom it is about.",
+                   "Correct subject_path if it is wrong.");
+    user.email = scalar(row, 0, 2, fits);
+    user.display_name = scalar(row, 0, 3, fits);
+    user.function = scalar(row, 0, 4, fits);
+    user.roles = read_answered_roles(provider, roles_json);
+    return user;
+}
+
+ProviderUser read_provider_user(const Jsonb* jsonb) {
+    const JsonbValue value = value_of(jsonb);
+    if (value.type != jbvBinary || !JsonContainerIsObject(value.val.binary.data))
+        bad_argument("It is not an object.");
+    JsonbValue roles;
+    if (!pg::json_member(value.val.binary.data, "roles", roles))
+        bad_argument("It has no roles; a user who holds none has an empty array.");
+    return {.code = text_member(value, "code"),
+            .email = text_member(value, "email"),
+            .display_name = text_member(value, "display_name"),
+            .function = text_member(value, "function"),
+            .roles = read_given_roles(roles)};
+}
+
+std::vector<core::OwnedGrant> read_roles(const Jsonb* roles) { return read_given_roles(value_of(roles)); }
+
+Jsonb* roles_to_jsonb(const std::vector<core::OwnedGrant>& roles) {
+    std::string text = "[";
+    for (const core::OwnedGrant& grant : roles) {
+        text += text.size() > 1 ? ", {\"role\": " : "{\"role\": ";
+        append_json_string(text, grant.role);
+        text += ", \"on\": ";
+        if (grant.kind == core::global_kind) {
+            text += "\"global\"}";
+            continue;
+        }
+        text += '{';
+        append_json_string(text, grant.kind == "institutional" ? "institutional_id" : grant.kind);
+        text += ": ";
+        append_json_string(text, grant.scope);
+        text += "}}";
+    }
+    text += ']';
+    return pg::call([&] { return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text.c_str()))); });
+}
+
+}  // namespace rolecall::sync

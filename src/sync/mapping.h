@@ -1,0 +1,41 @@
+// From a provider's answers to what it says of a user.
+#pragma once
+
+#include "pg/pg.h"
+
+#include <optional>
+
+#include "core/grant_set.h"
+#include "sync/provider.h"
+
+extern "C" {
+#include "utils/jsonb.h"
+}
+
+namespace rolecall::sync {
+
+/// What a provider says of one user; 000-25 of the requirements.
+struct ProviderUser {
+    std::optional<std::string> code;
+    std::optional<std::string> email;
+    std::optional<std::string> display_name;
+    std::optional<std::string> function;
+    std::vector<core::OwnedGrant> roles;  ///< normalized
+};
+
+/// Maps the answers to one subject: `profile` and `roles`, which may be the same text. Throws Error RC104 where
+/// one is not JSON, is about another subject, has no roles member, or a role of the wrong shape; names the
+/// provider. Needs SPI.
+ProviderUser map_answers(const Provider& provider, const std::string& subject, const std::string& profile,
+                         const std::string& roles);
+
+/// The same for a user given as {email, code, display_name, function, roles: [{role, on}]}. Throws Error 22023.
+ProviderUser read_provider_user(const Jsonb* user);
+
+/// The roles of [{role, on}, ...], ["name", "name@kind:id", "name@global", ...]. Throws Error 22023.
+std::vector<core::OwnedGrant> read_roles(const Jsonb* roles);
+
+/// [{"role": ..., "on": ...}, ...] in the current memory context.
+Jsonb* roles_to_jsonb(const std::vector<core::OwnedGrant>& roles);
+
+}  // namespace rolecall::sync

@@ -1,0 +1,223 @@
+#include "sync/options.h"
+
+#include "core/error.h"
+#include "pg/guard.h"
+#include "provider/url.h"
+
+extern "C" {
+#include "access/reloptions.h"
+#include "catalog/pg_foreign_data_wrapper.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_user_mapping.h"
+#include "commands/defrem.h"
+#include "utils/jsonpath.h"
+#include "utils/timestamp.h"
+}
+
+namespace rolecall::sync {
+
+namespace {
+
+using Check = void (*)(const std::string& value);
+
+// ---- What values are valid ---------------------------------------------------------------------------------
+
+[[noreturn]] void invalid(const std::string& message, const std::string& hint = {}) {
+    throw Error("22023", message, {}, hint);
+}
+
+// PostgreSQL's own complaint about a value becomes the detail of ours.
+template <typename F>
+auto parse(const char* what, F&& f) {
+    try {
+        return pg::call(f);
+    } catch (const pg::PgError& error) {
+        const std::string detail = error.what();
+        invalid(std::string("invalid ") + what + ": " + detail);
+    }
+}
+
+std::int64_t parse_milliseconds(const std::string& text) {
+    const auto* interval = parse("interval", [&] {
+        return DatumGetIntervalP(DirectFunctionCall3(interval_in, CStringGetDatum(text.c_str()),
+                                                     ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+    });
+    const std::int64_t days = std::int64_t{interval->month} * DAYS_PER_MONTH + interval->day;
+    return days * (USECS_PER_DAY / 1000) + interval->time / 1000;
+}
+
+void check_not_empty(const std::string& value) {
+    if (value.empty())
+        invalid("the value cannot be empty");
+}
+
+void check_kind(const std::string& value) {
+    if (value != "json" && value != "accred")
+        invalid("unknown kind of provider: \"" + value + "\"", "Kinds are json and accred.");
+}
+
+void check_auth(const std::string& value) {
+    if (value != "none" && value != "basic" && value != "bearer")
+        invalid("unknown authentication: \"" + value + "\"", "Use none, basic or bearer.");
+}
+
+void check_base_url(const std::string& value) { (void)provider::check_base_url(value); }
+
+void check_ttl(const std::string& value) {
+    if (parse_milliseconds(value) < 0)
+        invalid("an interval of time cannot be negative");
+}
+
+void check_timeout(const std::string& value) {
+    const std::int64_t ms = parse_milliseconds(value);
+    if (ms < 1 || ms > 3'600'000)
+        invalid("a timeout must lie between 1 ms and 1 hour");
+}
+
+void check_path(const std::string& value) {
+    (void)parse("jsonpath", [&] { return DirectFunctionCall1(jsonpath_in, CStringGetDatum(value.c_str())); });
+}
+
+void check_roles_path(const std::string& value) {
+    if (value.starts_with("lax ") || value.starts_with("strict "))
+        invalid("the mode of roles_path cannot be chosen",
+                "It is always strict: an answer without the roles member must differ from one without roles.");
+    check_path(value);
+}
+
+void check_ca_file(const std::string& value) {
+    if (!pg::call([] { return superuser(); }))
+        throw Error("42501", "only superusers may set ca_file", "The server reads files that others may not.");
+    check_not_empty(value);
+}
+
+// ---- What there is -----------------------------------------------------------------------------------------
+
+struct Option {
+    const char* name;
+    Oid catalog;
+    Check check;
+    const char* json;    // the preset of kind 'json', nullptr when there is none
+    const char* accred;  // of kind 'accred'
+};
+
+constexpr const char* accred_roles = "$.authorizations[*] ? (@.state == \"active\" && exists(@.reason.resource.cf))";
+constexpr const char* accred_roles_request =
+    "/authorizations?persid={subject}&state=active&expand=0&type=right";
+
+// In alphabetical order.
+constexpr Option options[] = {
+    {"auth", ForeignServerRelationId, check_auth, "none", "none"},
+    {"base_url", ForeignServerRelationId, check_base_url, nullptr, nullptr},
+    {"ca_file", ForeignServerRelationId, check_ca_file, nullptr, nullptr},
+    {"display_name_path", ForeignServerRelationId, check_path, "$.display_name", "$.display"},
+    {"email_path", ForeignServerRelationId, check_path, "$.email", "$.email"},
+    {"function_path", ForeignServerRelationId, check_path, "$.function", "$.position"},
+    {"kind", ForeignServerRelationId, check_kind, "json", "accred"},
+    {"password", UserMappingRelationId, check_not_empty, nullptr, nullptr},
+    {"request_path", ForeignServerRelationId, provider::check_request_path, "/users/{subject}", "/persons/{subject}"},
+    {"request_timeout", ForeignServerRelationId, check_timeout, nullptr, nullptr},
+    {"role_path", ForeignServerRelationId, check_path, "$.role", "$.name"},
+    {"roles_path", ForeignServerRelationId, check_roles_path, "$.roles[*]", accred_roles},
+    {"roles_request_path", ForeignServerRelationId, provider::check_request_path, nullptr, accred_roles_request},
+    {"scope_id_path", ForeignServerRelationId, check_path, nullptr, "$.reason.resource.cf"},
+    {"scope_kind_path", ForeignServerRelationId, check_path, nullptr, nullptr},
+    {"subject_path", ForeignServerRelationId, check_path, "$.code", "$.id"},
+    {"sync_ttl", ForeignServerRelationId, check_ttl, nullptr, nullptr},
+    {"token", UserMappingRelationId, check_not_empty, nullptr, nullptr},
+    {"username", UserMappingRelationId, check_not_empty, nullptr, nullptr},
+};
+
+std::string names_for(Oid catalog) {
+    std::string names;
+    for (const Option& option : options)
+        if (option.catalog == catalog)
+            names += (names.empty() ? "" : ", ") + std::string(option.name);
+    return names;
+}
+
+const Option& option_for(const std::string& name, Oid catalog) {
+    for (const Option& option : options)
+        if (option.catalog == catalog && name == option.name)
+            return option;
+    const std::string names = names_for(catalog);
+    throw Error("HV00D", "invalid option \"" + name + "\"", {},
+                names.empty() ? "There are no valid options in this context."
+                              : "Valid options in this context are: " + names + ".");
+}
+
+std::map<std::string, std::string> to_map(List* list) {
+    std::map<std::string, std::string> map;
+    ListCell* cell = nullptr;
+    foreach (cell, list) {
+        auto* element = static_cast<DefElem*>(lfirst(cell));
+        map[element->defname] = pg::call([&] { return defGetString(element); });
+    }
+    return map;
+}
+
+void validate(const std::map<std::string, std::string>& given, Oid catalog) {
+    for (const auto& [name, value] : given) {
+        const Option& option = option_for(name, catalog);
+        try {
+            option.check(value);
+        } catch (const Error& error) {
+            const char* s = error.sqlstate();
+            const char state[6] = {s[0], s[1], s[2], s[3], s[4], '\0'};
+            throw Error(state, "invalid value for option \"" + name + "\"",
+                        error.message() + (error.detail().empty() ? "" : ": " + error.detail()), error.hint());
+        }
+    }
+    if (catalog == ForeignServerRelationId && !given.contains("base_url"))
+        throw Error("HV00J", "option \"base_url\" is required", {},
+                    "For example OPTIONS (kind 'json', base_url 'https://hr.example.org/api').");
+}
+
+}  // namespace
+
+Options Options::of_server(List* list) {
+    Options result;
+    result.given_ = to_map(list);
+    const bool accred = result.get("kind") == "accred";
+    for (const Option& option : options) {
+        const char* value = accred ? option.accred : option.json;
+        if (value != nullptr && option.catalog == ForeignServerRelationId)
+            result.preset_[option.name] = value;
+    }
+    return result;
+}
+
+Options Options::of_mapping(List* list) {
+    Options result;
+    result.given_ = to_map(list);
+    return result;
+}
+
+std::string Options::get(const char* name) const {
+    for (const auto* map : {&given_, &preset_})
+        if (const auto it = map->find(name); it != map->end())
+            return it->second;
+    return {};
+}
+
+std::int64_t Options::milliseconds(const char* name) const { return parse_milliseconds(get(name)); }
+
+}  // namespace rolecall::sync
+
+using namespace rolecall;
+
+extern "C" {
+
+PG_FUNCTION_INFO_V1(rolecall_provider_validator);
+
+// provider_validator(options text[], catalog oid): the wrapper's VALIDATOR.
+Datum rolecall_provider_validator(PG_FUNCTION_ARGS) {
+    return pg::guarded([&]() -> Datum {
+        List* list = pg::call([&] { return untransformRelOptions(PG_GETARG_DATUM(0)); });
+        const auto given = sync::to_map(list);
+        sync::validate(given, PG_GETARG_OID(1));
+        PG_RETURN_VOID();
+    });
+}
+
+}  // extern "C"

@@ -1,0 +1,30 @@
+// The options of providers: what there is, where it stands, what it defaults to, and what is valid. The kinds of
+// provider are presets of these options.
+#pragma once
+
+#include "pg/pg.h"
+
+#include <map>
+
+extern "C" {
+#include "nodes/pg_list.h"
+}
+
+namespace rolecall::sync {
+
+class Options {
+ public:
+    /// From the catalog's list of DefElem; the kind's preset fills in what is not there.
+    static Options of_server(List* list);
+    static Options of_mapping(List* list);
+
+    bool has(const char* name) const { return !get(name).empty(); }
+    std::string get(const char* name) const;  ///< "" when there is none
+    std::int64_t milliseconds(const char* name) const;
+
+ private:
+    std::map<std::string, std::string> given_;
+    std::map<std::string, std::string> preset_;
+};
+
+}  // namespace rolecall::sync

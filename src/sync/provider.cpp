@@ -1,0 +1,115 @@
+#include "sync/provider.h"
+
+#include "core/error.h"
+#include "pg/guard.h"
+#include "pg/settings.h"
+#include "provider/url.h"
+#include "sync/options.h"
+
+extern "C" {
+#include "access/htup_details.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_user_mapping.h"
+#include "foreign/foreign.h"
+#include "access/reloptions.h"
+#include "utils/syscache.h"
+}
+
+namespace rolecall::sync {
+
+namespace {
+
+using provider::Credentials;
+
+// The options of the server owner's own mapping; never those of PUBLIC.
+List* owner_mapping(const ForeignServer& server) {
+    HeapTuple tuple = SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(server.owner),
+                                      ObjectIdGetDatum(server.serverid));
+    if (!HeapTupleIsValid(tuple))
+        return NIL;
+    bool is_null = false;
+    const Datum options =
+        SysCacheGetAttr(USERMAPPINGUSERSERVER, tuple, Anum_pg_user_mapping_umoptions, &is_null);
+    List* list = is_null ? NIL : untransformRelOptions(options);
+    ReleaseSysCache(tuple);
+    return list;
+}
+
+struct Found {
+    ForeignServer* server;
+    List* mapping;
+    bool ours;
+};
+
+Found find_server(const std::string& name) {
+    return pg::call([&] {
+        Found found{GetForeignServerByName(name.c_str(), true), NIL, false};
+        if (found.server != nullptr) {
+            found.ours = found.server->fdwid == get_foreign_data_wrapper_oid("rolecall", true);
+            found.mapping = owner_mapping(*found.server);
+        }
+        return found;
+    });
+}
+
+void require(const std::string& value, const char* option, const std::string& server) {
+    if (value.empty())
+        throw Error("28000", "provider \"" + server + "\" has no credentials",
+                    std::string("The user mapping of the server's owner has no option \"") + option + "\".",
+                    "Use CREATE USER MAPPING FOR the owner, or ALTER USER MAPPING.");
+}
+
+Credentials credentials_of(const Options& server, const Options& mapping, const std::string& name) {
+    Credentials credentials;
+    const std::string auth = server.get("auth");
+    if (auth == "basic") {
+        credentials.scheme = Credentials::Scheme::basic;
+        credentials.username = mapping.get("username");
+        credentials.secret = mapping.get("password");
+        require(credentials.username, "username", name);
+        require(credentials.secret, "password", name);
+    } else if (auth == "bearer") {
+        credentials.scheme = Credentials::Scheme::bearer;
+        credentials.secret = mapping.get("token");
+        require(credentials.secret, "token", name);
+    }
+    return credentials;
+}
+
+}  // namespace
+
+std::int64_t Provider::default_ttl_seconds() { return settings::sync_ttl; }
+
+Provider read_provider(const std::string& name) {
+    const Found found = find_server(name);
+    if (found.server == nullptr)
+        throw Error("42704", "provider \"" + name + "\" does not exist", {},
+                    "Use CREATE SERVER ... FOREIGN DATA WRAPPER rolecall, or correct the user's provider.");
+    if (!found.ours)
+        throw Error("42809", "server \"" + name + "\" is not a provider",
+                    "It does not belong to the foreign data wrapper rolecall.");
+    const Options server = Options::of_server(found.server->options);
+    const Options mapping = Options::of_mapping(found.mapping);
+
+    Provider p;
+    p.name = name;
+    p.base_url = provider::check_base_url(server.get("base_url"));
+    p.request_path = server.get("request_path");
+    p.roles_request_path = server.get("roles_request_path");
+    p.credentials = credentials_of(server, mapping, name);
+    p.ca_file = server.get("ca_file");
+    p.ttl_seconds = server.has("sync_ttl") ? server.milliseconds("sync_ttl") / 1000 : Provider::default_ttl_seconds();
+    p.timeout = std::chrono::milliseconds(server.has("request_timeout") ? server.milliseconds("request_timeout")
+                                                                         : settings::request_timeout);
+    p.mapping = {.roles = "strict " + server.get("roles_path"),
+                 .role = server.get("role_path"),
+                 .scope_kind = server.get("scope_kind_path"),
+                 .scope_id = server.get("scope_id_path"),
+                 .subject = server.get("subject_path"),
+                 .email = server.get("email_path"),
+                 .display_name = server.get("display_name_path"),
+                 .function = server.get("function_path")};
+    return p;
+}
+
+}  // namespace rolecall::sync

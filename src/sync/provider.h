@@ -1,0 +1,41 @@
+// A provider as users configure it: a foreign server of the wrapper "rolecall", and its owner's user mapping.
+#pragma once
+
+#include "pg/pg.h"
+
+#include "provider/transport.h"
+
+namespace rolecall::sync {
+
+/// Where in a provider's answers things are: jsonpath expressions, empty where the kind has none.
+struct Mapping {
+    std::string roles;  ///< in the answer; strict, so that absent differs from empty
+    std::string role;   ///< these three in each role; without the last two, scopes are {"on": ...}, pg/role_json.h
+    std::string scope_kind;
+    std::string scope_id;
+    std::string subject;  ///< these in the answer
+    std::string email;
+    std::string display_name;
+    std::string function;
+};
+
+struct Provider {
+    std::string name;
+    std::string base_url;
+    std::string request_path;
+    std::string roles_request_path;  ///< of a second request, whose answer has the roles; mostly empty
+    provider::Credentials credentials;
+    std::string ca_file;
+    std::int64_t ttl_seconds = 0;
+    std::chrono::milliseconds timeout{0};
+    Mapping mapping;
+
+    /// rolecall.sync_ttl: where a provider says nothing, and for users without one.
+    static std::int64_t default_ttl_seconds();
+};
+
+/// Reads a provider's options, as they are now. Throws Error 42704 where there is no such server, 42809 where it
+/// belongs to another wrapper, 28000 where its owner's mapping lacks what `auth` needs.
+Provider read_provider(const std::string& name);
+
+}  // namespace rolecall::sync

@@ -14,8 +14,8 @@ PG_MODULE_MAGIC;
 PGDLLEXPORT void _PG_init(void);
 
 void _PG_init(void) {
-    rolecall::settings::init();
     rolecall::testing::init();
+    rolecall::settings::init();  // reserves the prefix: whatever else defines settings comes before
     rolecall::projection::definition_init();
     if (!process_shared_preload_libraries_in_progress)
         return;

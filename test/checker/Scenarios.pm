@@ -1,0 +1,282 @@
+# Interleavings that break a freshness rule which lacks one of its sentences. Each is a sub that gets a server with
+# the extension and users 1 to 20, and returns what was wrong: a list of sentences, empty when all was right.
+#
+# Every one is run twice: as the code is, where nothing may be wrong, and with its sentence broken (a seeded fault,
+# compiled in for tests), where something must be.
+package Scenarios;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use PostgreSQL::Test::Utils;
+
+use lib 'test/tap/lib';
+use Rolecall::Test;
+
+our @EXPORT = qw(@scenarios);
+
+# Loads a user's document into the cache, in a session of its own.
+sub cache { my ($node, $uid) = @_; return $node->safe_psql('postgres', "SELECT rolecall.me($uid)"); }
+
+# Does a session that comes now see something else than the view has?
+sub wrong_for_newcomer {
+	my ($node, $uid) = @_;
+	return $node->safe_psql('postgres', is_difference($uid)) eq 't' ? ("me($uid) differs for a new session") : ();
+}
+
+sub wrong_for {
+	my ($session, $uid) = @_;
+	return $session->query(is_difference($uid)) eq 't' ? ("me($uid) differs for an open session") : ();
+}
+
+our @scenarios = (
+	{
+		fault => 1,
+		name => 'the stamp is read before the entry',
+		run => sub {
+			my ($node) = @_;
+			cache($node, 1);
+			my $reader = session($node, 'rolecall.debug_points' => 'on');
+			hold($node, 'between-entry-and-stamp');
+			begin_query($reader, is_difference(1));
+			wait_at($node, 'between-entry-and-stamp');
+			$node->safe_psql('postgres', q(UPDATE rolecall.users SET display_name = 'v2' WHERE id = 1));
+			cache($node, 1);
+			release($node, 'between-entry-and-stamp');
+			my @wrong = finish_query($reader) eq 't' ? ('a reader saw a commit that its snapshot does not contain') : ();
+			$reader->quit;
+			return @wrong;
+		},
+	},
+	{
+		fault => 2,
+		name => 'the stamp is the id, not the id plus one',
+		run => sub {
+			my ($node) = @_;
+			my $writer = session($node);
+			$writer->query_safe(q(BEGIN; UPDATE rolecall.users SET display_name = 'v2' WHERE id = 1));
+			cache($node, 1);    # the writer is the oldest transaction running: xmin is its id
+			$writer->query_safe('COMMIT');
+			$writer->quit;
+			return wrong_for_newcomer($node, 1);
+		},
+	},
+	{
+		fault => 3,
+		name => 'the stamp is of the subtransaction',
+		run => sub {
+			my ($node) = @_;
+			cache($node, 1);
+			$node->safe_psql('postgres',
+				q(BEGIN; SAVEPOINT s; UPDATE rolecall.users SET display_name = 'v2' WHERE id = 1; RELEASE s; COMMIT));
+			return wrong_for_newcomer($node, 1);
+		},
+	},
+	{
+		fault => 4,
+		name => 'the old key is not stamped',
+		run => sub {
+			my ($node) = @_;
+			$node->safe_psql('postgres', q(INSERT INTO rolecall.user_roles (user_id, role) VALUES (1, 'member')));
+			cache($node, $_) for 1, 2;
+			$node->safe_psql('postgres', 'UPDATE rolecall.user_roles SET user_id = 2 WHERE user_id = 1');
+			return map { wrong_for_newcomer($node, $_) } 1, 2;
+		},
+	},
+	{
+		fault => 5,
+		name => 'the new key is not stamped',
+		run => sub {
+			my ($node) = @_;
+			$node->safe_psql('postgres', q(INSERT INTO rolecall.user_roles (user_id, role) VALUES (1, 'admin')));
+			cache($node, $_) for 1, 2;
+			$node->safe_psql('postgres', q(UPDATE rolecall.user_roles SET user_id = 2 WHERE user_id = 1 AND role = 'admin'));
+			return map { wrong_for_newcomer($node, $_) } 1, 2;
+		},
+	},
+	{
+		fault => 7,
+		name => 'own writes are ignored',
+		run => sub {
+			my ($node) = @_;
+			# The application's trigger sorts before the watch: it reads before any stamp is raised, and then
+			# the statement fails.
+			$node->safe_psql('postgres', <<'SQL');
+CREATE OR REPLACE FUNCTION test.read_and_fail() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM rolecall.me(NEW.id); RAISE EXCEPTION 'no'; END $$;
+CREATE TRIGGER aaa AFTER UPDATE ON rolecall.users FOR EACH ROW EXECUTE FUNCTION test.read_and_fail();
+SQL
+			$node->psql('postgres', q(UPDATE rolecall.users SET display_name = 'failed' WHERE id = 1));
+			my @wrong = wrong_for_newcomer($node, 1);
+			# The same inside a savepoint, whose transaction goes on.
+			my $session = session($node);
+			$session->query(q(BEGIN; SAVEPOINT s; UPDATE rolecall.users SET display_name = 'failed' WHERE id = 2));
+			$session->query('ROLLBACK TO s');
+			push @wrong, wrong_for($session, 2);
+			$session->query('COMMIT');
+			$session->quit;
+			push @wrong, wrong_for_newcomer($node, 2);
+			$node->safe_psql('postgres', 'DROP TRIGGER aaa ON rolecall.users');
+			return @wrong;
+		},
+	},
+	{
+		fault => 9,
+		name => q(the reader's xmin is not asked for),
+		run => sub {
+			my ($node) = @_;
+			my $reader = session($node);
+			$reader->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM rolecall.users');
+			$node->safe_psql('postgres', q(UPDATE rolecall.users SET display_name = 'v2' WHERE id = 1));
+			cache($node, 1);
+			my @wrong = wrong_for($reader, 1);
+			$reader->query_safe('COMMIT');
+			$reader->quit;
+			return @wrong;
+		},
+	},
+	{
+		fault => 10,
+		name => 'installed with the xmin of the newest snapshot',
+		run => sub {
+			my ($node) = @_;
+			my $loader = session($node);
+			$loader->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM rolecall.users');
+			$node->safe_psql('postgres', q(UPDATE rolecall.users SET display_name = 'v2' WHERE id = 1));
+			$loader->query_safe('SELECT rolecall.me(1)');
+			$loader->query_safe('COMMIT');
+			$loader->quit;
+			return wrong_for_newcomer($node, 1);
+		},
+	},
+	{
+		fault => 11,
+		name => 'the query runs under a snapshot of its own',
+		run => sub {
+			my ($node) = @_;
+			my $reader = session($node, 'rolecall.debug_points' => 'on');
+			hold($node, 'before-query');
+			begin_query($reader, is_difference(1));
+			wait_at($node, 'before-query');
+			$node->safe_psql('postgres', q(UPDATE rolecall.users SET display_name = 'v2' WHERE id = 1));
+			release($node, 'before-query');
+			my @wrong = finish_query($reader) eq 't' ? ('a reader saw a commit that its snapshot does not contain') : ();
+			$reader->quit;
+			return @wrong;
+		},
+	},
+	{
+		fault => 12,
+		name => 'lookup keys are found by a query',
+		run => sub {
+			my ($node) = @_;
+			my ($t1, $t2) = (session($node), session($node));
+			$t2->query_safe(q(BEGIN; INSERT INTO rolecall.user_units SELECT 1, id, 'member' FROM rolecall.units WHERE institutional_id = 'u1'));
+			$t1->query_safe(q(BEGIN; UPDATE rolecall.units SET name = name || '!' WHERE institutional_id = 'u1'));
+			$t2->query_safe('COMMIT');
+			cache($node, 1);
+			$t1->query_safe('COMMIT');
+			$_->quit for $t1, $t2;
+			return wrong_for_newcomer($node, 1);
+		},
+	},
+	{
+		fault => 13,
+		name => 'a hit in SERIALIZABLE',
+		run => sub {
+			my ($node) = @_;
+			cache($node, $_) for 1, 2;
+			my @doctors = (session($node), session($node));
+			for my $i (0, 1) {
+				$doctors[$i]->query_safe('BEGIN ISOLATION LEVEL SERIALIZABLE');
+				$doctors[$i]->query_safe('SELECT rolecall.me(' . (2 - $i) . q() . q() . ') ' . q(->> 'display_name'));
+			}
+			for my $i (0, 1) {
+				$doctors[$i]->query('UPDATE rolecall.users SET display_name = ' . "'gone $i'" . ' WHERE id = ' . ($i + 1));
+			}
+			$_->query('COMMIT') for @doctors;
+			$_->quit for @doctors;
+			my $gone = $node->safe_psql('postgres', q(SELECT count(*) FROM rolecall.users WHERE id IN (1, 2) AND display_name LIKE 'gone%'));
+			return $gone eq '2' ? ('both transactions of a write skew committed') : ();
+		},
+	},
+	{
+		fault => 14,
+		name => 'the floor is set when shared memory is made, and never again',
+		restarts => 1,
+		run => sub {
+			my ($node) = @_;
+			$node->safe_psql('postgres', q(BEGIN; UPDATE rolecall.users SET display_name = 'prepared' WHERE id = 1; PREPARE TRANSACTION 'p'));
+			$node->stop('immediate');
+			$node->start;
+			cache($node, 1);
+			$node->safe_psql('postgres', q(COMMIT PREPARED 'p'));
+			return wrong_for_newcomer($node, 1);
+		},
+	},
+	{
+		fault => 15,
+		name => 'the floor is stored, not raised',
+		run => sub {
+			my ($node) = @_;
+			$node->safe_psql('postgres', q(INSERT INTO rolecall.user_units SELECT 1, id, 'member' FROM rolecall.units));
+			my ($older, $newer) = (session($node), session($node));
+			$older->query_safe('BEGIN; SELECT pg_current_xact_id()');
+			$newer->query_safe(q(BEGIN; UPDATE rolecall.units SET name = name || '!' WHERE institutional_id = 'u1'));
+			$older->query_safe(q(UPDATE rolecall.units SET name = name || '!' WHERE institutional_id = 'u2'));
+			$older->query_safe('COMMIT');
+			cache($node, 1);
+			$newer->query_safe('COMMIT');
+			$_->quit for $older, $newer;
+			return wrong_for_newcomer($node, 1);
+		},
+	},
+	{
+		fault => 16,
+		name => 'no invalidation messages are accepted before a load',
+		decorated => 1,
+		run => sub {
+			my ($node) = @_;
+			my $loader = session($node);
+			$loader->query_safe('BEGIN; SELECT rolecall.me(1)');
+			$node->safe_psql('postgres', q(CREATE OR REPLACE FUNCTION test.decorate(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' replaced'; END $$));
+			$loader->query_safe('SELECT rolecall.me(2)');
+			$loader->query_safe('COMMIT');
+			$loader->quit;
+			return wrong_for_newcomer($node, 2);
+		},
+	},
+	{
+		fault => 17,
+		name => 'no lock keeps loaders out while DDL ends',
+		decorated => 1,
+		run => sub {
+			my ($node) = @_;
+			my $loader = session($node);
+			$loader->query_safe('SELECT rolecall.me(1)');
+			# The DDL has left the proc array and not yet sent its invalidations.
+			my $ddl = session($node, 'rolecall.debug_points' => 'on');
+			hold($node, 'between-proc-array-and-invalidations');
+			begin_query($ddl, q(CREATE OR REPLACE FUNCTION test.decorate(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' replaced'; END $$));
+			wait_at($node, 'between-proc-array-and-invalidations');
+			$loader->query_safe('SELECT rolecall.me(2)');
+			release($node, 'between-proc-array-and-invalidations');
+			finish_query($ddl);
+			$_->quit for $ddl, $loader;
+			return wrong_for_newcomer($node, 2);
+		},
+	},
+	{
+		fault => 20,
+		name => 'a cached miss is not stamped',
+		run => sub {
+			my ($node) = @_;
+			cache($node, 999);
+			$node->safe_psql('postgres', q(INSERT INTO rolecall.users (id, email) VALUES (999, 'new@example.org')));
+			return wrong_for_newcomer($node, 999);
+		},
+	},
+);
+
+1;

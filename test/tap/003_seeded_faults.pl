@@ -1,0 +1,44 @@
+# The freshness rule, sentence by sentence: each interleaving comes out right as the code is, and wrong when its
+# sentence is broken on purpose.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use lib 'test/tap/lib', 'test/checker';
+use Rolecall::Test;
+use Scenarios;
+
+my $node = new_node('faults');
+
+sub run_scenario {
+	my ($scenario, $fault) = @_;
+	$node->safe_psql('postgres', 'DROP EXTENSION IF EXISTS rolecall CASCADE; DROP SCHEMA IF EXISTS test CASCADE');
+	create_extension($node);
+	if ($scenario->{decorated}) {
+		$node->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION test.decorate(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' decorated'; END $$;
+CREATE OR REPLACE VIEW rolecall.me_view AS
+SELECT p.user_id AS uid, jsonb_build_object('email', test.decorate(p.email)) AS doc, p.valid_from, p.valid_until FROM rolecall.user_profile p;
+SQL
+	}
+	$node->append_conf('postgresql.conf', "rolecall.seeded_fault = $fault\n");
+	if ($scenario->{restarts}) { $node->restart } else { $node->reload }
+	$node->poll_query_until('postgres', "SELECT current_setting('rolecall.seeded_fault') = '$fault'");
+	my @wrong = $scenario->{run}->($node);
+	$node->append_conf('postgresql.conf', "rolecall.seeded_fault = 0\n");
+	if ($scenario->{restarts}) { $node->restart } else { $node->reload }
+	$node->poll_query_until('postgres', "SELECT current_setting('rolecall.seeded_fault') = '0'");
+	return @wrong;
+}
+
+for my $scenario (@scenarios) {
+	is_deeply([ run_scenario($scenario, 0) ], [], "as the code is: nothing wrong where $scenario->{name}");
+	my @wrong = run_scenario($scenario, $scenario->{fault});
+	cmp_ok(scalar(@wrong), '>', 0, "seeded fault $scenario->{fault} is caught: $scenario->{name}") and note(@wrong);
+}
+$node->stop;
+
+done_testing();

@@ -1,0 +1,149 @@
+# What the TAP tests share: servers with the library preloaded, sessions that can be stopped at debug points, and
+# the demo provider.
+package Rolecall::Test;
+
+use strict;
+use warnings;
+
+use Cwd qw(abs_path);
+use Exporter 'import';
+use File::Basename qw(dirname);
+use HTTP::Tiny;
+use IPC::Run qw(start);
+use JSON::PP qw(decode_json encode_json);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(new_node create_extension session begin_query finish_query hold release wait_at wait_for
+  is_difference error_of start_provider);
+
+our $root = abs_path(dirname(__FILE__) . '/../../../..');
+
+# A started server. $setup: lines for postgresql.conf; allows_streaming => 1 as for init().
+sub new_node {
+	my ($name, $settings, %init) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	$node->init(%init);
+	$node->append_conf('postgresql.conf', <<'CONF' . ($settings // ''));
+shared_preload_libraries = 'rolecall'
+max_prepared_transactions = 20
+log_statement = none
+CONF
+	$node->start;
+	return $node;
+}
+
+# The extension, a few users, and the functions of debug points.
+sub create_extension {
+	my ($node) = @_;
+	$node->safe_psql('postgres', <<'SQL');
+CREATE EXTENSION rolecall;
+CREATE SCHEMA test;
+CREATE FUNCTION test.hold(point text) RETURNS void LANGUAGE c STRICT AS 'rolecall', 'rolecall_test_hold';
+CREATE FUNCTION test.release(point text) RETURNS void LANGUAGE c STRICT AS 'rolecall', 'rolecall_test_release';
+CREATE FUNCTION test.waiting(point text) RETURNS int LANGUAGE c STRICT AS 'rolecall', 'rolecall_test_waiting';
+INSERT INTO rolecall.roles (name) VALUES ('member'), ('admin');
+INSERT INTO rolecall.units (institutional_id, name) VALUES ('u1', 'unit one'), ('u2', 'unit two');
+INSERT INTO rolecall.users (email, display_name) SELECT 'user' || g || '@example.org', 'v1' FROM generate_series(1, 20) g;
+SQL
+	return;
+}
+
+# A psql that stays; errors do not end it. %settings are SET in it.
+sub session {
+	my ($node, %settings) = @_;
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
+	$session->query_safe("SET $_ = '$settings{$_}'") for sort keys %settings;
+	return $session;
+}
+
+# Sends a query without waiting for it; finish_query() waits and returns what it printed.
+sub begin_query {
+	my ($session, $sql) = @_;
+	$session->query_until(qr/begun\n/, "\\echo begun\n$sql;\n");
+	return;
+}
+
+sub finish_query {
+	my ($session) = @_;
+	my $output = $session->query_until(qr/finished\n/, "\\echo finished\n");
+	$output =~ s/\n?finished\n//;
+	return $output;
+}
+
+sub hold { my ($node, $point) = @_; return $node->safe_psql('postgres', "SELECT test.hold('$point')"); }
+
+sub release { my ($node, $point) = @_; return $node->safe_psql('postgres', "SELECT test.release('$point')"); }
+
+# Waits until a session has come to a held point.
+sub wait_at {
+	my ($node, $point) = @_;
+	$node->poll_query_until('postgres', "SELECT test.waiting('$point') <> 0") or die "nobody came to $point";
+	return;
+}
+
+# Waits until a condition in Perl holds, looking every 20 ms.
+sub wait_for {
+	my ($what, $condition) = @_;
+	for (1 .. 50 * $PostgreSQL::Test::Utils::timeout_default) {
+		return 1 if $condition->();
+		select(undef, undef, undef, 0.02);
+	}
+	die "timed out waiting for $what";
+}
+
+# SQL: is me($uid) something else than its query returns in the same statement?
+sub is_difference {
+	my ($uid) = @_;
+	return "SELECT rolecall.me($uid) IS DISTINCT FROM (SELECT doc FROM rolecall.me_view WHERE uid = $uid)";
+}
+
+# SQLSTATE, message, detail and hint of the error that a query raises, as one string.
+sub error_of {
+	my ($node, $sql, %params) = @_;
+	my ($out, $err) = ('', '');
+	$node->psql('postgres', $sql, stdout => \$out, stderr => \$err, extra_params => ['-v', 'VERBOSITY=verbose'], %params);
+	return $err;
+}
+
+# The demo provider, as an object: url, tls, control; put_user, fault, requests ... It ends with the test.
+sub start_provider {
+	my (@arguments) = @_;
+	my ($out, $err) = ('', '');
+	my $harness = start([ 'node', "$root/demo/provider.mjs", @arguments ], '<', \undef, '>', \$out, '2>', \$err);
+	wait_for('the provider', sub { $harness->pump_nb; $out =~ /\n/ || $err });
+	die "the provider did not start: $err" if $err;
+	my $self = decode_json($out);
+	return bless { %$self, harness => $harness, http => HTTP::Tiny->new(timeout => 30) }, 'Rolecall::Test::Provider';
+}
+
+package Rolecall::Test::Provider;
+
+use strict;
+use warnings;
+
+use JSON::PP qw(decode_json encode_json);
+
+sub call {
+	my ($self, $method, $path, $body) = @_;
+	my $response = $self->{http}->request($method, "$self->{control}/$path",
+		{ defined $body ? (content => encode_json($body)) : () });
+	die "$method $path: $response->{status} $response->{content}" unless $response->{success};
+	return decode_json($response->{content});
+}
+
+sub put_user { my ($self, $code, $user) = @_; return $self->call('PUT', "users/$code", $user); }
+sub remove_user { my ($self, $code) = @_; return $self->call('DELETE', "users/$code"); }
+sub fault { my ($self, %fault) = @_; return $self->call('PUT', 'fault', \%fault); }
+sub no_fault { my ($self) = @_; return $self->call('DELETE', 'fault'); }
+sub requests { my ($self) = @_; return $self->call('GET', 'requests'); }
+sub forget_requests { my ($self) = @_; return $self->call('DELETE', 'requests'); }
+
+sub DESTROY {
+	my ($self) = @_;
+	$self->{harness}->kill_kill if $self->{harness};
+	return;
+}
+
+1;

@@ -123,6 +123,7 @@ package Rolecall::Test::Provider;
 use strict;
 use warnings;
 
+use Encode qw(encode);
 use JSON::PP qw(decode_json encode_json);
 
 sub call {
@@ -133,8 +134,10 @@ sub call {
 	return decode_json($response->{content});
 }
 
-sub put_user { my ($self, $code, $user) = @_; return $self->call('PUT', "users/$code", $user); }
-sub remove_user { my ($self, $code) = @_; return $self->call('DELETE', "users/$code"); }
+sub segment { my ($text) = @_; return encode('UTF-8', $text) =~ s/([^A-Za-z0-9])/sprintf('%%%02X', ord $1)/ger; }
+
+sub put_user { my ($self, $code, $user) = @_; return $self->call('PUT', 'users/' . segment($code), $user); }
+sub remove_user { my ($self, $code) = @_; return $self->call('DELETE', 'users/' . segment($code)); }
 sub fault { my ($self, %fault) = @_; return $self->call('PUT', 'fault', \%fault); }
 sub no_fault { my ($self) = @_; return $self->call('DELETE', 'fault'); }
 sub requests { my ($self) = @_; return $self->call('GET', 'requests'); }

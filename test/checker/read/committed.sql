@@ -1,0 +1,2 @@
+\set first random(1, 41)
+SELECT checker.complain(checker.differences(:first));

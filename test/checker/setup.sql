@@ -1,0 +1,37 @@
+-- The world of the checker: few users, so that everything collides.
+CREATE SCHEMA checker;
+
+CREATE FUNCTION checker.complain(differences bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF differences > 0 THEN
+        RAISE EXCEPTION '% documents differ from their query', differences USING ERRCODE = 'RC900';
+    END IF;
+END $$;
+
+-- Ten documents, each compared with the projection's own query in the same statement.
+CREATE FUNCTION checker.differences(first bigint) RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT count(*) FROM generate_series(first, first + 9) uid
+    WHERE rolecall.me(uid) IS DISTINCT FROM (SELECT v.doc FROM rolecall.me_view v WHERE v.uid = uid.uid)
+$$;
+
+INSERT INTO rolecall.tenants (slug, name) SELECT 't' || g, 'Tenant ' || g FROM generate_series(1, 3) g;
+INSERT INTO rolecall.roles (name, priority) SELECT 'role' || g, g FROM generate_series(1, 6) g;
+INSERT INTO rolecall.units (id, institutional_id, name) SELECT g, 'unit' || g, 'Unit ' || g FROM generate_series(1, 5) g;
+INSERT INTO rolecall.users (id, email, tenant_id)
+SELECT g, 'user' || g || '@example.org', (SELECT id FROM rolecall.tenants WHERE slug = 't' || (1 + g % 3)) FROM generate_series(1, 40) g;
+INSERT INTO rolecall.user_roles (user_id, role) SELECT g, 'role' || (1 + g % 6) FROM generate_series(1, 40) g;
+INSERT INTO rolecall.user_units SELECT g, 1 + g % 5, 'role' || (1 + g % 6) FROM generate_series(1, 40) g;
+
+-- Users that come and go: uids 41 to 50.
+CREATE FUNCTION checker.many_subtransactions(uid bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. 80 LOOP
+        BEGIN
+            UPDATE rolecall.users SET function = 'subtransaction ' || i WHERE id = uid;
+            IF i % 10 = 0 THEN
+                RAISE EXCEPTION 'rolled back';
+            END IF;
+        EXCEPTION WHEN raise_exception THEN NULL;
+        END;
+    END LOOP;
+END $$;

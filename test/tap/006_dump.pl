@@ -1,0 +1,95 @@
+# pg_dump and pg_restore take everything along: rows, sequences; the restore writes no audit, and the built-in
+# projection is not there twice.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use lib 'test/tap/lib';
+use Rolecall::Test;
+
+my $node = new_node('dump');
+create_extension($node);
+$node->safe_psql('postgres', <<'SQL');
+INSERT INTO rolecall.tenants (slug, name) VALUES ('t', 'Tenant');
+UPDATE rolecall.users SET tenant_id = (SELECT id FROM rolecall.tenants), metadata = '{"a": 1}', oauth_provider = 'google', oauth_id = id::text;
+INSERT INTO rolecall.user_roles (user_id, role) SELECT id, 'member' FROM rolecall.users;
+INSERT INTO rolecall.user_roles (user_id, role, scope_kind, scope_id, source) VALUES (1, 'admin', 'institutional', 'u1', 'provider');
+DELETE FROM rolecall.user_roles WHERE user_id = 20;
+INSERT INTO rolecall.user_units SELECT 1, id, 'member' FROM rolecall.units;
+INSERT INTO rolecall.sync_state (user_id, last_roles_sync_at) VALUES (1, '2026-01-01');
+INSERT INTO rolecall.oauth_states (state, provider, user_id) VALUES ('s', 'google', 1);
+INSERT INTO rolecall.refresh_tokens (user_id, token_hash, expires_at) VALUES (1, '\x01', now() + interval '1 day');
+CREATE SERVER hr FOREIGN DATA WRAPPER rolecall OPTIONS (kind 'json', base_url 'http://127.0.0.1:1');
+CREATE USER MAPPING FOR CURRENT_USER SERVER hr OPTIONS (token 'secret');
+SQL
+
+my @tables = map { "rolecall.$_" }
+  qw(tenants users roles user_roles units user_units sync_state role_changes oauth_states refresh_tokens watches);
+
+sub content {
+	my ($database) = @_;
+	my %content = map { $_ => $node->safe_psql($database, "SELECT t::text FROM $_ t ORDER BY 1") } @tables;
+	$content{projections} = $node->safe_psql($database, 'SELECT name, builtin, view, key_column, doc_column, ttl, query FROM rolecall.projections');
+	$content{servers} = $node->safe_psql($database, 'SELECT s.srvname, (SELECT array_agg(o ORDER BY o) FROM unnest(s.srvoptions) o), m.umoptions FROM pg_user_mappings m JOIN pg_foreign_server s ON s.oid = m.srvid');
+	$content{sequences} = $node->safe_psql($database, q(SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'rolecall' ORDER BY 1));
+	$content{me} = $node->safe_psql($database, 'SELECT uid, rolecall.me(uid) FROM generate_series(1, 21) uid');
+	return \%content;
+}
+
+my $before = content('postgres');
+like($before->{'rolecall.role_changes'}, qr/removed/, 'there is an audit');
+my $file = $PostgreSQL::Test::Utils::tmp_check . '/dump';
+my $connection = $node->connstr('postgres');
+my %restores = (
+	plain => sub {
+		my ($database) = @_;
+		$node->command_ok([ 'pg_dump', '-f', "$file.sql", $connection ], 'pg_dump');
+		$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$file.sql", $node->connstr($database) ], 'restored by psql');
+	},
+	custom => sub {
+		my ($database) = @_;
+		$node->command_ok([ 'pg_dump', '-Fc', '-f', "$file.custom", $connection ], 'pg_dump -Fc');
+		$node->command_ok([ 'pg_restore', '--exit-on-error', '-d', $node->connstr($database), "$file.custom" ], 'pg_restore');
+	},
+	parallel => sub {
+		my ($database) = @_;
+		$node->command_ok([ 'pg_dump', '-Fd', '-f', "$file.directory", $connection ], 'pg_dump -Fd');
+		# In parallel, pg_restore does not keep the order of an extension's tables that refer to each other: they
+		# go first, alone (docs/operations.md).
+		for my $part ([ '--section=pre-data' ], [ '--section=data', '--schema=rolecall' ],
+			[ '--section=data', '--exclude-schema=rolecall', '-j', '3' ], [ '--section=post-data', '-j', '3' ]) {
+			$node->command_ok([ 'pg_restore', '--exit-on-error', @$part, '-d', $node->connstr($database), "$file.directory" ],
+				"pg_restore @$part");
+		}
+	},
+	inserts => sub {
+		my ($database) = @_;
+		$node->command_ok([ 'pg_dump', '--inserts', '-Fc', '-f', "$file.inserts", $connection ], 'pg_dump --inserts');
+		$node->command_ok([ 'pg_restore', '--exit-on-error', '--disable-triggers', '-d', $node->connstr($database), "$file.inserts" ], 'pg_restore --disable-triggers');
+	});
+for my $way (sort keys %restores) {
+	$node->safe_psql('postgres', "CREATE DATABASE $way TEMPLATE template0");
+	$restores{$way}->($way);
+	is_deeply(content($way), $before, "$way: everything is as it was, and nothing else");
+	is( $node->safe_psql($way, q(INSERT INTO rolecall.users (email) VALUES ('next@example.org') RETURNING id)), '21', "$way: identities go on");
+	is( $node->safe_psql($way, q(UPDATE rolecall.users SET display_name = 'after' WHERE id = 1; SELECT rolecall.me(1) ->> 'display_name')),
+		'after', "$way: fresh after a write");
+	is($node->safe_psql($way, q(INSERT INTO rolecall.user_roles (user_id, role) VALUES (20, 'member'); SELECT count(*) FROM rolecall.role_changes))
+		- $node->safe_psql('postgres', 'SELECT count(*) FROM rolecall.role_changes'), 1, "$way: the audit goes on");
+}
+
+# Data into an extension that is there already, as --data-only --disable-triggers does it
+$node->safe_psql('postgres', 'CREATE DATABASE data_only TEMPLATE template0');
+$node->safe_psql('data_only', 'CREATE EXTENSION rolecall');
+$node->safe_psql('data_only', 'SELECT rolecall.me(1) IS NULL') for 1 .. 2;
+$node->command_ok([ 'pg_dump', '-Fc', '--data-only', '-f', "$file.data", $connection ], 'pg_dump --data-only');
+$node->command_ok([ 'pg_restore', '--exit-on-error', '--data-only', '--disable-triggers', '-d', $node->connstr('data_only'), "$file.data" ],
+	'pg_restore --data-only --disable-triggers');
+is( $node->safe_psql('data_only', 'SELECT count(*) FROM generate_series(1, 21) uid WHERE rolecall.me(uid) IS DISTINCT FROM (SELECT doc FROM rolecall.me_view v WHERE v.uid = uid.uid)'),
+	'0', 'what was cached before the restore is not shown after it');
+$node->stop;
+
+done_testing();

@@ -70,10 +70,15 @@ struct Transfer {
         if (curl_easy_setopt(easy.get(), option, value) != CURLE_OK)
             throw Error("22023", "the HTTP library refused a setting");
     }
-    double seconds(CURLINFO which) const {
-        double value = 0;
-        curl_easy_getinfo(easy.get(), which, &value);
-        return value;
+    bool reached(CURLINFO time) const {
+        double seconds = 0;
+        curl_easy_getinfo(easy.get(), time, &seconds);
+        return seconds > 0;
+    }
+    bool any(CURLINFO number) const {
+        long value = 0;
+        curl_easy_getinfo(easy.get(), number, &value);
+        return value > 0;
     }
 };
 
@@ -108,13 +113,13 @@ Phase phase_of(const Transfer& transfer, CURLcode code) {
         default:
             break;
     }
-    if (transfer.seconds(CURLINFO_STARTTRANSFER_TIME) > 0)
+    if (transfer.any(CURLINFO_HEADER_SIZE))
         return Phase::body;
-    if (transfer.seconds(CURLINFO_PRETRANSFER_TIME) > 0)
+    if (transfer.reached(CURLINFO_PRETRANSFER_TIME))
         return Phase::first_byte;
-    if (transfer.seconds(CURLINFO_CONNECT_TIME) > 0)
+    if (transfer.any(CURLINFO_LOCAL_PORT))  // connected; the connect time counts TLS in
         return Phase::tls;
-    if (transfer.seconds(CURLINFO_NAMELOOKUP_TIME) > 0)
+    if (transfer.reached(CURLINFO_NAMELOOKUP_TIME))
         return Phase::connect;
     return Phase::name_lookup;
 }

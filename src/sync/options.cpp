@@ -87,7 +87,7 @@ void check_roles_path(const std::string& value) {
 
 void check_ca_file(const std::string& value) {
     if (!pg::call([] { return superuser(); }))
-        throw Error("42501", "only superusers may set ca_file", "The server reads files that others may not.");
+        throw Error("42501", "only superusers may set it", "The server reads files that others may not.");
     check_not_empty(value);
 }
 
@@ -164,8 +164,8 @@ void validate(const std::map<std::string, std::string>& given, Oid catalog) {
         } catch (const Error& error) {
             const char* s = error.sqlstate();
             const char state[6] = {s[0], s[1], s[2], s[3], s[4], '\0'};
-            throw Error(state, "invalid value for option \"" + name + "\"",
-                        error.message() + (error.detail().empty() ? "" : ": " + error.detail()), error.hint());
+            throw Error(state, "invalid value for option \"" + name + "\": " + error.message(), error.detail(),
+                        error.hint());
         }
     }
     if (catalog == ForeignServerRelationId && !given.contains("base_url"))

@@ -1,0 +1,264 @@
+#include "provider/curl_transport.h"
+
+#include <gtest/gtest.h>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+namespace rolecall::provider {
+namespace {
+
+using std::chrono::milliseconds;
+
+// A server on loopback that answers each request on a connection by what `answer` makes of its head, until that is
+// empty, which closes the connection.
+class Server {
+ public:
+    explicit Server(std::function<std::string(const std::string& head)> answer) : answer_(std::move(answer)) {
+        listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        socklen_t size = sizeof address;
+        EXPECT_EQ(bind(listener_, reinterpret_cast<sockaddr*>(&address), size), 0);
+        EXPECT_EQ(listen(listener_, 16), 0);
+        EXPECT_EQ(getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size), 0);
+        port_ = ntohs(address.sin_port);
+        thread_ = std::thread([this] { serve(); });
+    }
+    ~Server() {
+        shutdown(listener_, SHUT_RDWR);
+        thread_.join();
+        close(listener_);
+    }
+    Server(const Server&) = delete;
+    Server& operator=(const Server&) = delete;
+
+    std::string url(const std::string& path) const { return "http://127.0.0.1:" + std::to_string(port_) + path; }
+    int connections() const { return connections_.load(); }
+
+ private:
+    void serve() {
+        std::vector<std::thread> clients;
+        for (;;) {
+            const int client = accept(listener_, nullptr, nullptr);
+            if (client < 0)
+                break;
+            ++connections_;
+            clients.emplace_back([this, client] { talk(client); });
+        }
+        for (std::thread& client : clients)
+            client.join();
+    }
+
+    void talk(int client) const {
+        std::string input;
+        char buffer[4096];
+        for (;;) {
+            const std::size_t end = input.find("\r\n\r\n");
+            if (end == std::string::npos) {
+                const ssize_t got = read(client, buffer, sizeof buffer);
+                if (got <= 0)
+                    break;
+                input.append(buffer, static_cast<std::size_t>(got));
+                continue;
+            }
+            const std::string output = answer_(input.substr(0, end));
+            input.erase(0, end + 4);
+            if (output.empty())
+                break;
+            if (send(client, output.data(), output.size(), MSG_NOSIGNAL) < 0)
+                break;
+        }
+        close(client);
+    }
+
+    std::function<std::string(const std::string&)> answer_;
+    int listener_ = -1;
+    int port_ = 0;
+    std::atomic<int> connections_{0};
+    std::thread thread_;
+};
+
+std::string ok(const std::string& body) {
+    return "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+}
+
+// Waits as the server's loop does: for the descriptor or the timeout.
+std::vector<Completion> drive(Transport& transport, std::size_t wanted) {
+    std::vector<Completion> all;
+    while (all.size() < wanted) {
+        pollfd waiting{.fd = transport.fd(), .events = POLLIN, .revents = 0};
+        poll(&waiting, 1, static_cast<int>(transport.timeout().count()));
+        for (Completion& completion : transport.advance())
+            all.push_back(std::move(completion));
+    }
+    return all;
+}
+
+Completion get(Transport& transport, Request request) {
+    transport.start(request);
+    return drive(transport, 1).front();
+}
+
+Request request_for(const std::string& url) {
+    Request request;
+    request.url = url;
+    request.timeout = milliseconds(5000);
+    return request;
+}
+
+TEST(CurlTransport, BringsStatusAndBody) {
+    const Server server([](const std::string& head) {
+        return head.starts_with("GET /missing ") ? "HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone" : ok("hello");
+    });
+    const auto transport = make_curl_transport();
+    const Completion found = get(*transport, request_for(server.url("/a")));
+    EXPECT_EQ(found.failed_in, Phase::none);
+    EXPECT_EQ(found.status, 200);
+    EXPECT_EQ(found.body, "hello");
+    const Completion missing = get(*transport, request_for(server.url("/missing")));
+    EXPECT_EQ(missing.status, 404);
+    EXPECT_EQ(transport->in_flight(), 0U);
+}
+
+TEST(CurlTransport, SendsHeadersAndCredentialsAndReusesConnections) {
+    std::mutex mutex;
+    std::vector<std::string> heads;
+    const Server server([&](const std::string& head) {
+        const std::lock_guard guard(mutex);
+        heads.push_back(head);
+        return ok("");
+    });
+    const auto transport = make_curl_transport();
+    Request request = request_for(server.url("/"));
+    request.headers = {"X-Tenant: seven"};
+    request.credentials = {.scheme = Credentials::Scheme::bearer, .username = "", .secret = "the-token"};
+    get(*transport, request);
+    request.credentials = {.scheme = Credentials::Scheme::basic, .username = "u", .secret = "p"};
+    get(*transport, request);
+    EXPECT_EQ(server.connections(), 1);
+    ASSERT_EQ(heads.size(), 2U);
+    EXPECT_NE(heads[0].find("Authorization: Bearer the-token"), std::string::npos);
+    EXPECT_NE(heads[0].find("X-Tenant: seven"), std::string::npos);
+    EXPECT_NE(heads[1].find("Authorization: Basic dTpw"), std::string::npos);
+}
+
+TEST(CurlTransport, ManyAtOnceCompleteByTheirIds) {
+    const Server server([](const std::string& head) { return ok(head.substr(5, head.find(' ', 5) - 5)); });
+    const auto transport = make_curl_transport();
+    std::vector<std::string> expected(51);
+    for (int i = 0; i < 50; ++i) {
+        const std::string name = "n" + std::to_string(i);
+        expected[transport->start(request_for(server.url("/" + name)))] = name;
+    }
+    EXPECT_EQ(transport->in_flight(), 50U);
+    for (const Completion& completion : drive(*transport, 50))
+        EXPECT_EQ(completion.body, expected[completion.id]);
+}
+
+TEST(CurlTransport, BoundsTheBody) {
+    const Server server([](const std::string&) { return ok(std::string(100'000, 'x')); });
+    const auto transport = make_curl_transport();
+    Request request = request_for(server.url("/"));
+    request.max_response_bytes = 1000;
+    const Completion completion = get(*transport, request);
+    EXPECT_EQ(completion.failed_in, Phase::body);
+    EXPECT_EQ(completion.failure, "the response is larger than 1000 bytes");
+    request.max_response_bytes = 100'000;
+    EXPECT_EQ(get(*transport, request).body.size(), 100'000U);
+}
+
+TEST(CurlTransport, SaysInWhichPhaseItFailed) {
+    const auto transport = make_curl_transport();
+    EXPECT_EQ(get(*transport, request_for("http://127.0.0.1:1/")).failed_in, Phase::connect);
+    EXPECT_EQ(get(*transport, request_for("http://nowhere.invalid/")).failed_in, Phase::name_lookup);
+
+    const Server closes([](const std::string&) { return std::string(); });
+    EXPECT_EQ(get(*transport, request_for(closes.url("/"))).failed_in, Phase::first_byte);
+
+    const Server truncates([](const std::string&) { return "HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\nhalf"; });
+    Request request = request_for(truncates.url("/"));
+    request.timeout = milliseconds(300);  // the rest never comes
+    const Completion half = get(*transport, request);
+    EXPECT_EQ(half.failed_in, Phase::body);
+
+    const Server plain([](const std::string&) { return ok("not TLS"); });
+    std::string url = plain.url("/");
+    url.replace(0, 4, "https");
+    request = request_for(url);
+    request.timeout = milliseconds(300);
+    EXPECT_EQ(get(*transport, request).failed_in, Phase::tls);
+}
+
+TEST(CurlTransport, FollowsRedirectsToTheSameOriginOnly) {
+    const Server elsewhere([](const std::string&) { return ok("stolen"); });
+    const Server server([&](const std::string& head) -> std::string {
+        const auto to = [](const std::string& location) { return "HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location + "\r\n\r\n"; };
+        if (head.starts_with("GET /near "))
+            return to("/there");
+        if (head.starts_with("GET /far "))
+            return to(elsewhere.url("/"));
+        if (head.starts_with("GET /loop "))
+            return to("/loop");
+        if (head.starts_with("GET /file "))
+            return to("file:///etc/passwd");
+        return ok("arrived");
+    });
+    const auto transport = make_curl_transport();
+    EXPECT_EQ(get(*transport, request_for(server.url("/near"))).body, "arrived");
+    EXPECT_EQ(get(*transport, request_for(server.url("/far"))).failure, "redirect to another host refused");
+    EXPECT_EQ(get(*transport, request_for(server.url("/file"))).failure, "redirect to another host refused");
+    EXPECT_EQ(get(*transport, request_for(server.url("/loop"))).failure, "too many redirects");
+    EXPECT_EQ(elsewhere.connections(), 0);
+}
+
+TEST(CurlTransport, TakesHttpOnly) {
+    const auto transport = make_curl_transport();
+    const Completion completion = get(*transport, request_for("file:///etc/passwd"));
+    EXPECT_NE(completion.failed_in, Phase::none);
+    EXPECT_EQ(completion.body, "");
+}
+
+TEST(CurlTransport, CancelledRequestsDoNotComplete) {
+    std::atomic<bool> asked{false};
+    std::atomic<bool> leave{false};
+    const Server server([&](const std::string& head) -> std::string {
+        if (head.starts_with("GET /hang ")) {
+            asked = true;
+            while (!leave)
+                std::this_thread::yield();
+            return {};
+        }
+        return ok("quick");
+    });
+    const auto transport = make_curl_transport();
+    const RequestId hanging = transport->start(request_for(server.url("/hang")));
+    while (!asked) {
+        pollfd waiting{.fd = transport->fd(), .events = POLLIN, .revents = 0};
+        poll(&waiting, 1, 10);
+        EXPECT_TRUE(transport->advance().empty());
+    }
+    transport->cancel(hanging);
+    EXPECT_EQ(transport->in_flight(), 0U);
+    EXPECT_EQ(get(*transport, request_for(server.url("/"))).body, "quick");
+    leave = true;
+}
+
+TEST(CurlTransport, IsDestroyedWithRequestsInFlight) {
+    const Server server([](const std::string&) { return std::string(); });
+    const auto transport = make_curl_transport();
+    for (int i = 0; i < 5; ++i)
+        transport->start(request_for(server.url("/")));
+}
+
+}  // namespace
+}  // namespace rolecall::provider

@@ -7,16 +7,21 @@ MODULE_big  = rolecall
 SCRIPT      = build/rolecall--$(EXTVERSION).sql
 DATA_built  = $(SCRIPT)
 DATA        = $(wildcard sql/upgrade/*.sql)
-DOCS        =
 
 CORE_OBJS = $(patsubst %.cpp,%.o,$(sort $(wildcard src/core/*.cpp src/provider/*.cpp)))
 OBJS      = $(CORE_OBJS) $(patsubst %.cpp,%.o,$(sort $(wildcard src/*.cpp src/pg/*.cpp src/projection/*.cpp src/sync/*.cpp)))
 
 PG_CONFIG  ?= pg_config
 PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server) -MMD -MP $(if $(TESTING),-DROLECALL_TESTING)
-PG_CXXFLAGS = -std=c++20 -fvisibility-inlines-hidden -Wall -Wextra $(if $(WERROR),-Werror) $(SANITIZE)
-SHLIB_LINK  = -lcurl -lstdc++ -Wl,--version-script=$(CURDIR)/src/exports.map $(SANITIZE)
+PG_CXXFLAGS = -std=c++20 -fvisibility-inlines-hidden -Wall -Wextra $(if $(WERROR),-Werror)
+SHLIB_LINK  = -lcurl -lstdc++ -Wl,--version-script=$(CURDIR)/src/exports.map
 EXTRA_CLEAN = build $(OBJS:.o=.d)
+
+# Tests against a server that has the library preloaded (make installcheck); the rest is below.
+REGRESS        = extension me freshness expiry ddl providers
+ISOLATION      = $(sort $(patsubst test/isolation/specs/%.spec,%,$(wildcard test/isolation/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test/isolation --outputdir=test/isolation --load-extension=rolecall
+PROVE_TESTS    = $(sort $(wildcard test/tap/*.pl))
 
 # Debian's bitcode rule compiles C++ without PG_CXXFLAGS; nothing here would gain from inlining into plans.
 override with_llvm := no
@@ -40,3 +45,41 @@ SCRIPT_PARTS = $(addprefix sql/extension/,head.sql directory.sql sync_state.sql 
 $(SCRIPT): $(SCRIPT_PARTS) rolecall.control Makefile
 	mkdir -p build
 	cat $(SCRIPT_PARTS) > $@
+
+# ---- Tests and tools ------------------------------------------------------------------------------------------
+# tapcheck starts servers of its own and needs a build with TESTING=1; pgtapcheck needs pgTAP, pg_prove and a
+# database with the extension. scripts/check does all of it, set-up included; quickcheck takes two minutes.
+
+.PHONY: tapcheck pgtapcheck unitcheck lint format quickcheck soak demo bench help
+
+tapcheck:
+	$(prove_installcheck)
+
+pgtapcheck:
+	pg_prove --ext .sql test/pgtap
+
+unitcheck:
+	cmake -S . -B build/unit-$(SANITIZE) -DSANITIZE=$(SANITIZE) >/dev/null
+	cmake --build build/unit-$(SANITIZE) -j2 >/dev/null
+	build/unit-$(SANITIZE)/unit --gtest_brief=1
+
+lint:
+	scripts/lint
+
+format:
+	clang-format -i src/*.cpp src/*/*.cpp src/*/*.h test/unit/*.cpp
+
+quickcheck:
+	scripts/check --quick
+
+soak:
+	scripts/check --soak
+
+demo:
+	scripts/demo
+
+bench:
+	bench/run
+
+help:
+	@echo "all install installcheck tapcheck pgtapcheck unitcheck lint format quickcheck soak demo bench clean"

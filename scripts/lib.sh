@@ -104,3 +104,15 @@ start_server() {
         return 1
     }
 }
+
+# wait_until WHAT COMMAND...: looks every 50 ms, for 30 s.
+wait_until() {
+    local what=$1 i
+    shift
+    for ((i = 0; i < 600; i++)); do
+        "$@" && return
+        sleep 0.05
+    done
+    echo "timed out waiting for $what" >&2
+    return 1
+}

@@ -38,21 +38,21 @@ CREATE FOREIGN TABLE nothing (id int) SERVER hr OPTIONS (nonsense '1');
 -- ca_file names a file that the server reads.
 CREATE ROLE regress_provider;
 GRANT USAGE ON FOREIGN DATA WRAPPER rolecall TO regress_provider;
-GRANT CREATE ON DATABASE regress TO regress_provider;
+GRANT CREATE ON DATABASE :"DBNAME" TO regress_provider;
 SET ROLE regress_provider;
 CREATE SERVER mine FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', ca_file '/etc/passwd');
 CREATE SERVER mine FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org');
 RESET ROLE;
 DROP SERVER mine;
 DROP SERVER hr;
-REVOKE CREATE ON DATABASE regress FROM regress_provider;
+REVOKE CREATE ON DATABASE :"DBNAME" FROM regress_provider;
 REVOKE USAGE ON FOREIGN DATA WRAPPER rolecall FROM regress_provider;
 DROP ROLE regress_provider;
 -- Nobody else may create one.
 CREATE ROLE regress_nobody;
-GRANT CREATE ON DATABASE regress TO regress_nobody;
+GRANT CREATE ON DATABASE :"DBNAME" TO regress_nobody;
 SET ROLE regress_nobody;
 CREATE SERVER mine FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org');
 RESET ROLE;
-REVOKE CREATE ON DATABASE regress FROM regress_nobody;
+REVOKE CREATE ON DATABASE :"DBNAME" FROM regress_nobody;
 DROP ROLE regress_nobody;

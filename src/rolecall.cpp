@@ -11,9 +11,11 @@ extern "C" {
 
 PG_MODULE_MAGIC;
 
+// NOLINTBEGIN(bugprone-reserved-identifier): the server asks for this name
 PGDLLEXPORT void _PG_init(void);
 
 void _PG_init(void) {
+    // NOLINTEND(bugprone-reserved-identifier)
     rolecall::testing::init();
     rolecall::settings::init();  // reserves the prefix: whatever else defines settings comes before
     rolecall::projection::definition_init();

@@ -56,9 +56,9 @@ std::size_t prepare(AccessFacts& facts) {
 
 void pack(const AccessFacts& facts, char* out) {
     const Head head{
-        .flags = (facts.well_formed ? Access::flag_well_formed : 0) | (facts.active ? Access::flag_active : 0) |
-                 (facts.superuser ? Access::flag_superuser : 0) | (facts.has_tenant ? Access::flag_tenant : 0) |
-                 (facts.has_email ? Access::flag_email : 0),
+        .flags = (facts.well_formed ? Access::flag_well_formed : 0) |
+                 (facts.active ? Access::flag_active : 0) | (facts.superuser ? Access::flag_superuser : 0) |
+                 (facts.has_tenant ? Access::flag_tenant : 0) | (facts.has_email ? Access::flag_email : 0),
         .tenant_bytes = length(facts.tenant),
         .email_bytes = length(facts.email),
         .grants = static_cast<std::uint32_t>(facts.grants.size()),
@@ -89,7 +89,8 @@ std::string_view Access::tenant() const {
 
 std::string_view Access::email() const {
     const auto head = get<Head>(block_);
-    return {block_ + sizeof(Head) + head.grants * sizeof(std::uint32_t) + head.tenant_bytes, head.email_bytes};
+    return {block_ + sizeof(Head) + head.grants * sizeof(std::uint32_t) + head.tenant_bytes,
+            head.email_bytes};
 }
 
 Grant Access::grant(std::uint32_t i) const {

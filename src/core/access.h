@@ -49,7 +49,7 @@ class Access {
     std::string_view tenant() const;
     std::string_view email() const;
 
-    std::uint32_t size() const;        ///< number of grants
+    std::uint32_t size() const;          ///< number of grants
     Grant grant(std::uint32_t i) const;  ///< in ascending order
 
     /// Holds the role on any scope; on that scope or globally. Both: false for an inactive user.

@@ -17,11 +17,12 @@ constexpr std::uint64_t most_ring_words = UINT32_MAX - 1;
 
 Cache::Layout Cache::plan(std::size_t bytes) {
     Layout layout;
-    layout.partitions = static_cast<std::uint32_t>(
-        std::clamp<std::size_t>(bytes / partition_target, 1, most_partitions));
+    layout.partitions =
+        static_cast<std::uint32_t>(std::clamp<std::size_t>(bytes / partition_target, 1, most_partitions));
     const std::size_t each = bytes / layout.partitions - sizeof(Partition) - 64;
     layout.buckets = static_cast<std::uint32_t>(each / (ring_bytes_per_bucket + sizeof(Bucket)));
-    layout.ring_words = std::min<std::uint64_t>((each - layout.buckets * sizeof(Bucket)) / 8, most_ring_words);
+    layout.ring_words =
+        std::min<std::uint64_t>((each - layout.buckets * sizeof(Bucket)) / 8, most_ring_words);
     layout.bytes = layout.partitions *
                    (sizeof(Partition) + layout.buckets * sizeof(Bucket) + layout.ring_words * sizeof(Word));
     return layout;
@@ -137,10 +138,11 @@ std::uint64_t Cache::allocate(std::uint32_t p, std::uint64_t size) {
     }
 }
 
-InstallResult Cache::install(const Key& key, const EntryHead& head, const char* access, const char* document) {
+InstallResult Cache::install(const Key& key, const EntryHead& head, const char* access,
+                             const char* document) {
     const std::uint32_t p = partition_of(key.hash);
-    const std::uint64_t size = head_words + words(key.bytes.size()) + words(head.access_bytes) +
-                               words(head.document_bytes);
+    const std::uint64_t size =
+        head_words + words(key.bytes.size()) + words(head.access_bytes) + words(head.document_bytes);
     if (size > layout_.ring_words / largest_share)
         return InstallResult::too_large;
 
@@ -213,8 +215,9 @@ void Cache::verify(std::uint32_t p) const {
         expect(size > 0 && at + size <= layout_.ring_words, "an entry leaves the ring");
         if (state_of(entry) == state_live) {
             const Bucket& b = bucket(p, load(entry[at_hash]));
-            expect(std::any_of(std::begin(b.slots), std::end(b.slots),
-                               [&](const Word& slot) { return load(slot) == make_slot(load(entry[at_hash]), at); }),
+            expect(std::any_of(
+                       std::begin(b.slots), std::end(b.slots),
+                       [&](const Word& slot) { return load(slot) == make_slot(load(entry[at_hash]), at); }),
                    "a live entry is not in the index");
             live += size;
             entries += 1;

@@ -1,14 +1,14 @@
 // The store of cached documents: one region of memory shared by all processes, bounded, with eviction.
 //
-// The region is cut into partitions; each has an index of 64-byte buckets and a ring of entries. Readers take no
-// lock and write nothing: each bucket carries a sequence number that is odd while it changes, words are copied
-// by relaxed loads between fences, and a copy counts only if the number did not move (a sequence lock; Boehm,
-// "Can seqlocks get along with programming language memory models?", 2012). Writers hold the partition's lock,
-// which the caller owns: a process-shared lock in the server, a mutex in tests.
+// The region is cut into partitions; each has an index of 64-byte buckets and a ring of entries. Readers take
+// no lock and write nothing: each bucket carries a sequence number that is odd while it changes, words are
+// copied by relaxed loads between fences, and a copy counts only if the number did not move (a sequence lock;
+// Boehm, "Can seqlocks get along with programming language memory models?", 2012). Writers hold the
+// partition's lock, which the caller owns: a process-shared lock in the server, a mutex in tests.
 //
 // A ring gives memory to entries in order of arrival and takes it back in the same order, so there is no
-// fragmentation and nothing to compact. An entry that was replaced or removed is passed over when its turn comes.
-// No pointer is stored in the region: processes may map it at different addresses.
+// fragmentation and nothing to compact. An entry that was replaced or removed is passed over when its turn
+// comes. No pointer is stored in the region: processes may map it at different addresses.
 #pragma once
 
 #include <atomic>
@@ -46,12 +46,12 @@ enum class InstallResult {
 };
 
 struct CacheCounts {
-    std::uint64_t entries = 0;      ///< live
-    std::uint64_t live_bytes = 0;   ///< of live entries, heads included
-    std::uint64_t dead_bytes = 0;   ///< replaced or removed, not yet passed
-    std::uint64_t ring_bytes = 0;   ///< all that entries can use
-    std::uint64_t installs = 0;     ///< since the start
-    std::uint64_t evictions = 0;    ///< live entries that made room for others
+    std::uint64_t entries = 0;          ///< live
+    std::uint64_t live_bytes = 0;       ///< of live entries, heads included
+    std::uint64_t dead_bytes = 0;       ///< replaced or removed, not yet passed
+    std::uint64_t ring_bytes = 0;       ///< all that entries can use
+    std::uint64_t installs = 0;         ///< since the start
+    std::uint64_t evictions = 0;        ///< live entries that made room for others
     std::uint64_t index_evictions = 0;  ///< of those: because a bucket was full
 };
 
@@ -60,9 +60,9 @@ class Cache {
  public:
     struct Layout {
         std::uint32_t partitions = 0;
-        std::uint32_t buckets = 0;       ///< per partition
-        std::uint64_t ring_words = 0;    ///< per partition, 8 bytes each
-        std::size_t bytes = 0;           ///< of the whole region
+        std::uint32_t buckets = 0;     ///< per partition
+        std::uint64_t ring_words = 0;  ///< per partition, 8 bytes each
+        std::size_t bytes = 0;         ///< of the whole region
     };
 
     /// Divides `bytes` (at least 256 kB) into partitions. The layout's own `bytes` is not larger.
@@ -80,9 +80,9 @@ class Cache {
         return static_cast<std::uint32_t>((hash >> 32) * layout_.partitions >> 32);
     }
 
-    /// Looks a key up and copies head and the wanted part. `reserve(const EntryHead&, bytes)` returns where the
-    /// part goes: `bytes` rounded up to a multiple of 8, aligned to 8; it may be called more than once and may
-    /// leave by longjmp. False: not cached (or changing too fast to be copied, which is as good).
+    /// Looks a key up and copies head and the wanted part. `reserve(const EntryHead&, bytes)` returns where
+    /// the part goes: `bytes` rounded up to a multiple of 8, aligned to 8; it may be called more than once
+    /// and may leave by longjmp. False: not cached (or changing too fast to be copied, which is as good).
     template <typename Reserve>
     bool read(const Key& key, Part part, EntryHead& head, Reserve&& reserve) const;
 
@@ -99,8 +99,8 @@ class Cache {
     /// Counts of one partition. The caller holds its lock.
     CacheCounts counts(std::uint32_t partition) const;
 
-    /// Walks one partition and throws std::logic_error where index, ring and counts disagree. The caller holds
-    /// its lock. For tests.
+    /// Walks one partition and throws std::logic_error where index, ring and counts disagree. The caller
+    /// holds its lock. For tests.
     void verify(std::uint32_t partition) const;
 
  private:
@@ -110,7 +110,8 @@ class Cache {
     static constexpr int slots_per_bucket = 7;
     static constexpr int read_attempts = 16;
 
-    // A slot is (tag << 32 | offset + 1): the hash folded, and where the entry starts in its ring; 0 is empty.
+    // A slot is (tag << 32 | offset + 1): the hash folded, and where the entry starts in its ring; 0 is
+    // empty.
     struct alignas(64) Bucket {
         std::atomic<std::uint32_t> sequence;
         std::uint32_t victim;  // the slot to give up next when all are taken; under the lock
@@ -118,8 +119,8 @@ class Cache {
     };
     static_assert(sizeof(Bucket) == 64);
 
-    // All under the partition's lock. Offsets and sizes in words: `start` is the oldest entry, `end` where the
-    // next one goes; live and dead words together are what the ring holds, fillers at its end included.
+    // All under the partition's lock. Offsets and sizes in words: `start` is the oldest entry, `end` where
+    // the next one goes; live and dead words together are what the ring holds, fillers at its end included.
     struct alignas(64) Partition {
         std::uint64_t start;
         std::uint64_t end;
@@ -162,7 +163,9 @@ class Cache {
     }
     static std::uint64_t load(const Word& word) { return word.load(std::memory_order_relaxed); }
     static void store(Word& word, std::uint64_t value) { word.store(value, std::memory_order_relaxed); }
-    static std::uint64_t size_of(const Word* entry) { return static_cast<std::uint32_t>(load(entry[at_extent])); }
+    static std::uint64_t size_of(const Word* entry) {
+        return static_cast<std::uint32_t>(load(entry[at_extent]));
+    }
     static std::uint64_t state_of(const Word* entry) { return load(entry[at_extent]) >> 32; }
 
     static bool has_key(const Word* entry, const Key& key);

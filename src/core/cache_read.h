@@ -7,6 +7,8 @@
 
 namespace rolecall::core {
 
+// NOLINTBEGIN(clang-analyzer-core.NonNullParamChecker): `entry` lies in a ring, the analyzer thinks of no
+// memory
 inline bool Cache::has_key(const Word* entry, const Key& key) {
     if (load(entry[at_hash]) != key.hash || load(entry[at_projection]) != key.projection ||
         load(entry[at_database]) != (std::uint64_t{key.database} << 32 | key.bytes.size()))
@@ -24,6 +26,7 @@ inline bool Cache::has_key(const Word* entry, const Key& key) {
     }
     return true;
 }
+// NOLINTEND(clang-analyzer-core.NonNullParamChecker)
 
 inline void Cache::read_head(const Word* entry, EntryHead& head) {
     head.load_xmin = load(entry[at_load_xmin]);
@@ -43,13 +46,13 @@ inline void Cache::copy_out(const Word* from, char* to, std::uint64_t count) {
 }
 
 // Why a validated copy is good on weakly ordered CPUs too. A writer changes the number to odd, then a release
-// fence, then words or slots, then the number to even by a release store; it reuses an entry's memory only after
-// such a change of the bucket that pointed at it. If any word copied here came from after a fence, our acquire
-// fence in unchanged() makes that odd number visible to the load behind it, and the copy is thrown away. If
-// none did, the first acquire load has made all that the bucket pointed at visible.
+// fence, then words or slots, then the number to even by a release store; it reuses an entry's memory only
+// after such a change of the bucket that pointed at it. If any word copied here came from after a fence, our
+// acquire fence in unchanged() makes that odd number visible to the load behind it, and the copy is thrown
+// away. If none did, the first acquire load has made all that the bucket pointed at visible.
 //
-// Why stamps must be read after this function: its last acquire fence pairs with the writer's release fence, so
-// whatever stamp was raised before the copied entry was installed is seen by loads that follow.
+// Why stamps must be read after this function: its last acquire fence pairs with the writer's release fence,
+// so whatever stamp was raised before the copied entry was installed is seen by loads that follow.
 template <typename Reserve>
 bool Cache::read(const Key& key, Part part, EntryHead& head, Reserve&& reserve) const {
     const std::uint32_t p = partition_of(key.hash);
@@ -106,7 +109,8 @@ std::uint64_t Cache::remove_if(std::uint32_t p, Predicate&& gone) {
             if (value == 0)
                 continue;
             const Word* entry = ring(p) + offset_in(value);
-            if (gone(static_cast<std::uint32_t>(load(entry[at_database]) >> 32), load(entry[at_projection]))) {
+            if (gone(static_cast<std::uint32_t>(load(entry[at_database]) >> 32),
+                     load(entry[at_projection]))) {
                 forget(p, b, slot);
                 ++removed;
             }

@@ -12,8 +12,10 @@ void normalize(std::vector<OwnedGrant>& grants) {
 
 GrantDiff diff(const std::vector<OwnedGrant>& held, const std::vector<OwnedGrant>& wanted) {
     GrantDiff result;
-    std::set_difference(wanted.begin(), wanted.end(), held.begin(), held.end(), std::back_inserter(result.added));
-    std::set_difference(held.begin(), held.end(), wanted.begin(), wanted.end(), std::back_inserter(result.removed));
+    std::set_difference(wanted.begin(), wanted.end(), held.begin(), held.end(),
+                        std::back_inserter(result.added));
+    std::set_difference(held.begin(), held.end(), wanted.begin(), wanted.end(),
+                        std::back_inserter(result.removed));
     return result;
 }
 

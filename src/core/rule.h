@@ -1,8 +1,8 @@
 // The arithmetic of the freshness rule: when a cached document may be installed and used. Pure, so that every
 // case can be tested; docs/architecture.md explains why the rule holds.
 //
-// Numbers are full (64-bit) transaction ids. A *stamp* says: whoever uses a cached document of this key needs a
-// snapshot in which every transaction below the stamp has finished. A *floor* says the same of many keys.
+// Numbers are full (64-bit) transaction ids. A *stamp* says: whoever uses a cached document of this key needs
+// a snapshot in which every transaction below the stamp has finished. A *floor* says the same of many keys.
 #pragma once
 
 #include <algorithm>
@@ -15,8 +15,8 @@ using FullXid = std::uint64_t;
 /// The stamp that transaction `writer` (its top-level id) leaves on what it changes.
 constexpr FullXid stamp_of(FullXid writer) { return writer + 1; }
 
-/// Widens a 32-bit id that lies less than 2^31 behind the next id to be assigned. `reference` is a next id read
-/// at any earlier time: when it is too old, the result errs low, which only costs a hit, and never high.
+/// Widens a 32-bit id that lies less than 2^31 behind the next id to be assigned. `reference` is a next id
+/// read at any earlier time: when it is too old, the result errs low, which only costs a hit, and never high.
 constexpr FullXid widen(std::uint32_t xid, FullXid reference) {
     const auto distance = static_cast<std::int32_t>(xid - static_cast<std::uint32_t>(reference));
     const auto wide = static_cast<std::int64_t>(reference) + distance;

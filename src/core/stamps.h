@@ -1,5 +1,5 @@
-// The stamp table: an array of 64-bit atomics in memory that all processes share, indexed by hash. Two keys may
-// share a slot; that costs a reload and never a wrong answer, because a slot only ever grows.
+// The stamp table: an array of 64-bit atomics in memory that all processes share, indexed by hash. Two keys
+// may share a slot; that costs a reload and never a wrong answer, because a slot only ever grows.
 #pragma once
 
 #include <atomic>
@@ -13,8 +13,8 @@ namespace rolecall::core {
 
 static_assert(std::atomic<FullXid>::is_always_lock_free, "stamps are shared between processes");
 
-/// Raises `slot` to `value`, never lowers it. The order is sequentially consistent: a raise is seen by everyone
-/// who sees the commit that follows it.
+/// Raises `slot` to `value`, never lowers it. The order is sequentially consistent: a raise is seen by
+/// everyone who sees the commit that follows it.
 inline void raise(std::atomic<FullXid>& slot, FullXid value) {
     FullXid seen = slot.load(std::memory_order_relaxed);
     while (seen < value && !slot.compare_exchange_weak(seen, value, std::memory_order_seq_cst)) {

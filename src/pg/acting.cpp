@@ -2,11 +2,11 @@
 
 extern "C" {
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
-#include "catalog/pg_class.h"
 }
 
 namespace rolecall::pg {
@@ -77,8 +77,9 @@ Oid extension_relation(const char* name) {
     const Oid schema = get_namespace_oid("rolecall", false);
     const Oid relation = get_relname_relid(name, schema);
     if (!OidIsValid(relation))
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation \"rolecall.%s\" does not exist", name),
-                        errhint("Run CREATE EXTENSION rolecall, or ALTER EXTENSION rolecall UPDATE.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation \"rolecall.%s\" does not exist", name),
+                 errhint("Run CREATE EXTENSION rolecall, or ALTER EXTENSION rolecall UPDATE.")));
     return relation;
 }
 

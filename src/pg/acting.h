@@ -15,7 +15,8 @@ struct Acting {
 /// Becomes `role`, security-restricted, with search_path = pg_catalog, pg_temp.
 Acting act_as(Oid role);
 
-/// The same, with every setting pinned that could change what a query returns (time zone, formats, locale...).
+/// The same, with every setting pinned that could change what a query returns (time zone, formats,
+/// locale...).
 Acting act_as_pinned(Oid role);
 
 void stop_acting(const Acting& acting);

@@ -1,27 +1,36 @@
 #include "pg/guard.h"
 
+extern "C" {
+#include "mb/pg_wchar.h"
+}
+
 namespace rolecall::pg::detail {
 
 ErrorData* run_catching(void (*body)(void*), void* argument) {
     MemoryContext caller = CurrentMemoryContext;
     ErrorData* volatile report = nullptr;
-    PG_TRY();
-    {
-        body(argument);
-    }
-    PG_CATCH();
-    {
-        MemoryContextSwitchTo(caller);
-        report = CopyErrorData();
-        FlushErrorState();
-    }
-    PG_END_TRY();
-    return report;
+    PG_TRY()
+        ;
+        { body(argument); }
+        PG_CATCH();
+        {
+            MemoryContextSwitchTo(caller);
+            report = CopyErrorData();
+            FlushErrorState();
+        }
+        PG_END_TRY();
+        return report;
 }
 
 namespace {
 
-void keep(char* to, std::size_t size, const char* text) { strlcpy(to, text, size); }
+// Cut between characters where it does not fit.
+void keep(char* to, std::size_t size, const char* text) {
+    const int length =
+        pg_mbcliplen(text, static_cast<int>(strlen(text)), static_cast<int>(size) - 1);
+    memcpy(to, text, static_cast<std::size_t>(length));
+    to[length] = '\0';
+}
 
 void keep(Caught& caught, int sqlstate, const char* message) {
     caught.sqlstate = sqlstate;

@@ -5,8 +5,8 @@
 //      called through call(), which throws instead. Functions that hold trivially destructible objects only
 //      (the whole hit path does) may call PostgreSQL directly.
 //
-// A PgError must reach guarded(): the transaction is lost, and swallowing it would leave the server in disorder.
-// Both keep SQLSTATE, message, detail, hint and context.
+// A PgError must reach guarded(): the transaction is lost, and swallowing it would leave the server in
+// disorder. Both keep SQLSTATE, message, detail, hint and context.
 #pragma once
 
 #include "pg/pg.h"
@@ -15,8 +15,8 @@
 
 namespace rolecall::pg {
 
-/// A PostgreSQL error that travels as a C++ exception. The report lives in the memory context that was current
-/// when call() began.
+/// A PostgreSQL error that travels as a C++ exception. The report lives in the memory context that was
+/// current when call() began.
 class PgError : public std::exception {
  public:
     explicit PgError(ErrorData* report) : report_(report) {}
@@ -48,13 +48,14 @@ void describe(Caught& caught) noexcept;
 
 }  // namespace detail
 
-/// Calls `f`, which calls PostgreSQL and holds nothing with a destructor. Throws PgError where PostgreSQL raises
-/// an error, after which only clean-up may happen.
+/// Calls `f`, which calls PostgreSQL and holds nothing with a destructor. Throws PgError where PostgreSQL
+/// raises an error, after which only clean-up may happen.
 template <typename F>
 auto call(F&& f) -> std::invoke_result_t<F> {
     using Result = std::invoke_result_t<F>;
     if constexpr (std::is_void_v<Result>) {
-        ErrorData* error = detail::run_catching([](void* g) { (*static_cast<std::remove_reference_t<F>*>(g))(); }, &f);
+        ErrorData* error =
+            detail::run_catching([](void* g) { (*static_cast<std::remove_reference_t<F>*>(g))(); }, &f);
         if (error != nullptr)
             throw PgError(error);
     } else {
@@ -75,8 +76,8 @@ auto call(F&& f) -> std::invoke_result_t<F> {
     }
 }
 
-/// The body of an extern "C" function: runs `f` and turns what it throws into a PostgreSQL error, after all its
-/// objects are destroyed. Errors of PostgreSQL pass through.
+/// The body of an extern "C" function: runs `f` and turns what it throws into a PostgreSQL error, after all
+/// its objects are destroyed. Errors of PostgreSQL pass through.
 template <typename F>
 auto guarded(F&& f) -> std::invoke_result_t<F> {
     detail::Caught caught;

@@ -18,7 +18,8 @@ std::string_view json_text(const JsonbValue& value) {
 }
 
 bool json_member(JsonbContainer* object, std::string_view name, JsonbValue& value) {
-    return getKeyJsonValueFromContainer(object, name.data(), static_cast<int>(name.size()), &value) != nullptr;
+    return getKeyJsonValueFromContainer(object, name.data(), static_cast<int>(name.size()), &value) !=
+           nullptr;
 }
 
 bool read_scope(const JsonbValue& on, core::Grant& grant) {
@@ -59,7 +60,8 @@ bool json_elements(const JsonbValue& value, std::span<JsonbValue>& elements) {
         return false;
     JsonbContainer* array = value.val.binary.data;
     const std::size_t count = JsonContainerSize(array);
-    elements = {static_cast<JsonbValue*>(palloc(sizeof(JsonbValue) * std::max<std::size_t>(count, 1))), count};
+    elements = {static_cast<JsonbValue*>(palloc(sizeof(JsonbValue) * std::max<std::size_t>(count, 1))),
+                count};
     JsonbIterator* it = JsonbIteratorInit(array);
     JsonbValue begin;
     (void)JsonbIteratorNext(&it, &begin, true);  // the array itself

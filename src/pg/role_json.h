@@ -1,6 +1,7 @@
 // Roles as JSON, in the one shape that documents and providers share:
 //
-//   {"role": "name", "on": "global" | {"institutional_id": "id"} | {"<kind>": "id"}}       "on" absent: global
+//   {"role": "name", "on": "global" | {"institutional_id": "id"} | {"<kind>": "id"}}       "on" absent:
+//   global
 #pragma once
 
 #include "pg/pg.h"

@@ -17,27 +17,28 @@ char* uid = nullptr;
 void init() {
     // In alphabetical order; scripts/lint-settings compares them with docs/settings.md.
     DefineCustomBoolVariable("rolecall.cache", "Answers from shared memory where that is exact.",
-                             "When off, every read queries the projection's view.", &cache, true, PGC_USERSET, 0,
-                             nullptr, nullptr, nullptr);
+                             "When off, every read queries the projection's view.", &cache, true, PGC_USERSET,
+                             0, nullptr, nullptr, nullptr);
     if (process_shared_preload_libraries_in_progress) {
-        DefineCustomIntVariable("rolecall.cache_size", "Shared memory for cached documents.", nullptr, &cache_size,
-                                64 * 1024, 1024, 64 * 1024 * 1024, PGC_POSTMASTER, GUC_UNIT_KB, nullptr, nullptr,
-                                nullptr);
+        DefineCustomIntVariable("rolecall.cache_size", "Shared memory for cached documents.", nullptr,
+                                &cache_size, 64 * 1024, 1024, 64 * 1024 * 1024, PGC_POSTMASTER, GUC_UNIT_KB,
+                                nullptr, nullptr, nullptr);
         DefineCustomIntVariable("rolecall.max_document_size", "Largest document to cache.",
                                 "Larger ones are served from the view.", &max_document_size, 64, 1, 64 * 1024,
                                 PGC_POSTMASTER, GUC_UNIT_KB, nullptr, nullptr, nullptr);
     }
     DefineCustomIntVariable("rolecall.max_response_size", "Largest provider response to accept.", nullptr,
-                            &max_response_size, 1024, 1, 1024 * 1024, PGC_SIGHUP, GUC_UNIT_KB, nullptr, nullptr,
-                            nullptr);
+                            &max_response_size, 1024, 1, 1024 * 1024, PGC_SIGHUP, GUC_UNIT_KB, nullptr,
+                            nullptr, nullptr);
     DefineCustomIntVariable("rolecall.request_timeout", "Time a provider has to answer one request.", nullptr,
-                            &request_timeout, 10 * 1000, 1, 60 * 60 * 1000, PGC_USERSET, GUC_UNIT_MS, nullptr, nullptr,
-                            nullptr);
+                            &request_timeout, 10 * 1000, 1, 60 * 60 * 1000, PGC_USERSET, GUC_UNIT_MS, nullptr,
+                            nullptr, nullptr);
     DefineCustomIntVariable("rolecall.sync_ttl", "Time for which synchronized roles count as fresh.",
-                            "A provider's option sync_ttl overrides it.", &sync_ttl, 15 * 60, 0, INT_MAX / 1000,
-                            PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
+                            "A provider's option sync_ttl overrides it.", &sync_ttl, 15 * 60, 0,
+                            INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
     DefineCustomStringVariable("rolecall.uid", "The user for whom this session or transaction acts.",
-                               "Read by me() without arguments.", &uid, "", PGC_USERSET, 0, nullptr, nullptr, nullptr);
+                               "Read by me() without arguments.", &uid, "", PGC_USERSET, 0, nullptr, nullptr,
+                               nullptr);
     MarkGUCPrefixReserved("rolecall");
 }
 

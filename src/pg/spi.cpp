@@ -15,15 +15,19 @@ void spi_finish() {
 }
 
 Parameter text_parameter(std::string_view value) {
-    return call([&] { return PointerGetDatum(cstring_to_text_with_len(value.data(), static_cast<int>(value.size()))); });
+    return call([&] {
+        return PointerGetDatum(cstring_to_text_with_len(value.data(), static_cast<int>(value.size())));
+    });
 }
 
 Parameter text_array_parameter(const std::vector<std::string>& values) {
     return call([&] {
         auto* elements = static_cast<Datum*>(palloc(sizeof(Datum) * std::max<std::size_t>(values.size(), 1)));
         for (std::size_t i = 0; i < values.size(); ++i)
-            elements[i] = PointerGetDatum(cstring_to_text_with_len(values[i].data(), static_cast<int>(values[i].size())));
-        return PointerGetDatum(construct_array(elements, static_cast<int>(values.size()), TEXTOID, -1, false, TYPALIGN_INT));
+            elements[i] = PointerGetDatum(
+                cstring_to_text_with_len(values[i].data(), static_cast<int>(values[i].size())));
+        return PointerGetDatum(
+            construct_array(elements, static_cast<int>(values.size()), TEXTOID, -1, false, TYPALIGN_INT));
     });
 }
 
@@ -69,7 +73,8 @@ Rows Statement::run(std::initializer_list<Parameter> parameters) {
                 elog(ERROR, "could not prepare a statement: %s", SPI_result_code_string(SPI_result));
             plan_ = plan;
         }
-        auto* values = static_cast<Datum*>(palloc0(sizeof(Datum) * std::max<std::size_t>(parameters.size(), 1)));
+        auto* values =
+            static_cast<Datum*>(palloc0(sizeof(Datum) * std::max<std::size_t>(parameters.size(), 1)));
         auto* nulls = static_cast<char*>(palloc0(parameters.size() + 1));
         std::size_t i = 0;
         for (const Parameter& parameter : parameters) {

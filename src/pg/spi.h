@@ -1,5 +1,6 @@
-// SPI for C++: prepared statements that are kept, values in and out. Everything throws PgError where PostgreSQL
-// raises an error. Between spi_connect() and spi_finish() only; after an exception SPI is left to the abort.
+// SPI for C++: prepared statements that are kept, values in and out. Everything throws PgError where
+// PostgreSQL raises an error. Between spi_connect() and spi_finish() only; after an exception SPI is left to
+// the abort.
 #pragma once
 
 #include "pg/guard.h"

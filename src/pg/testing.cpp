@@ -83,8 +83,8 @@ void stamp_lookup_by_query(const TriggerData& data) {
     Oid types[] = {INT8OID};
     Datum values[] = {unit};
     SPI_connect();
-    SPI_execute_with_args("SELECT user_id FROM rolecall.user_units WHERE unit_id = $1", 1, types, values, nullptr,
-                          false, 0);
+    SPI_execute_with_args("SELECT user_id FROM rolecall.user_units WHERE unit_id = $1", 1, types, values,
+                          nullptr, false, 0);
     const projection::Definition& d = projection::me_definition_seen();
     for (std::uint64_t i = 0; i < SPI_processed; ++i) {
         projection::KeyBuffer buffer;

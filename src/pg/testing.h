@@ -1,6 +1,6 @@
-// What tests put into a server built with ROLECALL_TESTING: debug points that stop a backend at a named place,
-// and seeded faults that break one sentence of the freshness rule, so that the checker can prove that it finds
-// them. In an ordinary build all of it is nothing.
+// What tests put into a server built with ROLECALL_TESTING: debug points that stop a backend at a named
+// place, and seeded faults that break one sentence of the freshness rule, so that the checker can prove that
+// it finds them. In an ordinary build all of it is nothing.
 #pragma once
 
 #include "pg/pg.h"

@@ -36,8 +36,8 @@ void on_utility(PlannedStmt* statement, const char* text, bool read_only_tree, P
         previous_utility_hook(statement, text, read_only_tree, context, parameters, environment, destination,
                               completion);
     else
-        standard_ProcessUtility(statement, text, read_only_tree, context, parameters, environment, destination,
-                                completion);
+        standard_ProcessUtility(statement, text, read_only_tree, context, parameters, environment,
+                                destination, completion);
     if (retires && preloaded() && IsTransactionState())
         raise_common_floor();
 }
@@ -58,7 +58,8 @@ extern "C" {
 PG_FUNCTION_INFO_V1(rolecall_on_ddl_start);
 
 // ddl_command_start for ALTER TABLE: DETACH PARTITION ... CONCURRENTLY commits half-way, before the event
-// trigger at its end runs. Everything else is announced there, by what it did rather than by what it asked for.
+// trigger at its end runs. Everything else is announced there, by what it did rather than by what it asked
+// for.
 Datum rolecall_on_ddl_start(PG_FUNCTION_ARGS) {
     if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),

@@ -1,4 +1,5 @@
-// Definitions change under DDL: event triggers and a utility hook raise floors for what is behind a projection.
+// Definitions change under DDL: event triggers and a utility hook raise floors for what is behind a
+// projection.
 #pragma once
 
 namespace rolecall::projection {

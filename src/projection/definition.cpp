@@ -27,7 +27,7 @@ constexpr int most_attempts = 3;
 
 Definition* definitions = nullptr;
 Definition* me_definition = nullptr;
-std::uint64_t changes = 0;      // relation invalidations received
+std::uint64_t changes = 0;  // relation invalidations received
 List* retired_plans = NIL;  // freed at the end of the transaction: one may be running further up the stack
 
 void on_relation_change(Datum, Oid relation) {
@@ -40,8 +40,8 @@ void on_relation_change(Datum, Oid relation) {
 }
 
 void on_transaction_end(XactEvent event, void*) {
-    if (retired_plans == NIL || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
-                                 event != XACT_EVENT_PREPARE))
+    if (retired_plans == NIL ||
+        (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
         return;
     ListCell* cell = nullptr;
     foreach (cell, retired_plans)
@@ -50,7 +50,8 @@ void on_transaction_end(XactEvent event, void*) {
     retired_plans = NIL;
 }
 
-// ---- The row -----------------------------------------------------------------------------------------------
+// ---- The row
+// -----------------------------------------------------------------------------------------------
 
 struct Row {
     std::uint64_t id;
@@ -107,17 +108,18 @@ int read_watches(const char* name, Watch** watches) {
     return count;
 }
 
-// ---- The load query ----------------------------------------------------------------------------------------
+// ---- The load query
+// ----------------------------------------------------------------------------------------
 
 const char* load_query(const Row& row) {
     const char* window = "NULL::timestamptz, NULL::timestamptz";
     if (get_attnum(row.view, "valid_from") != InvalidAttrNumber &&
         get_attnum(row.view, "valid_until") != InvalidAttrNumber)
         window = "v.valid_from, v.valid_until";
-    return psprintf("SELECT v.%s, %s FROM %s v WHERE v.%s = $1", quote_identifier(NameStr(row.doc_column)), window,
-                    quote_qualified_identifier(get_namespace_name(get_rel_namespace(row.view)),
-                                               get_rel_name(row.view)),
-                    quote_identifier(NameStr(row.key_column)));
+    return psprintf(
+        "SELECT v.%s, %s FROM %s v WHERE v.%s = $1", quote_identifier(NameStr(row.doc_column)), window,
+        quote_qualified_identifier(get_namespace_name(get_rel_namespace(row.view)), get_rel_name(row.view)),
+        quote_identifier(NameStr(row.key_column)));
 }
 
 Oid column_type(const Row& row, const NameData& name) {
@@ -136,8 +138,9 @@ SPIPlanPtr prepare(const Row& row, KeyKind& kind) {
                         errmsg("type %s cannot be the key of a projection", format_type_be(key_type)),
                         errhint("Use bigint, integer, uuid, text or varchar.")));
     if (column_type(row, row.doc_column) != JSONBOID)
-        ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-                        errmsg("column \"%s\" of a projection must be of type jsonb", NameStr(row.doc_column))));
+        ereport(ERROR,
+                (errcode(ERRCODE_DATATYPE_MISMATCH),
+                 errmsg("column \"%s\" of a projection must be of type jsonb", NameStr(row.doc_column))));
     Oid types[] = {key_type_of(kind)};
     SPIPlanPtr plan = SPI_prepare(load_query(row), 1, types);
     if (plan == nullptr || SPI_keepplan(plan) != 0)
@@ -149,11 +152,13 @@ List* plan_relations(SPIPlanPtr plan) {
     List* relations = NIL;
     ListCell* cell = nullptr;
     foreach (cell, SPI_plan_get_plan_sources(plan))
-        relations = list_concat_unique_oid(relations, static_cast<CachedPlanSource*>(lfirst(cell))->relationOids);
+        relations =
+            list_concat_unique_oid(relations, static_cast<CachedPlanSource*>(lfirst(cell))->relationOids);
     return relations;
 }
 
-// ---- The watches -------------------------------------------------------------------------------------------
+// ---- The watches
+// -------------------------------------------------------------------------------------------
 
 struct Check {
     const Row& row;
@@ -165,12 +170,14 @@ struct Check {
 };
 
 bool fires(const Trigger& trigger, Oid function, const char* id) {
-    return trigger.tgfoid == function && trigger.tgenabled == TRIGGER_FIRES_ALWAYS && trigger.tgqual == nullptr &&
-           trigger.tgnattr == 0 && trigger.tgnargs >= 1 && strcmp(trigger.tgargs[0], id) == 0;
+    return trigger.tgfoid == function && trigger.tgenabled == TRIGGER_FIRES_ALWAYS &&
+           trigger.tgqual == nullptr && trigger.tgnattr == 0 && trigger.tgnargs >= 1 &&
+           strcmp(trigger.tgargs[0], id) == 0;
 }
 
 const char* check_triggers(Relation relation, const Watch& watch, const Check& check) {
-    constexpr int row_events = TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_DELETE | TRIGGER_TYPE_UPDATE;
+    constexpr int row_events =
+        TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_DELETE | TRIGGER_TYPE_UPDATE;
     bool row_found = false;
     bool truncate_found = false;
     const TriggerDesc* triggers = relation->trigdesc;
@@ -186,7 +193,7 @@ const char* check_triggers(Relation relation, const Watch& watch, const Check& c
     if (!row_found || !truncate_found)
         return psprintf("a watch on \"%s\" is not in place", RelationGetRelationName(relation));
     if (watch.keyed && !is_key_column(RelationGetRelid(relation), NameStr(watch.key_column), check.kind))
-        return psprintf("column \"%s\" of \"%s\" does not fit the key", NameStr(watch.key_column),
+        return psprintf(R"(column "%s" of "%s" does not fit the key)", NameStr(watch.key_column),
                         RelationGetRelationName(relation));
     return nullptr;
 }
@@ -249,7 +256,8 @@ Oid watch_function(const char* name) {
     return LookupFuncName(qualified, 0, nullptr, false);
 }
 
-// ---- Reading it all ----------------------------------------------------------------------------------------
+// ---- Reading it all
+// ----------------------------------------------------------------------------------------
 
 void retire_plan(SPIPlanPtr plan) {
     MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
@@ -342,8 +350,9 @@ Definition* create(const char* name) {
         MemoryContextDelete(d.context);
         pfree(&d);
     }
-    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("projection \"%s\" does not exist", NameStr(name)),
-                    errhint("The table rolecall.projections lists them.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("projection \"%s\" does not exist", NameStr(name)),
+             errhint("The table rolecall.projections lists them.")));
     pg_unreachable();
 }
 
@@ -418,7 +427,8 @@ bool is_key_column(Oid relation, const char* column, KeyKind kind) {
     const auto* attribute = reinterpret_cast<Form_pg_attribute>(GETSTRUCT(tuple));
     const Oid type = attribute->atttypid;
     const Oid collation = attribute->attcollation;
-    const bool stored = attribute->attgenerated == '\0' || attribute->attgenerated == ATTRIBUTE_GENERATED_STORED;
+    const bool stored =
+        attribute->attgenerated == '\0' || attribute->attgenerated == ATTRIBUTE_GENERATED_STORED;
     ReleaseSysCache(tuple);
     KeyKind actual{};
     return stored && key_kind_of(type, actual) && actual == kind &&

@@ -43,9 +43,9 @@ Definition& definition_seen(const char* name);
 /// The same for "me", without a search.
 Definition& me_definition_seen();
 
-/// Makes it fresh: reads the row, plans the load query, checks every watch; raises as definition_seen(). False:
-/// it changes faster than it can be read, and nothing may be installed under it. Who is about to install must
-/// have accepted invalidation messages before.
+/// Makes it fresh: reads the row, plans the load query, checks every watch; raises as definition_seen().
+/// False: it changes faster than it can be read, and nothing may be installed under it. Who is about to
+/// install must have accepted invalidation messages before.
 bool definition_refresh(Definition& definition);
 
 /// The canonical bytes of a key, in `buffer` or in place.

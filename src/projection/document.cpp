@@ -35,7 +35,8 @@ bool read_grants(JsonbContainer* object, core::AccessFacts& facts) {
     std::span<JsonbValue> elements;
     if (!pg::json_elements(roles, elements))
         return false;
-    auto* grants = static_cast<core::Grant*>(palloc0(sizeof(core::Grant) * std::max<std::size_t>(elements.size(), 1)));
+    auto* grants =
+        static_cast<core::Grant*>(palloc0(sizeof(core::Grant) * std::max<std::size_t>(elements.size(), 1)));
     facts.grants = {grants, elements.size()};
     for (std::size_t i = 0; i < elements.size(); ++i) {
         if (elements[i].type == jbvString)
@@ -54,7 +55,8 @@ core::AccessFacts read_access(const Jsonb* document) {
     facts.well_formed = JsonContainerIsObject(object) && read_flag(object, "is_active", facts.active) &&
                         read_flag(object, "is_superuser", facts.superuser) &&
                         read_text(object, "tenant_id", facts.has_tenant, facts.tenant) &&
-                        read_text(object, "email", facts.has_email, facts.email) && read_grants(object, facts);
+                        read_text(object, "email", facts.has_email, facts.email) &&
+                        read_grants(object, facts);
     if (facts.well_formed)
         return facts;
     core::AccessFacts broken;

@@ -114,7 +114,8 @@ Datum auth_projection(FunctionCallInfo fcinfo, Oid type) {
 
 Datum require_user(FunctionCallInfo fcinfo, Oid type) {
     if (PG_ARGISNULL(0))
-        ereport(ERROR, (errcode(errcode_user_not_found), errmsg("user not found"), errdetail("The user id is NULL.")));
+        ereport(ERROR, (errcode(errcode_user_not_found), errmsg("user not found"),
+                        errdetail("The user id is NULL.")));
     Definition& d = me_definition();
     AccessBuffer buffer;
     const Answer answer = read_access(d, key_argument(fcinfo, d, type), buffer);
@@ -135,15 +136,15 @@ using namespace rolecall::projection;
 extern "C" {
 
 // One C function for each type of key; `call` sees it as `type`.
-#define ROLECALL_OVERLOAD(name, key_type, call)   \
-    PG_FUNCTION_INFO_V1(name);                    \
-    Datum name(PG_FUNCTION_ARGS) {                \
-        constexpr Oid type = key_type;            \
-        return call;                              \
+#define ROLECALL_OVERLOAD(name, key_type, call) \
+    PG_FUNCTION_INFO_V1(name);                  \
+    Datum name(PG_FUNCTION_ARGS) {              \
+        constexpr Oid type = key_type;          \
+        return call;                            \
     }
-#define ROLECALL_OVERLOADS(name, call)                           \
-    ROLECALL_OVERLOAD(rolecall_##name##_bigint, INT8OID, call)   \
-    ROLECALL_OVERLOAD(rolecall_##name##_uuid, UUIDOID, call)     \
+#define ROLECALL_OVERLOADS(name, call)                         \
+    ROLECALL_OVERLOAD(rolecall_##name##_bigint, INT8OID, call) \
+    ROLECALL_OVERLOAD(rolecall_##name##_uuid, UUIDOID, call)   \
     ROLECALL_OVERLOAD(rolecall_##name##_text, TEXTOID, call)
 
 ROLECALL_OVERLOADS(me, me(fcinfo, type))

@@ -42,8 +42,9 @@ Loaded query(const Definition& d, Datum key) {
     if (SPI_execute_plan(d.plan, values, nullptr, read_only, 2) != SPI_OK_SELECT)
         elog(ERROR, "could not query projection \"%s\"", NameStr(d.name));
     if (SPI_processed > 1)
-        ereport(ERROR, (errcode(ERRCODE_CARDINALITY_VIOLATION),
-                        errmsg("the view of projection \"%s\" has more than one row for a key", NameStr(d.name))));
+        ereport(ERROR,
+                (errcode(ERRCODE_CARDINALITY_VIOLATION),
+                 errmsg("the view of projection \"%s\" has more than one row for a key", NameStr(d.name))));
     if (SPI_processed == 1) {
         HeapTuple tuple = SPI_tuptable->vals[0];
         bool is_null = false;
@@ -108,7 +109,8 @@ Loaded load(Definition& d, Datum key, bool may_install) {
 
     if (!may_install)
         return loaded;
-    const bool own_id = TransactionIdIsValid(GetTopTransactionIdIfAny());  // a volatile function may have taken one
+    const bool own_id =
+        TransactionIdIsValid(GetTopTransactionIdIfAny());  // a volatile function may have taken one
     if (own_id && !testing::fault(Fault::own_writes_ignored)) {
         count(Count::skip_own_id);
     } else if (!quiet || !fresh) {

@@ -17,9 +17,9 @@ struct Loaded {
     core::Window window;
 };
 
-/// Runs the projection's query for `key` under the active snapshot, as the view's owner, with pinned settings.
-/// `may_install`: the caller's snapshot and transaction are such that others may use what it sees; whether
-/// everything else holds is decided here.
+/// Runs the projection's query for `key` under the active snapshot, as the view's owner, with pinned
+/// settings. `may_install`: the caller's snapshot and transaction are such that others may use what it sees;
+/// whether everything else holds is decided here.
 Loaded load(Definition& definition, Datum key, bool may_install);
 
 }  // namespace rolecall::projection

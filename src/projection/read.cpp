@@ -21,11 +21,12 @@ using testing::Fault;
 
 namespace {
 
-// A next transaction id read earlier, to widen snapshots' ids without a lock. Refreshed at every miss, so that
-// an old one costs no more than one.
+// A next transaction id read earlier, to widen snapshots' ids without a lock. Refreshed at every miss, so
+// that an old one costs no more than one.
 core::FullXid xid_reference = 0;
 
-// What the caller's transaction may do with cached documents. A mode other than "use" comes with what to count.
+// What the caller's transaction may do with cached documents. A mode other than "use" comes with what to
+// count.
 struct Standing {
     bool may_use;
     bool may_install;
@@ -51,7 +52,8 @@ bool may_have_written(Definition& d) {
 // Reads in a SERIALIZABLE transaction leave predicate locks, which a hit does not. Only a deferrable one that
 // has its safe snapshot needs none; one that became READ ONLY after its first snapshot did not wait for it.
 bool needs_predicate_locks() {
-    return IsolationIsSerializable() && !(XactReadOnly && XactDeferrable && ShareSerializableXact() == nullptr);
+    return IsolationIsSerializable() &&
+           !(XactReadOnly && XactDeferrable && ShareSerializableXact() == nullptr);
 }
 
 Standing standing_of(Definition& d) {
@@ -90,8 +92,8 @@ core::FullXid required_of(const Definition& d, const core::Key& key) {
 // Copies the entry and only then reads its stamp: the other way round, an entry that was reloaded in between
 // would show a commit that this snapshot does not contain.
 template <typename Reserve>
-bool hit(const Definition& d, const Standing& standing, Datum key_value, core::Part part, core::EntryHead& head,
-         Reserve&& reserve) {
+bool hit(const Definition& d, const Standing& standing, Datum key_value, core::Part part,
+         core::EntryHead& head, Reserve&& reserve) {
     KeyBuffer buffer;
     const std::string_view bytes = canonical_key(d.key_kind, key_value, buffer);
     const core::Key key{MyDatabaseId, d.id, bytes, key_hash(d.id, bytes)};
@@ -143,11 +145,11 @@ Loaded load_for(Definition& d, Datum key, bool may_install) {
 
 const char* check_contract(const Definition& d, const char* access) {
     if (!core::Access(access).well_formed())
-        ereport(ERROR,
-                (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                 errmsg("a document of projection \"%s\" does not follow the contract of \"me\"", NameStr(d.name)),
-                 errhint("Its roles must be [\"name\", ...] or [{\"role\": ..., \"on\": \"global\" | "
-                         "{\"institutional_id\": ...} | {\"<kind>\": ...}}, ...].")));
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("a document of projection \"%s\" does not follow the contract of \"me\"",
+                               NameStr(d.name)),
+                        errhint("Its roles must be [\"name\", ...] or [{\"role\": ..., \"on\": \"global\" | "
+                                "{\"institutional_id\": ...} | {\"<kind>\": ...}}, ...].")));
     return access;
 }
 

@@ -13,8 +13,8 @@ extern "C" {
 namespace rolecall::projection {
 
 struct Answer {
-    bool found = false;           // false: the view has no row for this key
-    Jsonb* document = nullptr;    // when asked for; the caller's, palloc'd
+    bool found = false;            // false: the view has no row for this key
+    Jsonb* document = nullptr;     // when asked for; the caller's, palloc'd
     const char* access = nullptr;  // likewise: a block for core::Access
 };
 

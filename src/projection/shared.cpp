@@ -86,7 +86,8 @@ void on_startup() {
             head->floor_ready.store(1);
     }
     shared.floors = {reinterpret_cast<std::atomic<core::FullXid>*>(base + layout.floors_at), floor_slots};
-    shared.stamps = {reinterpret_cast<std::atomic<core::FullXid>*>(base + layout.stamps_at), layout.stamp_slots};
+    shared.stamps = {reinterpret_cast<std::atomic<core::FullXid>*>(base + layout.stamps_at),
+                     layout.stamp_slots};
     shared.counters = reinterpret_cast<BackendCounters*>(base + layout.counters_at);
     shared.counter_slots = layout.counter_slots;
     shared.cache = {base + layout.cache_at, layout.cache};
@@ -139,7 +140,8 @@ bool floor_is_ready() {
         return true;
     if (RecoveryInProgress())
         return false;
-    // Prepared transactions survive a restart, their stamps do not: whatever has an id by now must be finished.
+    // Prepared transactions survive a restart, their stamps do not: whatever has an id by now must be
+    // finished.
     core::raise(shared.head->common_floor, next_full_xid());
     shared.head->floor_ready.store(1, std::memory_order_release);
     return true;

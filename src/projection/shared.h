@@ -12,7 +12,7 @@ namespace rolecall::projection {
 /// What is counted, per backend and without sharing a cache line; stat_cache adds them up.
 enum class Count : int {
     hits,
-    misses,            // the view was queried although the cache might have answered
+    misses,  // the view was queried although the cache might have answered
     installs,
     bypass_off,       // rolecall.cache = off
     bypass_recovery,  // a standby, or no snapshot that a cache can answer for

@@ -111,8 +111,8 @@ Datum rolecall_watch_row(PG_FUNCTION_ARGS) {
     }
     TupleDesc columns = RelationGetDescr(data.tg_relation);
     const bool is_update = TRIGGER_FIRED_BY_UPDATE(data.tg_event);
-    const bool skip_old = TRIGGER_FIRED_BY_INSERT(data.tg_event) ||
-                          rolecall::testing::fault(Fault::old_key_not_stamped);
+    const bool skip_old =
+        TRIGGER_FIRED_BY_INSERT(data.tg_event) || rolecall::testing::fault(Fault::old_key_not_stamped);
     const bool skip_new =
         TRIGGER_FIRED_BY_DELETE(data.tg_event) || rolecall::testing::fault(Fault::new_key_not_stamped);
     if (!skip_old)

@@ -1,7 +1,7 @@
 #include "provider/curl_transport.h"
 
 #include <curl/curl.h>
-#include <signal.h>
+#include <signal.h>  // NOLINT(modernize-deprecated-headers): pthread_sigmask is POSIX
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -225,7 +225,8 @@ class CurlTransport final : public Transport {
         }
         epoll_event event{};
         event.data.fd = socket;
-        event.events = ((what & CURL_POLL_IN) != 0 ? EPOLLIN : 0U) | ((what & CURL_POLL_OUT) != 0 ? EPOLLOUT : 0U);
+        event.events =
+            ((what & CURL_POLL_IN) != 0 ? EPOLLIN : 0U) | ((what & CURL_POLL_OUT) != 0 ? EPOLLOUT : 0U);
         if (epoll_ctl(epoll, EPOLL_CTL_MOD, socket, &event) != 0)
             epoll_ctl(epoll, EPOLL_CTL_ADD, socket, &event);
         return 0;

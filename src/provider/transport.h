@@ -1,5 +1,5 @@
-// How requests reach a provider. An interface, so that whoever fetches can be tested with a scripted fake; the
-// real one is provider/curl_transport.h.
+// How requests reach a provider. An interface, so that whoever fetches can be tested with a scripted fake;
+// the real one is provider/curl_transport.h.
 #pragma once
 
 #include <chrono>

@@ -30,7 +30,9 @@ std::string part(const Url& url, CURLUPart which, unsigned flags = 0) {
 }
 
 // The value is not repeated: it may hold a secret.
-[[noreturn]] void refuse(const std::string& what, const std::string& hint) { throw Error("22023", what, {}, hint); }
+[[noreturn]] void refuse(const std::string& what, const std::string& hint) {
+    throw Error("22023", what, {}, hint);
+}
 
 std::string encode(const std::string& subject) {
     constexpr std::string_view unreserved =
@@ -76,7 +78,8 @@ void check_request_path(const std::string& path) {
         refuse("a request path must name the subject", "For example /users/{subject}.");
     for (const char c : path)
         if (static_cast<unsigned char>(c) <= ' ' || static_cast<unsigned char>(c) >= 0x7f)
-            refuse("a request path must be printable ASCII without spaces", "Percent-encode other characters.");
+            refuse("a request path must be printable ASCII without spaces",
+                   "Percent-encode other characters.");
 }
 
 std::string request_url(std::string_view base, std::string_view path, const std::string& subject) {

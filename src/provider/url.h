@@ -6,15 +6,15 @@
 
 namespace rolecall::provider {
 
-/// Returns the URL without trailing slashes. Throws Error 22023 unless it is an absolute http or https URL with a
-/// host, and without user, query and fragment.
-std::string check_base_url(const std::string& url);
+/// Returns the URL without trailing slashes. Throws Error 22023 unless it is an absolute http or https URL
+/// with a host, and without user, query and fragment.
+std::string check_base_url(const std::string& text);
 
 /// Throws Error 22023 unless the path starts with a slash and names "{subject}".
 void check_request_path(const std::string& path);
 
-/// base + path with each "{subject}" replaced by the subject, percent-encoded so that it stays one path segment
-/// or one query value. Throws Error 22023 for a subject that cannot be one: empty, "." or "..".
+/// base + path with each "{subject}" replaced by the subject, percent-encoded so that it stays one path
+/// segment or one query value. Throws Error 22023 for a subject that cannot be one: empty, "." or "..".
 std::string request_url(std::string_view base, std::string_view path, const std::string& subject);
 
 /// Do both have the same scheme, host and port?

@@ -29,7 +29,8 @@ pg::Statement find_statement(
     {INT8OID});
 
 pg::Statement held_statement(
-    "SELECT role, scope_kind, scope_id FROM rolecall.user_roles WHERE user_id = $1 AND source = 'provider'", {INT8OID});
+    "SELECT role, scope_kind, scope_id FROM rolecall.user_roles WHERE user_id = $1 AND source = 'provider'",
+    {INT8OID});
 
 pg::Statement create_roles_statement(
     "INSERT INTO rolecall.roles (name) SELECT DISTINCT n FROM unnest($1) n"
@@ -39,7 +40,8 @@ pg::Statement create_roles_statement(
 // NOT IN is a hashed subplan whatever the planner believes of the tables: 10,000 roles are no 10,000 scans.
 pg::Statement revoke_statement(
     "DELETE FROM rolecall.user_roles g WHERE g.user_id = $1 AND g.source = 'provider'"
-    " AND (g.role, g.scope_kind, g.scope_id) NOT IN (SELECT w.* FROM unnest($2, $3, $4) w(role, kind, scope))",
+    " AND (g.role, g.scope_kind, g.scope_id) NOT IN (SELECT w.* FROM unnest($2, $3, $4) w(role, kind, "
+    "scope))",
     {INT8OID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID});
 
 pg::Statement grant_statement(
@@ -79,7 +81,8 @@ pg::Statement note_statement(
     "     last_error = NULL, last_error_at = NULL, leased_until = NULL",
     {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID});
 
-void apply_roles(std::int64_t user, const core::GrantDiff& difference, const std::vector<core::OwnedGrant>& wanted) {
+void apply_roles(std::int64_t user, const core::GrantDiff& difference,
+                 const std::vector<core::OwnedGrant>& wanted) {
     const pg::Parameter id = pg::bigint_parameter(user);
     if (!difference.removed.empty()) {
         const Columns kept(wanted);
@@ -122,7 +125,8 @@ std::vector<core::OwnedGrant> provider_grants(std::int64_t user) {
     const pg::Rows rows = held_statement.run({pg::bigint_parameter(user)});
     std::vector<core::OwnedGrant> grants(rows.size());
     for (std::uint64_t row = 0; row < rows.size(); ++row)
-        grants[row] = {rows.string(row, 1).value_or(""), rows.string(row, 2).value_or(""), rows.string(row, 3).value_or("")};
+        grants[row] = {rows.string(row, 1).value_or(""), rows.string(row, 2).value_or(""),
+                       rows.string(row, 3).value_or("")};
     core::normalize(grants);
     return grants;
 }
@@ -141,14 +145,17 @@ bool apply_units(const User& user, const std::vector<core::OwnedGrant>& roles) {
                              pg::text_array_parameter(names), pg::text_array_parameter(units)});
     if (!units.empty() && !rows.boolean(0, 1))
         pg::call([&] {
-            ereport(WARNING, (errcode(ERRCODE_WARNING),
-                              errmsg("none of the units that the roles of user " INT64_FORMAT " name is known", user.id),
-                              errhint("Add them to rolecall.units; the next sync links the user.")));
+            ereport(
+                WARNING,
+                (errcode(ERRCODE_WARNING),
+                 errmsg("none of the units that the roles of user " INT64_FORMAT " name is known", user.id),
+                 errhint("Add them to rolecall.units; the next sync links the user.")));
         });
     return rows.boolean(0, 2);
 }
 
-Outcome apply(const User& user, const std::vector<core::OwnedGrant>& roles, TimestampTz now, std::int64_t ttl_seconds) {
+Outcome apply(const User& user, const std::vector<core::OwnedGrant>& roles, TimestampTz now,
+              std::int64_t ttl_seconds) {
     Outcome outcome{.old_roles = provider_grants(user.id), .new_roles = roles};
     const core::GrantDiff difference = core::diff(outcome.old_roles, roles);
     apply_roles(user.id, difference, roles);

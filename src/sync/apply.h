@@ -38,12 +38,14 @@ std::optional<User> find_user(std::int64_t id);
 /// The user's grants that a provider gave, normalized.
 std::vector<core::OwnedGrant> provider_grants(std::int64_t user);
 
-/// Replaces the provider's grants by `roles` (normalized), lets units follow, and notes the sync as of `now`, the
-/// next one to be due `ttl_seconds` later. Local grants are not touched. Roles that do not exist are created.
-Outcome apply(const User& user, const std::vector<core::OwnedGrant>& roles, TimestampTz now, std::int64_t ttl_seconds);
+/// Replaces the provider's grants by `roles` (normalized), lets units follow, and notes the sync as of `now`,
+/// the next one to be due `ttl_seconds` later. Local grants are not touched. Roles that do not exist are
+/// created.
+Outcome apply(const User& user, const std::vector<core::OwnedGrant>& roles, TimestampTz now,
+              std::int64_t ttl_seconds);
 
-/// Makes the user's memberships exactly the known units that the roles name, each with the most important of its
-/// roles; warns where units are named and none is known. True when that changed something.
+/// Makes the user's memberships exactly the known units that the roles name, each with the most important of
+/// its roles; warns where units are named and none is known. True when that changed something.
 bool apply_units(const User& user, const std::vector<core::OwnedGrant>& roles);
 
 }  // namespace rolecall::sync

@@ -61,7 +61,8 @@ class Flight {
     void pause() {
         pg::call([this] {
             const long timeout = static_cast<long>(transport_.timeout().count());
-            (void)WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+            (void)WaitLatchOrSocket(MyLatch,
+                                    WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
                                     transport_.fd(), timeout, PG_WAIT_EXTENSION);
             ResetLatch(MyLatch);
             CHECK_FOR_INTERRUPTS();
@@ -87,7 +88,8 @@ provider::Request request_for(const Provider& p, const std::string& path, const 
 void check_completion(const Provider& p, const std::string& subject, const Completion& done) {
     if (done.failed_in != Phase::none)
         throw Error("RC101", "provider \"" + p.name + "\" could not be asked",
-                    "The request failed in phase \"" + std::string(to_string(done.failed_in)) + "\": " + done.failure + ".");
+                    "The request failed in phase \"" + std::string(to_string(done.failed_in)) +
+                        "\": " + done.failure + ".");
     if (done.status >= 200 && done.status < 300)
         return;
     const std::string status = "It answered with HTTP status " + std::to_string(done.status) + ".";

@@ -12,9 +12,9 @@ struct Answers {
     std::string roles;  ///< empty: in the profile
 };
 
-/// Asks the provider about one subject and waits, interruptibly: a cancel or a timeout of the statement ends it.
-/// No transaction id is assigned. Throws Error RC101 where the provider cannot be reached or is in trouble, RC102
-/// where it refuses us, RC103 where it does not know the subject, RC104 for any other status.
+/// Asks the provider about one subject and waits, interruptibly: a cancel or a timeout of the statement ends
+/// it. No transaction id is assigned. Throws Error RC101 where the provider cannot be reached or is in
+/// trouble, RC102 where it refuses us, RC103 where it does not know the subject, RC104 for any other status.
 Answers fetch(const Provider& provider, const std::string& subject);
 
 /// The error that an answer's status or failure stands for; never returns when there is one.

@@ -32,7 +32,9 @@ auto as_owner(F&& f) {
 }
 
 void warn_unknown_user(std::int64_t id) {
-    pg::call([&] { ereport(WARNING, (errcode(ERRCODE_WARNING), errmsg("user " INT64_FORMAT " does not exist", id))); });
+    pg::call([&] {
+        ereport(WARNING, (errcode(ERRCODE_WARNING), errmsg("user " INT64_FORMAT " does not exist", id)));
+    });
 }
 
 void log_outcome(const Result& result) {
@@ -58,9 +60,10 @@ Result default_result(std::int64_t id) { return {.user = id, .skipped = false, .
 
 void require_subject(const User& user) {
     if (user.provider.empty() || user.institutional_id.empty())
-        throw Error("55000", "user " + std::to_string(user.id) + " has no provider",
-                    user.provider.empty() ? "Its column provider is NULL." : "Its column institutional_id is NULL.",
-                    "Set both in rolecall.users, or grant roles locally.");
+        throw Error(
+            "55000", "user " + std::to_string(user.id) + " has no provider",
+            user.provider.empty() ? "Its column provider is NULL." : "Its column institutional_id is NULL.",
+            "Set both in rolecall.users, or grant roles locally.");
 }
 
 // Asks the provider and applies what it says. Everything is read again after the fetch: it took its time.
@@ -114,9 +117,11 @@ Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
         const std::optional<User> user = find_user(id);
         if (!user)
             return std::nullopt;
-        if (provider_user.code && !user->institutional_id.empty() && *provider_user.code != user->institutional_id)
+        if (provider_user.code && !user->institutional_id.empty() &&
+            *provider_user.code != user->institutional_id)
             throw Error("22023", "invalid provider user",
-                        "It is about subject \"" + *provider_user.code + "\", not \"" + user->institutional_id + "\".");
+                        "It is about subject \"" + *provider_user.code + "\", not \"" +
+                            user->institutional_id + "\".");
         const std::int64_t ttl = default_or_provider_ttl(*user);
         const TimestampTz now = GetCurrentTimestamp();
         if (!force && is_fresh(*user, ttl, now))
@@ -140,12 +145,9 @@ Datum to_record(FunctionCallInfo fcinfo, const Result& result) {
         TupleDesc columns = nullptr;
         if (get_call_result_type(fcinfo, nullptr, &columns) != TYPEFUNC_COMPOSITE)
             elog(ERROR, "return type must be a row type");
-        Datum values[] = {Int64GetDatum(result.user),
-                          BoolGetDatum(o.roles_changed || o.units_changed),
-                          BoolGetDatum(o.roles_changed),
-                          BoolGetDatum(o.units_changed),
-                          BoolGetDatum(result.skipped),
-                          JsonbPGetDatum(old_roles),
+        Datum values[] = {Int64GetDatum(result.user),    BoolGetDatum(o.roles_changed || o.units_changed),
+                          BoolGetDatum(o.roles_changed), BoolGetDatum(o.units_changed),
+                          BoolGetDatum(result.skipped),  JsonbPGetDatum(old_roles),
                           JsonbPGetDatum(new_roles)};
         bool nulls[std::size(values)] = {};
         return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls));

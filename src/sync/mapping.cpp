@@ -15,16 +15,20 @@ namespace rolecall::sync {
 
 namespace {
 
-[[noreturn]] void bad_answer(const Provider& provider, const std::string& detail, const std::string& hint = {}) {
-    throw Error("RC104", "provider \"" + provider.name + "\" gave an answer that cannot be used", detail, hint);
+[[noreturn]] void bad_answer(const Provider& provider, const std::string& detail,
+                             const std::string& hint = {}) {
+    throw Error("RC104", "provider \"" + provider.name + "\" gave an answer that cannot be used", detail,
+                hint);
 }
 
 [[noreturn]] void bad_argument(const std::string& detail) {
-    throw Error("22023", "invalid provider user", detail,
-                R"(Give {"code": ..., "roles": [{"role": "name", "on": "global" | {"<kind>": "id"}}, ...]}.)");
+    throw Error(
+        "22023", "invalid provider user", detail,
+        R"(Give {"code": ..., "roles": [{"role": "name", "on": "global" | {"<kind>": "id"}}, ...]}.)");
 }
 
-// ---- Answers as jsonb --------------------------------------------------------------------------------------
+// ---- Answers as jsonb
+// --------------------------------------------------------------------------------------
 
 Datum parse_answer(const Provider& provider, const std::string& body) {
     if (body.find('\0') != std::string::npos)
@@ -65,8 +69,9 @@ std::optional<std::string> scalar(const pg::Rows& rows, std::uint64_t row, int c
     if (value.type == jbvString)
         return std::string(pg::json_text(value));
     if (value.type == jbvNumeric)
-        return std::string(pg::call(
-            [&] { return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric))); }));
+        return std::string(pg::call([&] {
+            return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric)));
+        }));
     fits = fits && value.type == jbvNull;
     return std::nullopt;
 }
@@ -77,7 +82,8 @@ pg::Statement profile_statement(
     {JSONBOID, JSONPATHOID, JSONPATHOID, JSONPATHOID, JSONPATHOID});
 
 // NULL, in silent mode, is the strict path's complaint: there is no such member.
-pg::Statement roles_exist_statement("SELECT jsonb_path_exists($1, $2, '{}', true) IS NULL", {JSONBOID, JSONPATHOID});
+pg::Statement roles_exist_statement("SELECT jsonb_path_exists($1, $2, '{}', true) IS NULL",
+                                    {JSONBOID, JSONPATHOID});
 
 pg::Statement roles_statement(
     "SELECT r, jsonb_path_query_first(r, $3, '{}', true), jsonb_path_query_first(r, $4, '{}', true),"
@@ -85,7 +91,8 @@ pg::Statement roles_statement(
     " FROM jsonb_path_query($1, $2) r",
     {JSONBOID, JSONPATHOID, JSONPATHOID, JSONPATHOID, JSONPATHOID});
 
-// ---- Roles -------------------------------------------------------------------------------------------------
+// ---- Roles
+// -------------------------------------------------------------------------------------------------
 
 // "name", "name@global" or "name@kind:id". The name ends at the first "@", the kind at the next ":".
 bool read_role_text(std::string_view text, core::OwnedGrant& grant) {
@@ -105,7 +112,8 @@ bool read_role_text(std::string_view text, core::OwnedGrant& grant) {
 }
 
 // A role of an answer, whose parts the provider's paths found.
-bool read_mapped_role(const Mapping& mapping, const pg::Rows& rows, std::uint64_t row, core::OwnedGrant& grant) {
+bool read_mapped_role(const Mapping& mapping, const pg::Rows& rows, std::uint64_t row,
+                      core::OwnedGrant& grant) {
     const JsonbValue element = value_at(rows, row, 1);
     if (element.type == jbvString)
         return read_role_text(pg::json_text(element), grant);
@@ -131,21 +139,24 @@ std::vector<core::OwnedGrant> read_answered_roles(const Provider& provider, Datu
     const Mapping& mapping = provider.mapping;
     const pg::Parameter path = path_parameter(mapping.roles);
     if (roles_exist_statement.run({answer, path}).boolean(0, 1))
-        bad_answer(provider, "The response has no roles where roles_path says.",
-                   "An answer without the roles member never removes a role. Correct roles_path if it is wrong.");
+        bad_answer(
+            provider, "The response has no roles where roles_path says.",
+            "An answer without the roles member never removes a role. Correct roles_path if it is wrong.");
     const pg::Rows rows =
         roles_statement.run({answer, path, path_parameter(mapping.role), path_parameter(mapping.scope_kind),
                              path_parameter(mapping.scope_id)});
     std::vector<core::OwnedGrant> roles(rows.size());
     for (std::uint64_t row = 0; row < rows.size(); ++row)
         if (!read_mapped_role(mapping, rows, row, roles[row]))
-            bad_answer(provider, "Role " + std::to_string(row + 1) + " of the response has an unexpected shape.",
+            bad_answer(provider,
+                       "Role " + std::to_string(row + 1) + " of the response has an unexpected shape.",
                        "Correct role_path, scope_kind_path and scope_id_path if they are wrong.");
     core::normalize(roles);
     return roles;
 }
 
-// ---- Users given in SQL ------------------------------------------------------------------------------------
+// ---- Users given in SQL
+// ------------------------------------------------------------------------------------
 
 std::optional<std::string> text_member(const JsonbValue& object, std::string_view name) {
     JsonbValue value;
@@ -209,8 +220,10 @@ ProviderUser map_answers(const Provider& provider, const std::string& subject, c
     ProviderUser user;
     user.code = scalar(row, 0, 1, fits);
     if (user.code != subject)
-        bad_answer(provider, user.code ? "The response is about subject \"" + *user.code + "\", not \"" + subject + "\"."
-                                       : "The response does not say whom it is about.",
+        bad_answer(provider,
+                   user.code
+                       ? "The response is about subject \"" + *user.code + "\", not \"" + subject + "\"."
+                       : "The response does not say whom it is about.",
                    "Correct subject_path if it is wrong.");
     user.email = scalar(row, 0, 2, fits);
     user.display_name = scalar(row, 0, 3, fits);
@@ -252,7 +265,8 @@ Jsonb* roles_to_jsonb(const std::vector<core::OwnedGrant>& roles) {
         text += "}}";
     }
     text += ']';
-    return pg::call([&] { return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text.c_str()))); });
+    return pg::call(
+        [&] { return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text.c_str()))); });
 }
 
 }  // namespace rolecall::sync

@@ -23,14 +23,15 @@ struct ProviderUser {
     std::vector<core::OwnedGrant> roles;  ///< normalized
 };
 
-/// Maps the answers to one subject: `profile` and `roles`, which may be the same text. Throws Error RC104 where
-/// one is not JSON, is about another subject, has no roles member, or a role of the wrong shape; names the
-/// provider. Needs SPI.
+/// Maps the answers to one subject: `profile` and `roles`, which may be the same text. Throws Error RC104
+/// where one is not JSON, is about another subject, has no roles member, or a role of the wrong shape; names
+/// the provider. Needs SPI.
 ProviderUser map_answers(const Provider& provider, const std::string& subject, const std::string& profile,
                          const std::string& roles);
 
-/// The same for a user given as {email, code, display_name, function, roles: [{role, on}]}. Throws Error 22023.
-ProviderUser read_provider_user(const Jsonb* user);
+/// The same for a user given as {email, code, display_name, function, roles: [{role, on}]}. Throws Error
+/// 22023.
+ProviderUser read_provider_user(const Jsonb* jsonb);
 
 /// The roles of [{role, on}, ...], ["name", "name@kind:id", "name@global", ...]. Throws Error 22023.
 std::vector<core::OwnedGrant> read_roles(const Jsonb* roles);

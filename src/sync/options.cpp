@@ -20,7 +20,8 @@ namespace {
 
 using Check = void (*)(const std::string& value);
 
-// ---- What values are valid ---------------------------------------------------------------------------------
+// ---- What values are valid
+// ---------------------------------------------------------------------------------
 
 [[noreturn]] void invalid(const std::string& message, const std::string& hint = {}) {
     throw Error("22023", message, {}, hint);
@@ -80,8 +81,9 @@ void check_path(const std::string& value) {
 
 void check_roles_path(const std::string& value) {
     if (value.starts_with("lax ") || value.starts_with("strict "))
-        invalid("the mode of roles_path cannot be chosen",
-                "It is always strict: an answer without the roles member must differ from one without roles.");
+        invalid(
+            "the mode of roles_path cannot be chosen",
+            "It is always strict: an answer without the roles member must differ from one without roles.");
     check_path(value);
 }
 
@@ -91,7 +93,8 @@ void check_ca_file(const std::string& value) {
     check_not_empty(value);
 }
 
-// ---- What there is -----------------------------------------------------------------------------------------
+// ---- What there is
+// -----------------------------------------------------------------------------------------
 
 struct Option {
     const char* name;
@@ -101,7 +104,8 @@ struct Option {
     const char* accred;  // of kind 'accred'
 };
 
-constexpr const char* accred_roles = "$.authorizations[*] ? (@.state == \"active\" && exists(@.reason.resource.cf))";
+constexpr const char* accred_roles =
+    "$.authorizations[*] ? (@.state == \"active\" && exists(@.reason.resource.cf))";
 constexpr const char* accred_roles_request =
     "/authorizations?persid={subject}&state=active&expand=0&type=right";
 
@@ -115,11 +119,13 @@ constexpr Option options[] = {
     {"function_path", ForeignServerRelationId, check_path, "$.function", "$.position"},
     {"kind", ForeignServerRelationId, check_kind, "json", "accred"},
     {"password", UserMappingRelationId, check_not_empty, nullptr, nullptr},
-    {"request_path", ForeignServerRelationId, provider::check_request_path, "/users/{subject}", "/persons/{subject}"},
+    {"request_path", ForeignServerRelationId, provider::check_request_path, "/users/{subject}",
+     "/persons/{subject}"},
     {"request_timeout", ForeignServerRelationId, check_timeout, nullptr, nullptr},
     {"role_path", ForeignServerRelationId, check_path, "$.role", "$.name"},
     {"roles_path", ForeignServerRelationId, check_roles_path, "$.roles[*]", accred_roles},
-    {"roles_request_path", ForeignServerRelationId, provider::check_request_path, nullptr, accred_roles_request},
+    {"roles_request_path", ForeignServerRelationId, provider::check_request_path, nullptr,
+     accred_roles_request},
     {"scope_id_path", ForeignServerRelationId, check_path, nullptr, "$.reason.resource.cf"},
     {"scope_kind_path", ForeignServerRelationId, check_path, nullptr, nullptr},
     {"subject_path", ForeignServerRelationId, check_path, "$.code", "$.id"},
@@ -164,8 +170,8 @@ void validate(const std::map<std::string, std::string>& given, Oid catalog) {
         } catch (const Error& error) {
             const char* s = error.sqlstate();
             const char state[6] = {s[0], s[1], s[2], s[3], s[4], '\0'};
-            throw Error(state, "invalid value for option \"" + name + "\": " + error.message(), error.detail(),
-                        error.hint());
+            throw Error(state, "invalid value for option \"" + name + "\": " + error.message(),
+                        error.detail(), error.hint());
         }
     }
     if (catalog == ForeignServerRelationId && !given.contains("base_url"))

@@ -1,5 +1,5 @@
-// The options of providers: what there is, where it stands, what it defaults to, and what is valid. The kinds of
-// provider are presets of these options.
+// The options of providers: what there is, where it stands, what it defaults to, and what is valid. The kinds
+// of provider are presets of these options.
 #pragma once
 
 #include "pg/pg.h"

@@ -8,10 +8,10 @@
 
 extern "C" {
 #include "access/htup_details.h"
+#include "access/reloptions.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
 #include "foreign/foreign.h"
-#include "access/reloptions.h"
 #include "utils/syscache.h"
 }
 
@@ -98,9 +98,10 @@ Provider read_provider(const std::string& name) {
     p.roles_request_path = server.get("roles_request_path");
     p.credentials = credentials_of(server, mapping, name);
     p.ca_file = server.get("ca_file");
-    p.ttl_seconds = server.has("sync_ttl") ? server.milliseconds("sync_ttl") / 1000 : Provider::default_ttl_seconds();
-    p.timeout = std::chrono::milliseconds(server.has("request_timeout") ? server.milliseconds("request_timeout")
-                                                                         : settings::request_timeout);
+    p.ttl_seconds =
+        server.has("sync_ttl") ? server.milliseconds("sync_ttl") / 1000 : Provider::default_ttl_seconds();
+    p.timeout = std::chrono::milliseconds(
+        server.has("request_timeout") ? server.milliseconds("request_timeout") : settings::request_timeout);
     p.mapping = {.roles = "strict " + server.get("roles_path"),
                  .role = server.get("role_path"),
                  .scope_kind = server.get("scope_kind_path"),

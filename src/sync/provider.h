@@ -10,7 +10,8 @@ namespace rolecall::sync {
 /// Where in a provider's answers things are: jsonpath expressions, empty where the kind has none.
 struct Mapping {
     std::string roles;  ///< in the answer; strict, so that absent differs from empty
-    std::string role;   ///< these three in each role; without the last two, scopes are {"on": ...}, pg/role_json.h
+    std::string
+        role;  ///< these three in each role; without the last two, scopes are {"on": ...}, pg/role_json.h
     std::string scope_kind;
     std::string scope_id;
     std::string subject;  ///< these in the answer
@@ -34,8 +35,8 @@ struct Provider {
     static std::int64_t default_ttl_seconds();
 };
 
-/// Reads a provider's options, as they are now. Throws Error 42704 where there is no such server, 42809 where it
-/// belongs to another wrapper, 28000 where its owner's mapping lacks what `auth` needs.
+/// Reads a provider's options, as they are now. Throws Error 42704 where there is no such server, 42809 where
+/// it belongs to another wrapper, 28000 where its owner's mapping lacks what `auth` needs.
 Provider read_provider(const std::string& name);
 
 }  // namespace rolecall::sync

@@ -15,11 +15,19 @@ std::string packed(AccessFacts facts) {
 }
 
 TEST(Access, KeepsWhatItWasGiven) {
-    std::vector<Grant> grants{{"reader", "institutional", "u1"}, {"admin", "global", ""}, {"reader", "institutional", "u1"}};
-    const std::string block = packed({.well_formed = true, .active = true, .superuser = true, .has_tenant = true, .has_email = true,
-                                      .tenant = "t-1", .email = "a@example.org", .grants = grants});
+    std::vector<Grant> grants{
+        {"reader", "institutional", "u1"}, {"admin", "global", ""}, {"reader", "institutional", "u1"}};
+    const std::string block = packed({.well_formed = true,
+                                      .active = true,
+                                      .superuser = true,
+                                      .has_tenant = true,
+                                      .has_email = true,
+                                      .tenant = "t-1",
+                                      .email = "a@example.org",
+                                      .grants = grants});
     const Access access(block.data());
-    EXPECT_TRUE(access.well_formed() && access.active() && access.superuser() && access.has_tenant() && access.has_email());
+    EXPECT_TRUE(access.well_formed() && access.active() && access.superuser() && access.has_tenant() &&
+                access.has_email());
     EXPECT_EQ(access.tenant(), "t-1");
     EXPECT_EQ(access.email(), "a@example.org");
     ASSERT_EQ(access.size(), 2U);  // each once, in order
@@ -37,7 +45,8 @@ TEST(Access, EmptyIsFine) {
 }
 
 TEST(Access, RolesOnScopes) {
-    std::vector<Grant> grants{{"reader", "institutional", "u1"}, {"admin", "global", ""}, {"editor", "affiliation", "x"}};
+    std::vector<Grant> grants{
+        {"reader", "institutional", "u1"}, {"admin", "global", ""}, {"editor", "affiliation", "x"}};
     AccessFacts facts;
     facts.grants = grants;
     const std::string block = packed(facts);

@@ -18,7 +18,8 @@ namespace {
 // A region on the heap, with a mutex for each partition.
 class Region {
  public:
-    explicit Region(std::size_t bytes) : layout_(Cache::plan(bytes)), memory_(std::aligned_alloc(64, round(layout_.bytes))) {
+    explicit Region(std::size_t bytes)
+        : layout_(Cache::plan(bytes)), memory_(std::aligned_alloc(64, round(layout_.bytes))) {
         std::memset(memory_, 0, layout_.bytes);
         cache = Cache(memory_, layout_);
         locks = std::vector<std::mutex>(layout_.partitions);
@@ -27,7 +28,8 @@ class Region {
     Region(const Region&) = delete;
     Region& operator=(const Region&) = delete;
 
-    InstallResult install(const std::string& key, const std::string& access, const std::string& document, FullXid xmin = 1) {
+    InstallResult install(const std::string& key, const std::string& access, const std::string& document,
+                          FullXid xmin = 1) {
         const Key k = key_of(key);
         const EntryHead head{.load_xmin = xmin,
                              .window = {},
@@ -51,7 +53,8 @@ class Region {
             return reinterpret_cast<char*>(buffer.data());
         });
         const std::uint32_t bytes = part == Part::access ? head.access_bytes : head.document_bytes;
-        out = found && bytes > 0 ? std::string(reinterpret_cast<const char*>(buffer.data()), bytes) : std::string();
+        out = found && bytes > 0 ? std::string(reinterpret_cast<const char*>(buffer.data()), bytes)
+                                 : std::string();
         return found;
     }
 
@@ -82,7 +85,8 @@ class Region {
 };
 
 TEST(Cache, PlansWithinItsBytes) {
-    for (const std::size_t bytes : {std::size_t{1} << 18, std::size_t{1} << 20, std::size_t{5} << 20, std::size_t{64} << 20, std::size_t{64} << 30}) {
+    for (const std::size_t bytes : {std::size_t{1} << 18, std::size_t{1} << 20, std::size_t{5} << 20,
+                                    std::size_t{64} << 20, std::size_t{64} << 30}) {
         const Cache::Layout layout = Cache::plan(bytes);
         EXPECT_LE(layout.bytes, bytes);
         EXPECT_GT(layout.bytes, bytes - bytes / 50);
@@ -111,7 +115,8 @@ TEST(Cache, TellsKeysApartByDatabaseProjectionAndBytes) {
     region.install("key", "", "mine");
     EntryHead head;
     const auto reserve = [](const EntryHead&, std::size_t) -> char* { std::abort(); };
-    for (Key key : {Key{8, 9, "key", 0}, Key{7, 10, "key", 0}, Key{7, 9, "kex", 0}, Key{7, 9, std::string_view("key\0", 4), 0}}) {
+    for (Key key : {Key{8, 9, "key", 0}, Key{7, 10, "key", 0}, Key{7, 9, "kex", 0},
+                    Key{7, 9, std::string_view("key\0", 4), 0}}) {
         key.hash = Region::key_of("key").hash;  // the same hash: equality must not rest on it
         EXPECT_FALSE(region.cache.read(key, Part::document, head, reserve));
     }
@@ -155,7 +160,9 @@ TEST(Cache, RemovesWhatThePredicateSays) {
         region.install("key" + std::to_string(i), "", "document");
     std::uint64_t removed = 0;
     for (std::uint32_t p = 0; p < region.cache.partitions(); ++p)
-        removed += region.cache.remove_if(p, [](std::uint32_t database, std::uint64_t projection) { return database == 7 && projection == 9; });
+        removed += region.cache.remove_if(p, [](std::uint32_t database, std::uint64_t projection) {
+            return database == 7 && projection == 9;
+        });
     EXPECT_EQ(removed, 100U);
     EXPECT_EQ(region.counts().entries, 0U);
 }
@@ -203,8 +210,8 @@ TEST(Cache, AgreesWithAModelAndLosesNoMemory) {
     EXPECT_EQ(region.counts().live_bytes, 0U);
 }
 
-// Readers without locks among writers: every copy is one that was installed whole. A document repeats its xmin, so
-// that a mixture of two is seen.
+// Readers without locks among writers: every copy is one that was installed whole. A document repeats its
+// xmin, so that a mixture of two is seen.
 TEST(Cache, ReadersNeverSeeAMixture) {
     Region region(1 << 18);
     std::atomic<bool> stop{false};

@@ -18,8 +18,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// A server on loopback that answers each request on a connection by what `answer` makes of its head, until that is
-// empty, which closes the connection.
+// A server on loopback that answers each request on a connection by what `answer` makes of its head, until
+// that is empty, which closes the connection.
 class Server {
  public:
     explicit Server(std::function<std::string(const std::string& head)> answer) : answer_(std::move(answer)) {
@@ -42,7 +42,9 @@ class Server {
     Server(const Server&) = delete;
     Server& operator=(const Server&) = delete;
 
-    std::string url(const std::string& path) const { return "http://127.0.0.1:" + std::to_string(port_) + path; }
+    std::string url(const std::string& path) const {
+        return "http://127.0.0.1:" + std::to_string(port_) + path;
+    }
     int connections() const { return connections_.load(); }
 
  private:
@@ -118,7 +120,8 @@ Request request_for(const std::string& url) {
 
 TEST(CurlTransport, BringsStatusAndBody) {
     const Server server([](const std::string& head) {
-        return head.starts_with("GET /missing ") ? "HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone" : ok("hello");
+        return head.starts_with("GET /missing ") ? "HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone"
+                                                 : ok("hello");
     });
     const auto transport = make_curl_transport();
     const Completion found = get(*transport, request_for(server.url("/a")));
@@ -185,7 +188,9 @@ TEST(CurlTransport, SaysInWhichPhaseItFailed) {
     const Server closes([](const std::string&) { return std::string(); });
     EXPECT_EQ(get(*transport, request_for(closes.url("/"))).failed_in, Phase::first_byte);
 
-    const Server truncates([](const std::string&) { return "HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\nhalf"; });
+    const Server truncates([](const std::string&) {
+        return "HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\nhalf";
+    });
     Request request = request_for(truncates.url("/"));
     request.timeout = milliseconds(300);  // the rest never comes
     const Completion half = get(*transport, request);
@@ -202,7 +207,9 @@ TEST(CurlTransport, SaysInWhichPhaseItFailed) {
 TEST(CurlTransport, FollowsRedirectsToTheSameOriginOnly) {
     const Server elsewhere([](const std::string&) { return ok("stolen"); });
     const Server server([&](const std::string& head) -> std::string {
-        const auto to = [](const std::string& location) { return "HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location + "\r\n\r\n"; };
+        const auto to = [](const std::string& location) {
+            return "HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location + "\r\n\r\n";
+        };
         if (head.starts_with("GET /near "))
             return to("/there");
         if (head.starts_with("GET /far "))

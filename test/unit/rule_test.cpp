@@ -13,8 +13,8 @@ TEST(Widen, ComesBackWithinTwoToTheThirtyOneOfTheReference) {
     EXPECT_EQ(widen(110, 100), 110U);
     const FullXid epoch5 = FullXid{5} << 32;
     EXPECT_EQ(widen(7, epoch5 + 10), epoch5 + 7);
-    EXPECT_EQ(widen(0xfffffff0U, epoch5 + 10), epoch5 - 16);   // the id before the wraparound
-    EXPECT_EQ(widen(10, epoch5 - 16), epoch5 + 10);            // the reference before it
+    EXPECT_EQ(widen(0xfffffff0U, epoch5 + 10), epoch5 - 16);  // the id before the wraparound
+    EXPECT_EQ(widen(10, epoch5 - 16), epoch5 + 10);           // the reference before it
 }
 
 TEST(Widen, AnOldReferenceErrsLowAndNeverHigh) {
@@ -25,7 +25,8 @@ TEST(Widen, AnOldReferenceErrsLowAndNeverHigh) {
             if (behind >= next)
                 continue;
             const FullXid id = next - behind;
-            for (const FullXid age : {FullXid{0}, FullXid{1}, FullXid{999}, span - 1, span, span + 1, 3 * span, next - 1}) {
+            for (const FullXid age :
+                 {FullXid{0}, FullXid{1}, FullXid{999}, span - 1, span, span + 1, 3 * span, next - 1}) {
                 if (age >= next)
                     continue;
                 const FullXid wide = widen(static_cast<std::uint32_t>(id), next - age);
@@ -55,9 +56,9 @@ TEST(Rule, TheHighestOfStampAndFloorsDecides) {
     EXPECT_EQ(required(2, 3, 1), 3U);
 }
 
-// Every history of one key with three writers, exhaustively: ids are assigned in order; a writer stamps after its
-// id and before it finishes; a loader and a reader take their snapshots anywhere. Whatever the rule lets pass, the
-// reader must see exactly the writers that the document contains.
+// Every history of one key with three writers, exhaustively: ids are assigned in order; a writer stamps after
+// its id and before it finishes; a loader and a reader take their snapshots anywhere. Whatever the rule lets
+// pass, the reader must see exactly the writers that the document contains.
 TEST(Rule, HoldsInEverySmallHistory) {
     struct Writer {
         int stamped, finished;  // times

@@ -14,8 +14,9 @@ TEST(BaseUrl, LosesTrailingSlashes) {
 }
 
 TEST(BaseUrl, RefusesWhatIsNotOne) {
-    for (const char* url : {"", "hr.example.org", "/path", "ftp://x.org", "file:///etc/passwd", "https://", "https://u:p@x.org",
-                            "https://u@x.org", "https://x.org?a=1", "https://x.org#f", "javascript:alert(1)", "https://x y.org"}) {
+    for (const char* url : {"", "hr.example.org", "/path", "ftp://x.org", "file:///etc/passwd", "https://",
+                            "https://u:p@x.org", "https://u@x.org", "https://x.org?a=1", "https://x.org#f",
+                            "javascript:alert(1)", "https://x y.org"}) {
         EXPECT_THROW((void)check_base_url(url), Error) << url;
     }
 }
@@ -32,16 +33,19 @@ TEST(BaseUrl, ComplaintsDoNotRepeatCredentials) {
 
 TEST(RequestPath, NamesTheSubject) {
     EXPECT_NO_THROW(check_request_path("/users/{subject}?a=b"));
-    for (const char* path : {"", "users/{subject}", "/users", "/users/{subject} x", "/users/{subject}\n", "/\xc3\xa9/{subject}"}) {
+    for (const char* path : {"", "users/{subject}", "/users", "/users/{subject} x", "/users/{subject}\n",
+                             "/\xc3\xa9/{subject}"}) {
         EXPECT_THROW(check_request_path(path), Error) << path;
     }
 }
 
 TEST(RequestUrl, EncodesTheSubjectAsOneSegment) {
-    EXPECT_EQ(request_url("https://x.org/api", "/users/{subject}", "abc-1._~"), "https://x.org/api/users/abc-1._~");
+    EXPECT_EQ(request_url("https://x.org/api", "/users/{subject}", "abc-1._~"),
+              "https://x.org/api/users/abc-1._~");
     EXPECT_EQ(request_url("https://x.org", "/u/{subject}/roles?p={subject}", "a/b?c&d=e#f%g h"),
               "https://x.org/u/a%2Fb%3Fc%26d%3De%23f%25g%20h/roles?p=a%2Fb%3Fc%26d%3De%23f%25g%20h");
-    EXPECT_EQ(request_url("https://x.org", "/{subject}", "\xc3\xa9{subject}"), "https://x.org/%C3%A9%7Bsubject%7D");
+    EXPECT_EQ(request_url("https://x.org", "/{subject}", "\xc3\xa9{subject}"),
+              "https://x.org/%C3%A9%7Bsubject%7D");
 }
 
 TEST(RequestUrl, RefusesSubjectsThatWalk) {

@@ -67,23 +67,22 @@ DECLARE
                                                    WHERE attrelid = relation AND attname = key_column), '_lookup');
     arguments text := quote_literal(projection_id::text) || coalesce(', ' || quote_literal(key_column), '');
     member regclass;
-    kind "char";
 BEGIN
-    FOR member, kind IN
+    FOR member IN
         WITH RECURSIVE members AS (
             SELECT relation AS oid
             UNION
             SELECT i.inhrelid::regclass FROM members m JOIN pg_inherits i ON i.inhparent = m.oid
         )
-        SELECT c.oid::regclass, c.relkind FROM members m JOIN pg_class c ON c.oid = m.oid
+        SELECT m.oid FROM members m
     LOOP
         -- A partition has its parent's row trigger already; no other child has.
-        IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = member AND tgname = row_trigger) THEN
+        IF row_trigger NOT IN (SELECT tgname FROM pg_trigger WHERE tgrelid = member) THEN
             EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW
                             EXECUTE FUNCTION rolecall.watch_row(%s)', row_trigger, member, arguments);
         END IF;
         EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', member, row_trigger);
-        IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = member AND tgname = prefix || '_truncate') THEN
+        IF prefix || '_truncate' NOT IN (SELECT tgname FROM pg_trigger WHERE tgrelid = member) THEN
             EXECUTE format('CREATE TRIGGER %I AFTER TRUNCATE ON %s FOR EACH STATEMENT
                             EXECUTE FUNCTION rolecall.watch_truncate(%L)', prefix || '_truncate', member, projection_id);
         END IF;

@@ -26,8 +26,7 @@ namespace {
 
 // Cut between characters where it does not fit.
 void keep(char* to, std::size_t size, const char* text) {
-    const int length =
-        pg_mbcliplen(text, static_cast<int>(strlen(text)), static_cast<int>(size) - 1);
+    const int length = pg_mbcliplen(text, static_cast<int>(strlen(text)), static_cast<int>(size) - 1);
     memcpy(to, text, static_cast<std::size_t>(length));
     to[length] = '\0';
 }

@@ -12,10 +12,9 @@ int max_document_size = 64;
 int max_response_size = 1024;
 int request_timeout = 10 * 1000;
 int sync_ttl = 15 * 60;
-char* uid = nullptr;
 
 void init() {
-    // In alphabetical order; scripts/lint-settings compares them with docs/settings.md.
+    // In alphabetical order; scripts/lint compares them with docs/settings.md.
     DefineCustomBoolVariable("rolecall.cache", "Answers from shared memory where that is exact.",
                              "When off, every read queries the projection's view.", &cache, true, PGC_USERSET,
                              0, nullptr, nullptr, nullptr);
@@ -36,9 +35,6 @@ void init() {
     DefineCustomIntVariable("rolecall.sync_ttl", "Time for which synchronized roles count as fresh.",
                             "A provider's option sync_ttl overrides it.", &sync_ttl, 15 * 60, 0,
                             INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
-    DefineCustomStringVariable("rolecall.uid", "The user for whom this session or transaction acts.",
-                               "Read by me() without arguments.", &uid, "", PGC_USERSET, 0, nullptr, nullptr,
-                               nullptr);
     MarkGUCPrefixReserved("rolecall");
 }
 

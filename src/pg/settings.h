@@ -11,7 +11,6 @@ extern int max_document_size;  // rolecall.max_document_size, kB
 extern int max_response_size;  // rolecall.max_response_size, kB
 extern int request_timeout;    // rolecall.request_timeout, ms
 extern int sync_ttl;           // rolecall.sync_ttl, s
-extern char* uid;              // rolecall.uid, "" when unset
 
 /// Defines them; called once, from _PG_init.
 void init();

@@ -1,0 +1,161 @@
+"""The measurements of bench/run. Each section is a function that prints Markdown.
+
+Runs as the server's user, with the private installation on the path and the environment of scripts/lib.sh.
+"""
+import os
+import re
+import statistics
+import subprocess
+import sys
+
+WORK = os.environ['WORK']
+CORE = '0'
+USERS = 10_000
+ROUNDS = int(os.environ.get('ROUNDS', '7'))
+SECONDS = float(os.environ.get('SECONDS_PER_ROUND', '2'))
+
+
+def run(*command, **kwargs):
+    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, **kwargs).stdout
+
+
+class Server:
+    """A cluster pinned to one core, with the extension and users that have three roles and two units each."""
+
+    def __init__(self, name, *settings):
+        self.directory = f'{WORK}/{name}'
+        run('initdb', '-D', self.directory, '-A', 'trust', '-U', 'postgres', '--no-locale', '-E', 'UTF8', '--no-sync')
+        with open(f'{self.directory}/postgresql.conf', 'a') as conf:
+            conf.write('\n'.join([
+                "shared_preload_libraries = 'rolecall'", "listen_addresses = ''", f"unix_socket_directories = '{WORK}'",
+                'fsync = off', 'autovacuum = off', 'shared_buffers = 512MB', 'jit = off', *settings, '']))
+        run('taskset', '-c', CORE, 'pg_ctl', '-D', self.directory, '-l', f'{WORK}/{name}.log', '-w', '-s', 'start',
+            stderr=subprocess.STDOUT)
+
+    def stop(self):
+        run('pg_ctl', '-D', self.directory, '-m', 'fast', '-s', 'stop')
+
+    def sql(self, text):
+        return run('psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-c', text).strip()
+
+    def load_users(self, count):
+        self.sql(f'''
+            CREATE EXTENSION rolecall;
+            INSERT INTO rolecall.tenants (slug, name) SELECT 't' || g, 'Tenant ' || g FROM generate_series(1, 10) g;
+            INSERT INTO rolecall.roles (name, priority) SELECT 'role' || g, g FROM generate_series(1, 20) g;
+            INSERT INTO rolecall.units (institutional_id, name) SELECT 'unit' || g, 'Unit number ' || g FROM generate_series(1, 500) g;
+            INSERT INTO rolecall.users (email, display_name, function, tenant_id)
+            SELECT 'user' || g || '@example.org', 'User number ' || g, 'Collaborator', t.id
+            FROM generate_series(1, {count}) g JOIN (SELECT id, row_number() OVER () AS n FROM rolecall.tenants) t ON t.n = 1 + g % 10;
+            INSERT INTO rolecall.user_roles (user_id, role, scope_kind, scope_id)
+            SELECT g, 'role' || (1 + (g + r) % 20), 'institutional', 'unit' || (1 + (g * r) % 500)
+            FROM generate_series(1, {count}) g, generate_series(1, 3) r;
+            INSERT INTO rolecall.user_units SELECT g, 1 + (g + r * 250) % 500, 'role1' FROM generate_series(1, {count}) g, generate_series(0, 1) r;
+            CREATE TABLE bench_document AS SELECT doc FROM rolecall.me_view WHERE uid = 17;
+            CREATE FUNCTION bench_constant(bigint) RETURNS jsonb LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'rolecall_bench';
+            CREATE FUNCTION bench_nothing(bigint) RETURNS boolean LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'rolecall_bench';
+        ''')
+        self.sql('VACUUM ANALYZE')
+
+    def pgbench(self, script, clients=1):
+        """Transactions per second of a pgbench script."""
+        path = f'{WORK}/script.sql'
+        with open(path, 'w') as file:
+            file.write(script)
+        out = run('taskset', '-c', CORE, 'pgbench', '-n', '-M', 'prepared', '-c', str(clients), '-T', f'{SECONDS:.0f}', '-f', path)
+        return float(re.search(r'^tps = ([0-9.]+)', out, re.M).group(1))
+
+    def nanoseconds(self, expression, calls):
+        """Per call of an expression over generate_series, the loop not taken off; after a first pass to warm up."""
+        return float(self.sql(f'''
+            SET max_parallel_workers_per_gather = 0;
+            DO $$
+            DECLARE t timestamptz; n bigint;
+            BEGIN
+                SELECT count({expression}) INTO n FROM generate_series(1, {min(calls, USERS)}) g;
+                t := clock_timestamp();
+                SELECT count({expression}) INTO n FROM generate_series(1, {calls}) g;
+                PERFORM set_config('bench.ns', (extract(epoch FROM clock_timestamp() - t) * 1e9 / {calls})::text, false);
+            END $$;
+            SELECT current_setting('bench.ns')'''))
+
+
+def medians(variants, measure):
+    """Measures the variants in interleaved rounds; returns name -> median."""
+    samples = {name: [] for name in variants}
+    for _ in range(ROUNDS):
+        for name in variants:
+            samples[name].append(measure(variants[name]))
+    return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def heading(title):
+    print(f'## {title}\n')
+    print(f'`{os.environ["COMMAND"]}`, {ROUNDS} rounds of {SECONDS:.0f} s, medians; server and client on one core.')
+    print(run('psql', '-XqAt', '-c', 'SELECT version()').split(',')[0].strip() + f', {cpu()}.\n')
+
+
+def cpu():
+    with open('/proc/cpuinfo') as info:
+        return re.search(r'model name\s*: (.*)', info.read()).group(1)
+
+
+def reads():
+    server = Server('reads')
+    server.load_users(USERS)
+    size = server.sql('SELECT pg_column_size(doc) FROM bench_document')
+    server.sql('SELECT count(rolecall.me(id)) FROM rolecall.users')
+    server.sql('CREATE TABLE stored AS SELECT uid, doc FROM rolecall.me_view; ALTER TABLE stored ADD PRIMARY KEY (uid); ANALYZE stored')
+    heading('Reading one user')
+    uid = f'\\set uid random(1, {USERS})\n'
+    four = '''SELECT * FROM rolecall.users WHERE id = :uid;
+SELECT * FROM rolecall.user_roles WHERE user_id = :uid;
+SELECT n.*, m.role FROM rolecall.user_units m JOIN rolecall.units n ON n.id = m.unit_id WHERE m.user_id = :uid;
+SELECT t.* FROM rolecall.tenants t JOIN rolecall.users u ON u.tenant_id = t.id WHERE u.id = :uid;'''
+    wire = {
+        'SELECT 1': uid + 'SELECT 1;',
+        'constant C function': uid + 'SELECT bench_constant(:uid);',
+        'me(uid)': uid + 'SELECT rolecall.me(:uid);',
+        'has_role(uid, role, scope)': uid + "SELECT rolecall.has_role(:uid, 'role1', 'unit1');",
+        'the view': uid + 'SELECT doc FROM rolecall.me_view WHERE uid = :uid;',
+        'four queries': uid + four,
+    }
+    for clients in (1, 8):
+        tps = medians(wire, lambda script: server.pgbench(script, clients))
+        base = tps['constant C function']
+        print(f'Over a Unix socket, prepared, {clients} client{"s" if clients > 1 else ""}, {USERS} users, documents of about {size} bytes:\n')
+        print('| | per second | µs | against the constant C function |')
+        print('|---|---:|---:|---:|')
+        for name, value in tps.items():
+            print(f'| {name} | {value:,.0f} | {1e6 / value:.1f} | {value / base:.2f} |')
+        print()
+
+    key = f'1 + g % {USERS}'
+    inside = {
+        'the loop alone': ('g', 2_000_000),
+        'empty C function': (f'bench_nothing({key})', 2_000_000),
+        'constant C function': (f'bench_constant({key})', 2_000_000),
+        'me(uid)': (f'rolecall.me({key})', 2_000_000),
+        'has_role(uid, role, scope)': (f"rolecall.has_role({key}, 'role1', 'unit1')", 2_000_000),
+        'document by primary key': (f'(SELECT s.doc FROM stored s WHERE s.uid = {key})', 200_000),
+        'the view': (f'(SELECT v.doc FROM rolecall.me_view v WHERE v.uid = {key})', 20_000),
+    }
+    ns = medians(inside, lambda variant: server.nanoseconds(*variant))
+    loop = ns['the loop alone']
+    mine = ns['me(uid)'] - loop
+    print('Inside the server, over `generate_series`, nanoseconds per call net of the loop:\n')
+    print('| | ns | against me(uid) |')
+    print('|---|---:|---:|')
+    for name, value in ns.items():
+        if name != 'the loop alone':
+            print(f'| {name} | {value - loop:,.0f} | {(value - loop) / mine:.2f} |')
+    print()
+    server.stop()
+
+
+SECTIONS = {'reads': reads}
+
+if __name__ == '__main__':
+    names = [name for name in sys.argv[1:] if not name.startswith('--')] or list(SECTIONS)
+    for section in names:
+        SECTIONS[section]()

@@ -38,7 +38,7 @@ SELECT rolecall.me(1) ->> 'email' AS restored;
 -- A function behind the view
 CREATE FUNCTION decorate(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' v1'; END $$;
 DO $$ BEGIN EXECUTE 'CREATE OR REPLACE VIEW rolecall.me_view AS ' ||
-    replace((SELECT definition FROM saved), '''email'', p.email', '''email'', public.decorate(p.email)'); END $$;
+    regexp_replace((SELECT definition FROM saved), '(''email'', )((p\.)?email)', '\1public.decorate(\2)'); END $$;
 SELECT rolecall.me(1) ->> 'email' AS email;
 CREATE OR REPLACE FUNCTION decorate(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' v2'; END $$;
 SELECT rolecall.me(1) ->> 'email' AS email;

@@ -50,7 +50,7 @@ $(SCRIPT): $(SCRIPT_PARTS) rolecall.control Makefile
 # tapcheck starts servers of its own and needs a build with TESTING=1; pgtapcheck needs pgTAP, pg_prove and a
 # database with the extension. scripts/check does all of it, set-up included; quickcheck takes two minutes.
 
-.PHONY: tapcheck pgtapcheck unitcheck lint format quickcheck soak demo bench help
+.PHONY: tapcheck pgtapcheck unitcheck fuzzcheck lint format quickcheck soak demo bench help
 
 tapcheck:
 	$(prove_installcheck)
@@ -63,11 +63,16 @@ unitcheck:
 	cmake --build build/unit-$(SANITIZE) -j2 >/dev/null
 	build/unit-$(SANITIZE)/unit --gtest_brief=1
 
+fuzzcheck:
+	cmake -S . -B build/fuzz -DCMAKE_CXX_COMPILER=clang++ -DFUZZ=ON >/dev/null
+	cmake --build build/fuzz -j2 >/dev/null
+	ctest --test-dir build/fuzz -R fuzz --output-on-failure
+
 lint:
 	scripts/lint
 
 format:
-	clang-format -i src/*.cpp src/*/*.cpp src/*/*.h test/unit/*.cpp
+	clang-format -i src/*.cpp src/*/*.cpp src/*/*.h test/unit/*.cpp test/fuzz/*.cpp
 
 quickcheck:
 	scripts/check --quick
@@ -82,4 +87,4 @@ bench:
 	bench/run
 
 help:
-	@echo "all install installcheck tapcheck pgtapcheck unitcheck lint format quickcheck soak demo bench clean"
+	@echo "all install installcheck tapcheck pgtapcheck unitcheck fuzzcheck lint format quickcheck soak demo bench clean"

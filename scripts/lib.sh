@@ -15,7 +15,8 @@ as_root() {
 # Installs those of the packages that are missing.
 install_packages() {
     local missing
-    missing=$(dpkg-query -W -f '${Package} ${Status}\n' "$@" 2>/dev/null | awk '/ok installed$/ {print $1}' |
+    # dpkg-query fails where it does not know a name.
+    missing=$({ dpkg-query -W -f '${Package} ${Status}\n' "$@" 2>/dev/null || true; } | awk '/ok installed$/ {print $1}' |
         sort -u | comm -13 - <(printf '%s\n' "$@" | sort -u))
     [ -z "$missing" ] && return
     say "installing $(echo $missing)"

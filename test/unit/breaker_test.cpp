@@ -1,0 +1,88 @@
+#include "core/breaker.h"
+
+#include <gtest/gtest.h>
+
+namespace rolecall::core {
+namespace {
+
+constexpr std::int64_t second = 1'000'000;
+
+TEST(Backoff, DoublesUpToItsBound) {
+    constexpr Backoff backoff{.first = 5 * second, .most = 100 * second};
+    for (int failures = 1; failures < 4; ++failures) {
+        EXPECT_EQ(backoff.pause(failures, 0), (5 * second) << (failures - 1));
+        EXPECT_LT(backoff.pause(failures, 0.999), (10 * second) << (failures - 1));
+    }
+    EXPECT_EQ(backoff.pause(50, 0), 50 * second);
+    EXPECT_LE(backoff.pause(1'000'000, 0.9999), 100 * second);
+}
+
+TEST(Backoff, SpreadsThoseWhoFailedTogether) {
+    constexpr Backoff backoff{.first = 5 * second, .most = 100 * second};
+    EXPECT_GT(backoff.pause(3, 0.9) - backoff.pause(3, 0.1), 10 * second);
+}
+
+TEST(AfterSuccess, LiesWithinTheTtl) {
+    EXPECT_EQ(after_success(100, 0), 100);
+    EXPECT_GE(after_success(100, 0.9999), 80);
+    EXPECT_EQ(after_success(0, 0.5), 0);
+}
+
+TEST(Breaker, OpensAfterFailuresInARow) {
+    Breaker breaker;
+    for (int i = 1; i < Breaker::failures_to_open; ++i) {
+        breaker.failed(0, 0);
+        EXPECT_TRUE(breaker.allow(0));
+    }
+    breaker.succeeded();  // not in a row
+    for (int i = 0; i < Breaker::failures_to_open; ++i)
+        breaker.failed(0, 0);
+    EXPECT_EQ(breaker.state(), BreakerState::open);
+    EXPECT_FALSE(breaker.allow(0));
+    EXPECT_GT(breaker.next(0), 0);
+}
+
+TEST(Breaker, LetsOneProbe) {
+    Breaker breaker;
+    for (int i = 0; i < Breaker::failures_to_open; ++i)
+        breaker.failed(0, 0);
+    const std::int64_t then = breaker.next(0);
+    EXPECT_FALSE(breaker.allow(then - 1));
+    EXPECT_TRUE(breaker.allow(then));
+    EXPECT_FALSE(breaker.allow(then));
+    EXPECT_FALSE(breaker.allow(then + second));
+    breaker.succeeded();
+    EXPECT_EQ(breaker.state(), BreakerState::closed);
+    EXPECT_TRUE(breaker.allow(then + second));
+}
+
+TEST(Breaker, AsksEverMoreRarely) {
+    Breaker breaker;
+    std::int64_t now = 0;
+    for (int i = 0; i < Breaker::failures_to_open; ++i)
+        breaker.failed(now, 0);
+    std::int64_t last = 0;
+    for (int probe = 0; probe < 12; ++probe) {
+        const std::int64_t pause = breaker.next(now) - now;
+        EXPECT_GE(pause, last);
+        EXPECT_LE(pause, Breaker::pauses.most);
+        last = pause;
+        now += pause;
+        EXPECT_TRUE(breaker.allow(now));
+        breaker.failed(now, 0);
+    }
+    EXPECT_EQ(last, Breaker::pauses.most / 2);
+}
+
+TEST(Breaker, AProbeThatNeverCameBackIsGivenUp) {
+    Breaker breaker;
+    for (int i = 0; i < Breaker::failures_to_open; ++i)
+        breaker.failed(0, 0);
+    const std::int64_t then = breaker.next(0);
+    EXPECT_TRUE(breaker.allow(then));
+    EXPECT_FALSE(breaker.allow(then + 59 * second));
+    EXPECT_TRUE(breaker.allow(then + 60 * second));
+}
+
+}  // namespace
+}  // namespace rolecall::core

@@ -32,8 +32,10 @@ class Breaker {
         return false;
     }
 
-    /// When allow() may next say yes; `now` when it does already.
+    /// When to ask allow() again; `now` when it says yes already. A probe under way decides soon.
     std::int64_t next(std::int64_t now) const {
+        if (state_ == BreakerState::half_open && until_ > now)
+            return std::min(until_, now + probe_poll);
         return state_ == BreakerState::closed || until_ < now ? now : until_;
     }
 
@@ -54,6 +56,7 @@ class Breaker {
 
  private:
     static constexpr std::int64_t probe_patience = 60'000'000;
+    static constexpr std::int64_t probe_poll = 1'000'000;
 
     BreakerState state_ = BreakerState::closed;
     int failures_ = 0;  // in a row

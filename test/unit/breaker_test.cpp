@@ -51,6 +51,7 @@ TEST(Breaker, LetsOneProbe) {
     EXPECT_TRUE(breaker.allow(then));
     EXPECT_FALSE(breaker.allow(then));
     EXPECT_FALSE(breaker.allow(then + second));
+    EXPECT_EQ(breaker.next(then), then + second);  // the probe decides soon
     breaker.succeeded();
     EXPECT_EQ(breaker.state(), BreakerState::closed);
     EXPECT_TRUE(breaker.allow(then + second));

@@ -6,6 +6,10 @@
 #include "projection/ddl.h"
 #include "projection/definition.h"
 #include "projection/shared.h"
+#include "sync/launcher.h"
+#include "sync/leave.h"
+#include "sync/roster.h"
+#include "sync/statistics.h"
 
 extern "C" {
 
@@ -23,6 +27,10 @@ void _PG_init(void) {
         return;
     rolecall::projection::shared_init();
     rolecall::projection::ddl_init();
+    rolecall::sync::roster_init();
+    rolecall::sync::statistics_init();
+    rolecall::sync::leave_init();
+    rolecall::sync::launcher_init();
 }
 
 }  // extern "C"

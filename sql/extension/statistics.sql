@@ -13,3 +13,75 @@ COMMENT ON FUNCTION rolecall.cache_statistics() IS 'counters of the cache, over 
 CREATE VIEW rolecall.stat_cache AS SELECT * FROM rolecall.cache_statistics();
 COMMENT ON VIEW rolecall.stat_cache IS 'what is cached, and how reads were answered, over all databases, since the server started';
 
+CREATE FUNCTION rolecall.provider_statistics(
+    OUT server oid, OUT changed bigint, OUT unchanged bigint, OUT skipped bigint, OUT failed bigint, OUT in_flight bigint,
+    OUT breaker text, OUT failures_in_a_row integer, OUT next_attempt_at timestamptz,
+    OUT last_success_at timestamptz, OUT last_error_at timestamptz, OUT last_error text,
+    OUT duration_seconds double precision, OUT duration_bounds double precision[], OUT duration_counts bigint[])
+RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'rolecall_provider_statistics';
+COMMENT ON FUNCTION rolecall.provider_statistics() IS 'counters of syncs in this database, for each provider, since the server started';
+
+-- What the queue holds, for those who may not read the tables.
+CREATE FUNCTION rolecall.queue_statistics(
+    OUT provider text, OUT due bigint, OUT oldest_due timestamptz, OUT requested bigint, OUT failing bigint)
+RETURNS SETOF record
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    -- Each part by an index of its own: what waits is counted, not everybody.
+    SELECT u.provider, count(*) FILTER (WHERE w.what = 'due'), min(w.since) FILTER (WHERE w.what = 'due'),
+           count(DISTINCT u.id) FILTER (WHERE w.what = 'requested'), count(*) FILTER (WHERE w.what = 'failing')
+    FROM (SELECT user_id, 'due' AS what, next_sync_at AS since FROM rolecall.sync_state WHERE next_sync_at <= now()
+          UNION ALL
+          SELECT user_id, 'requested', requested_at FROM rolecall.sync_state WHERE requested_at IS NOT NULL
+          UNION ALL
+          SELECT user_id, 'requested', requested_at FROM rolecall.sync_requests
+          UNION ALL
+          SELECT user_id, 'failing', last_error_at FROM rolecall.sync_state WHERE attempts > 0) w
+    JOIN rolecall.users u ON u.id = w.user_id
+    WHERE u.provider IS NOT NULL
+    GROUP BY u.provider
+$$;
+COMMENT ON FUNCTION rolecall.queue_statistics() IS 'how many users of each provider wait for a sync';
+
+CREATE VIEW rolecall.stat_provider AS
+SELECT f.srvname AS provider, coalesce(q.due, 0) AS due, q.oldest_due, coalesce(q.requested, 0) AS requested,
+       coalesce(q.failing, 0) AS failing,
+       coalesce(p.in_flight, 0) AS in_flight, coalesce(p.changed, 0) AS changed, coalesce(p.unchanged, 0) AS unchanged,
+       coalesce(p.skipped, 0) AS skipped, coalesce(p.failed, 0) AS failed,
+       coalesce(p.breaker, 'closed') AS breaker, coalesce(p.failures_in_a_row, 0) AS failures_in_a_row, p.next_attempt_at,
+       p.last_success_at, p.last_error_at, p.last_error,
+       p.duration_seconds, p.duration_bounds, p.duration_counts
+FROM pg_catalog.pg_foreign_server f
+JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = f.srvfdw AND w.fdwname = 'rolecall'
+LEFT JOIN rolecall.provider_statistics() p ON p.server = f.oid
+LEFT JOIN rolecall.queue_statistics() q ON q.provider = f.srvname::text;
+COMMENT ON VIEW rolecall.stat_provider IS 'for each provider: what waits, what was done since the server started, and whether it may be asked';
+
+CREATE VIEW rolecall.stat_sync AS
+SELECT coalesce(sum(changed), 0)::bigint AS changed, coalesce(sum(unchanged), 0)::bigint AS unchanged,
+       coalesce(sum(skipped), 0)::bigint AS skipped, coalesce(sum(failed), 0)::bigint AS failed,
+       coalesce(sum(in_flight), 0)::bigint AS in_flight, coalesce(sum(due), 0)::bigint AS due, min(oldest_due) AS oldest_due,
+       coalesce(sum(requested), 0)::bigint AS requested, coalesce(sum(failing), 0)::bigint AS failing,
+       max(last_success_at) AS last_success_at, max(last_error_at) AS last_error_at,
+       (array_agg(last_error ORDER BY last_error_at DESC NULLS LAST))[1] AS last_error,
+       coalesce(sum(duration_seconds), 0) AS duration_seconds
+FROM rolecall.stat_provider;
+COMMENT ON VIEW rolecall.stat_sync IS 'stat_provider, added up';
+
+-- 000-24, in the words of Prometheus: role_sync_total{has_changed} and role_sync_duration_seconds, a histogram.
+CREATE VIEW rolecall.sync_metrics AS
+SELECT 'role_sync_total' AS metric, jsonb_build_object('provider', provider, 'has_changed', has_changed) AS labels, value::double precision
+FROM rolecall.stat_provider, LATERAL (VALUES (true, changed), (false, unchanged)) v(has_changed, value)
+UNION ALL
+SELECT 'role_sync_duration_seconds_bucket',
+       jsonb_build_object('provider', provider, 'le', coalesce(duration_bounds[n]::text, '+Inf')),
+       (SELECT sum(c) FROM unnest(duration_counts[1:n]) c)
+FROM rolecall.stat_provider, generate_series(1, cardinality(duration_counts)) n
+UNION ALL
+SELECT 'role_sync_duration_seconds_sum', jsonb_build_object('provider', provider), duration_seconds
+FROM rolecall.stat_provider WHERE duration_seconds IS NOT NULL
+UNION ALL
+SELECT 'role_sync_duration_seconds_count', jsonb_build_object('provider', provider), (SELECT sum(c) FROM unnest(duration_counts) c)
+FROM rolecall.stat_provider WHERE duration_counts IS NOT NULL;
+COMMENT ON VIEW rolecall.sync_metrics IS 'counters and the histogram of durations, as a metrics exporter wants them';
+

@@ -27,3 +27,10 @@ CREATE FUNCTION rolecall.sync_user_units(uid bigint, roles jsonb) RETURNS boolea
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_sync_user_units';
 COMMENT ON FUNCTION rolecall.sync_user_units(bigint, jsonb) IS 'makes a user''s memberships exactly the known units that the roles name; false: no such user';
 
+CREATE FUNCTION rolecall.trigger_role_sync_for_user(uid bigint, force boolean DEFAULT false) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_trigger_role_sync';
+COMMENT ON FUNCTION rolecall.trigger_role_sync_for_user(bigint, boolean) IS 'asks the worker for a sync, which happens after the commit; never waits';
+
+-- The launcher looks for this database when CREATE EXTENSION commits.
+SELECT rolecall.wake_worker();
+

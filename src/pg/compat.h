@@ -3,6 +3,7 @@
 
 extern "C" {
 #include "commands/event_trigger.h"
+#include "pgstat.h"
 #include "storage/lock.h"
 #if PG_VERSION_NUM >= 170000
 #include "storage/procnumber.h"
@@ -44,6 +45,16 @@ inline int backend_slot() {
     return MyProcNumber;
 #else
     return MyBackendId == InvalidBackendId ? -1 : MyBackendId - 1;
+#endif
+}
+
+/// A wait event with a name of its own, from PostgreSQL 17 on; before, extensions share one.
+inline uint32 wait_event(const char* name) {
+#if PG_VERSION_NUM >= 170000
+    return WaitEventExtensionNew(name);
+#else
+    (void)name;
+    return PG_WAIT_EXTENSION;
 #endif
 }
 

@@ -9,9 +9,14 @@ namespace rolecall::settings {
 bool cache = true;
 int cache_size = 64 * 1024;
 int max_document_size = 64;
+int max_in_flight = 64;
 int max_response_size = 1024;
 int request_timeout = 10 * 1000;
+int sync_batch_size = 200;
+int sync_naptime = 1000;
 int sync_ttl = 15 * 60;
+int sync_workers = 1;
+bool worker = true;
 
 void init() {
     // In alphabetical order; scripts/lint compares them with docs/settings.md.
@@ -26,15 +31,29 @@ void init() {
                                 "Larger ones are served from the view.", &max_document_size, 64, 1, 64 * 1024,
                                 PGC_POSTMASTER, GUC_UNIT_KB, nullptr, nullptr, nullptr);
     }
+    DefineCustomIntVariable("rolecall.max_in_flight", "Requests that a sync worker has under way at once.",
+                            nullptr, &max_in_flight, 64, 1, 10000, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("rolecall.max_response_size", "Largest provider response to accept.", nullptr,
                             &max_response_size, 1024, 1, 1024 * 1024, PGC_SIGHUP, GUC_UNIT_KB, nullptr,
                             nullptr, nullptr);
     DefineCustomIntVariable("rolecall.request_timeout", "Time a provider has to answer one request.", nullptr,
                             &request_timeout, 10 * 1000, 1, 60 * 60 * 1000, PGC_USERSET, GUC_UNIT_MS, nullptr,
                             nullptr, nullptr);
+    DefineCustomIntVariable("rolecall.sync_batch_size",
+                            "Users that a sync worker applies in one transaction.", nullptr, &sync_batch_size,
+                            200, 1, 10000, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "rolecall.sync_naptime",
+        "Shortest pause between a sync worker's looks at the queue when there is nothing to do.", nullptr,
+        &sync_naptime, 1000, 1, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("rolecall.sync_ttl", "Time for which synchronized roles count as fresh.",
                             "A provider's option sync_ttl overrides it.", &sync_ttl, 15 * 60, 0,
                             INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("rolecall.sync_workers", "Sync workers in each database that has the extension.",
+                            nullptr, &sync_workers, 1, 1, 16, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable("rolecall.worker", "Synchronizes roles in the background.",
+                             "Can be switched off for a database by ALTER DATABASE ... SET.", &worker, true,
+                             PGC_SUSET, 0, nullptr, nullptr, nullptr);
     MarkGUCPrefixReserved("rolecall");
 }
 

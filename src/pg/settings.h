@@ -8,9 +8,14 @@ namespace rolecall::settings {
 extern bool cache;             // rolecall.cache
 extern int cache_size;         // rolecall.cache_size, kB
 extern int max_document_size;  // rolecall.max_document_size, kB
+extern int max_in_flight;      // rolecall.max_in_flight
 extern int max_response_size;  // rolecall.max_response_size, kB
 extern int request_timeout;    // rolecall.request_timeout, ms
+extern int sync_batch_size;    // rolecall.sync_batch_size
+extern int sync_naptime;       // rolecall.sync_naptime, ms
 extern int sync_ttl;           // rolecall.sync_ttl, s
+extern int sync_workers;       // rolecall.sync_workers, per database
+extern bool worker;            // rolecall.worker
 
 /// Defines them; called once, from _PG_init.
 void init();

@@ -46,6 +46,10 @@ int64 Rows::bigint(std::uint64_t row, int column) const {
     return is_null(row, column) ? 0 : DatumGetInt64(datum(row, column));
 }
 
+int32 Rows::integer(std::uint64_t row, int column) const {
+    return is_null(row, column) ? 0 : DatumGetInt32(datum(row, column));
+}
+
 bool Rows::boolean(std::uint64_t row, int column) const {
     return !is_null(row, column) && DatumGetBool(datum(row, column));
 }

@@ -23,6 +23,7 @@ using Parameter = std::optional<Datum>;
 Parameter text_parameter(std::string_view value);
 Parameter text_array_parameter(const std::vector<std::string>& values);
 inline Parameter bigint_parameter(int64 value) { return Int64GetDatum(value); }
+inline Parameter integer_parameter(int32 value) { return Int32GetDatum(value); }
 inline Parameter bool_parameter(bool value) { return BoolGetDatum(value); }
 inline Parameter time_parameter(TimestampTz value) { return TimestampTzGetDatum(value); }
 
@@ -32,7 +33,8 @@ class Rows {
     Rows(SPITupleTable* table, std::uint64_t count) : table_(table), count_(count) {}
     std::uint64_t size() const { return count_; }
     bool is_null(std::uint64_t row, int column) const;
-    int64 bigint(std::uint64_t row, int column) const;  ///< 0 for NULL, as the next two
+    int64 bigint(std::uint64_t row, int column) const;  ///< 0 for NULL, as the next three
+    int32 integer(std::uint64_t row, int column) const;
     bool boolean(std::uint64_t row, int column) const;
     TimestampTz time(std::uint64_t row, int column) const;
     std::optional<std::string> string(std::uint64_t row, int column) const;

@@ -31,6 +31,7 @@ constexpr long poll_microseconds = 500;
 
 Point* points = nullptr;
 int seeded_fault = 0;
+int clock_offset_seconds = 0;
 bool stops_here = false;  // rolecall.debug_points: only backends that ask for it stop
 
 Point* find_point(const char* name) {
@@ -52,12 +53,17 @@ void init() {
                             &seeded_fault, 0, 0, 100, PGC_SUSET, 0, nullptr, nullptr, nullptr);
     DefineCustomBoolVariable("rolecall.debug_points", "Stops this session at points that are held.", nullptr,
                              &stops_here, false, PGC_USERSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("rolecall.clock_offset", "Moves the clock of syncs.", nullptr,
+                            &clock_offset_seconds, 0, 0, INT_MAX, PGC_SUSET, GUC_UNIT_S, nullptr, nullptr,
+                            nullptr);
     RegisterXactCallback(at_commit, nullptr);
 }
 
 std::size_t shared_bytes() { return sizeof(Point) * point_count; }
 
 void attach(void* memory) { points = static_cast<Point*>(memory); }
+
+std::int64_t clock_offset() { return std::int64_t{clock_offset_seconds} * 1'000'000; }
 
 bool fault(Fault which) { return seeded_fault == static_cast<int>(which); }
 

@@ -39,6 +39,9 @@ void init();
 std::size_t shared_bytes();
 void attach(void* memory);
 
+/// Microseconds by which a test has moved the clock of syncs (rolecall.clock_offset, in seconds).
+std::int64_t clock_offset();
+
 /// Is this fault switched on in this session?
 bool fault(Fault which);
 
@@ -54,6 +57,7 @@ void stamp_lookup_by_query(const TriggerData& data);
 inline void init() {}
 constexpr std::size_t shared_bytes() { return 0; }
 inline void attach(void*) {}
+constexpr std::int64_t clock_offset() { return 0; }
 constexpr bool fault(Fault) { return false; }
 inline void point(const char*) {}
 inline void stamp_lookup_by_query(const TriggerData&) {}

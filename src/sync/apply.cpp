@@ -1,6 +1,8 @@
 #include "sync/apply.h"
 
+#include "core/backoff.h"
 #include "pg/spi.h"
+#include "sync/clock.h"
 
 extern "C" {
 #include "storage/lock.h"
@@ -78,8 +80,18 @@ pg::Statement note_statement(
     "INSERT INTO rolecall.sync_state AS s (user_id, last_roles_sync_at, next_sync_at) VALUES ($1, $2, $3)"
     " ON CONFLICT (user_id) DO UPDATE SET last_roles_sync_at = excluded.last_roles_sync_at,"
     "     next_sync_at = excluded.next_sync_at, requested_at = NULL, force = false, attempts = 0,"
-    "     last_error = NULL, last_error_at = NULL, leased_until = NULL",
+    "     last_error = NULL, last_error_at = NULL, leased_by = NULL, leased_at = NULL, leased_until = NULL",
     {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID});
+
+// A class of advisory locks that SQL cannot take: nobody else can stop a user's syncs.
+LOCKTAG locktag_of(std::int64_t user) {
+    constexpr std::uint16_t lock_class = 0x7263;
+    LOCKTAG tag;
+    SET_LOCKTAG_ADVISORY(tag, MyDatabaseId,
+                         static_cast<std::uint32_t>(static_cast<std::uint64_t>(user) >> 32),
+                         static_cast<std::uint32_t>(user), lock_class);
+    return tag;
+}
 
 void apply_roles(std::int64_t user, const core::GrantDiff& difference,
                  const std::vector<core::OwnedGrant>& wanted) {
@@ -100,12 +112,13 @@ void apply_roles(std::int64_t user, const core::GrantDiff& difference,
 }  // namespace
 
 void lock_user(std::int64_t id) {
-    // A class of advisory locks that SQL cannot take: nobody else can stop a user's syncs.
-    constexpr std::uint16_t lock_class = 0x7263;
-    LOCKTAG tag;
-    SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, static_cast<std::uint32_t>(static_cast<std::uint64_t>(id) >> 32),
-                         static_cast<std::uint32_t>(id), lock_class);
+    const LOCKTAG tag = locktag_of(id);
     pg::call([&] { (void)LockAcquire(&tag, ExclusiveLock, false, false); });
+}
+
+bool try_lock_user(std::int64_t id) {
+    const LOCKTAG tag = locktag_of(id);
+    return pg::call([&] { return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL; });
 }
 
 std::optional<User> find_user(std::int64_t id) {
@@ -131,7 +144,7 @@ std::vector<core::OwnedGrant> provider_grants(std::int64_t user) {
     return grants;
 }
 
-bool apply_units(const User& user, const std::vector<core::OwnedGrant>& roles) {
+UnitsOutcome apply_units(const User& user, const std::vector<core::OwnedGrant>& roles) {
     std::vector<std::string> names;
     std::vector<std::string> units;
     for (const core::OwnedGrant& grant : roles) {
@@ -143,27 +156,38 @@ bool apply_units(const User& user, const std::vector<core::OwnedGrant>& roles) {
     const pg::Rows rows =
         units_statement.run({pg::bigint_parameter(user.id), pg::text_parameter(user.provider),
                              pg::text_array_parameter(names), pg::text_array_parameter(units)});
-    if (!units.empty() && !rows.boolean(0, 1))
-        pg::call([&] {
-            ereport(
-                WARNING,
-                (errcode(ERRCODE_WARNING),
-                 errmsg("none of the units that the roles of user " INT64_FORMAT " name is known", user.id),
-                 errhint("Add them to rolecall.units; the next sync links the user.")));
-        });
-    return rows.boolean(0, 2);
+    return {.changed = rows.boolean(0, 2), .none_known = !units.empty() && !rows.boolean(0, 1)};
 }
 
-Outcome apply(const User& user, const std::vector<core::OwnedGrant>& roles, TimestampTz now,
-              std::int64_t ttl_seconds) {
+void warn_of_unknown_units(std::int64_t user) {
+    pg::call([&] {
+        ereport(WARNING,
+                (errcode(ERRCODE_WARNING),
+                 errmsg("none of the units that the roles of user " INT64_FORMAT " name is known", user),
+                 errhint("Add them to rolecall.units; the next sync links the user.")));
+    });
+}
+
+bool is_fresh(const User& user, std::int64_t ttl_seconds, TimestampTz time) {
+    return user.last_sync && *user.last_sync + ttl_seconds * USECS_PER_SEC > time;
+}
+
+TimestampTz due_after(TimestampTz time, std::int64_t ttl_seconds) {
+    return time + core::after_success(ttl_seconds * USECS_PER_SEC, chance());
+}
+
+Outcome apply(const User& user, const std::vector<core::OwnedGrant>& roles, TimestampTz time,
+              TimestampTz next) {
     Outcome outcome{.old_roles = provider_grants(user.id), .new_roles = roles};
     const core::GrantDiff difference = core::diff(outcome.old_roles, roles);
     apply_roles(user.id, difference, roles);
     outcome.roles_changed = !difference.empty();
-    outcome.units_changed = apply_units(user, roles);
+    const UnitsOutcome units = apply_units(user, roles);
+    outcome.units_changed = units.changed;
+    if (units.none_known && (outcome.roles_changed || outcome.units_changed))
+        warn_of_unknown_units(user.id);
     flags_statement.run({pg::bigint_parameter(user.id)});
-    note_statement.run({pg::bigint_parameter(user.id), pg::time_parameter(now),
-                        pg::time_parameter(now + ttl_seconds * USECS_PER_SEC)});
+    note_statement.run({pg::bigint_parameter(user.id), pg::time_parameter(time), pg::time_parameter(next)});
     return outcome;
 }
 

@@ -32,20 +32,36 @@ struct Outcome {
 /// Makes other syncs of this user wait until the transaction ends. Assigns no transaction id.
 void lock_user(std::int64_t id);
 
+/// The same without waiting; false: somebody else is at it.
+bool try_lock_user(std::int64_t id);
+
 /// nullopt: no such user. Needs SPI, as everything below.
 std::optional<User> find_user(std::int64_t id);
+
+/// Were the roles synchronized less than the TTL before `time`?
+bool is_fresh(const User& user, std::int64_t ttl_seconds, TimestampTz time);
+
+/// When roles synchronized at `time` are due again: within the TTL, with jitter.
+TimestampTz due_after(TimestampTz time, std::int64_t ttl_seconds);
 
 /// The user's grants that a provider gave, normalized.
 std::vector<core::OwnedGrant> provider_grants(std::int64_t user);
 
-/// Replaces the provider's grants by `roles` (normalized), lets units follow, and notes the sync as of `now`,
-/// the next one to be due `ttl_seconds` later. Local grants are not touched. Roles that do not exist are
+/// Replaces the provider's grants by `roles` (normalized), lets units follow, and notes the sync as of
+/// `time`, the next one to be due at `next`. Local grants are not touched. Roles that do not exist are
 /// created.
-Outcome apply(const User& user, const std::vector<core::OwnedGrant>& roles, TimestampTz now,
-              std::int64_t ttl_seconds);
+Outcome apply(const User& user, const std::vector<core::OwnedGrant>& roles, TimestampTz time,
+              TimestampTz next);
+
+struct UnitsOutcome {
+    bool changed = false;
+    bool none_known = false;  ///< units were named, and none of them is known
+};
 
 /// Makes the user's memberships exactly the known units that the roles name, each with the most important of
-/// its roles; warns where units are named and none is known. True when that changed something.
-bool apply_units(const User& user, const std::vector<core::OwnedGrant>& roles);
+/// its roles.
+UnitsOutcome apply_units(const User& user, const std::vector<core::OwnedGrant>& roles);
+
+void warn_of_unknown_units(std::int64_t user);
 
 }  // namespace rolecall::sync

@@ -1,9 +1,9 @@
 #include "sync/fetch.h"
 
-#include "core/error.h"
 #include "pg/guard.h"
 #include "pg/settings.h"
 #include "provider/curl_transport.h"
+#include "provider/fetcher.h"
 #include "provider/url.h"
 
 extern "C" {
@@ -16,66 +16,53 @@ namespace rolecall::sync {
 namespace {
 
 using provider::Completion;
+using provider::Fetcher;
 using provider::Phase;
-using provider::RequestId;
-using provider::Transport;
 
 // One for the life of the backend, so that connections are reused.
-Transport& session_transport() {
-    static const std::unique_ptr<Transport> transport = provider::make_curl_transport();
-    return *transport;
+Fetcher& session_fetcher() {
+    static Fetcher fetcher(provider::make_curl_transport());
+    return fetcher;
 }
 
-// Gives requests up when the wait for them ends early.
+// A fetch that is given up when the wait for it ends early.
 class Flight {
  public:
-    explicit Flight(Transport& transport) : transport_(transport) {}
-    ~Flight() {
-        for (const RequestId id : waiting_)
-            transport_.cancel(id);
-    }
+    Flight(Fetcher& fetcher, const std::vector<provider::Request>& requests)
+        : fetcher_(fetcher), id_(fetcher.start(requests)) {}
+    ~Flight() { fetcher_.cancel(id_); }
     Flight(const Flight&) = delete;
     Flight& operator=(const Flight&) = delete;
 
-    void start(const provider::Request& request) { waiting_.push_back(transport_.start(request)); }
-
-    // In the order of start().
     std::vector<Completion> wait() {
-        std::vector<Completion> done(waiting_.size());
-        const std::vector<RequestId> order = waiting_;
-        while (!waiting_.empty()) {
-            for (Completion& completion : transport_.advance()) {
-                const auto place = std::find(order.begin(), order.end(), completion.id);
-                if (place == order.end())
-                    continue;
-                std::erase(waiting_, completion.id);
-                done[static_cast<std::size_t>(place - order.begin())] = std::move(completion);
-            }
-            if (!waiting_.empty())
-                pause();
+        for (;;) {
+            for (provider::Fetched& ended : fetcher_.advance())
+                if (ended.id == id_)
+                    return std::move(ended.completions);
+            pause();
         }
-        return done;
     }
 
  private:
     void pause() {
         pg::call([this] {
-            const long timeout = static_cast<long>(transport_.timeout().count());
+            const auto timeout = static_cast<long>(fetcher_.timeout().count());
             (void)WaitLatchOrSocket(MyLatch,
                                     WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-                                    transport_.fd(), timeout, PG_WAIT_EXTENSION);
+                                    fetcher_.fd(), timeout, pg::wait_event("RolecallProviderAnswer"));
             ResetLatch(MyLatch);
             CHECK_FOR_INTERRUPTS();
         });
     }
 
-    Transport& transport_;
-    std::vector<RequestId> waiting_;
+    Fetcher& fetcher_;
+    provider::FetchId id_;
 };
 
 provider::Request request_for(const Provider& p, const std::string& path, const std::string& subject) {
     provider::Request request;
     request.url = provider::request_url(p.base_url, path, subject);
+    request.headers = p.headers;
     request.credentials = p.credentials;
     request.ca_file = p.ca_file;
     request.timeout = p.timeout;
@@ -84,6 +71,13 @@ provider::Request request_for(const Provider& p, const std::string& path, const 
 }
 
 }  // namespace
+
+std::vector<provider::Request> requests_for(const Provider& p, const std::string& subject) {
+    std::vector<provider::Request> requests{request_for(p, p.request_path, subject)};
+    if (!p.roles_request_path.empty())
+        requests.push_back(request_for(p, p.roles_request_path, subject));
+    return requests;
+}
 
 void check_completion(const Provider& p, const std::string& subject, const Completion& done) {
     if (done.failed_in != Phase::none)
@@ -104,19 +98,17 @@ void check_completion(const Provider& p, const std::string& subject, const Compl
                 "Check the options base_url and request_path.");
 }
 
+bool is_trouble(const Error& error) {
+    return strcmp(error.sqlstate(), "RC101") == 0 || strcmp(error.sqlstate(), "RC102") == 0;
+}
+
 Answers fetch(const Provider& p, const std::string& subject) {
-    Flight flight(session_transport());
-    flight.start(request_for(p, p.request_path, subject));
-    if (!p.roles_request_path.empty())
-        flight.start(request_for(p, p.roles_request_path, subject));
+    Flight flight(session_fetcher(), requests_for(p, subject));
     std::vector<Completion> done = flight.wait();
     for (const Completion& completion : done)
         check_completion(p, subject, completion);
-    Answers answers;
-    answers.profile = std::move(done[0].body);
-    if (done.size() > 1)
-        answers.roles = std::move(done[1].body);
-    return answers;
+    return {.profile = std::move(done.front().body),
+            .roles = done.size() > 1 ? std::move(done[1].body) : std::string()};
 }
 
 }  // namespace rolecall::sync

@@ -5,9 +5,13 @@
 #include "pg/acting.h"
 #include "pg/spi.h"
 #include "sync/apply.h"
+#include "sync/clock.h"
 #include "sync/fetch.h"
 #include "sync/mapping.h"
 #include "sync/provider.h"
+#include "sync/queue.h"
+#include "sync/roster.h"
+#include "sync/statistics.h"
 
 namespace rolecall::sync {
 
@@ -46,10 +50,6 @@ void log_outcome(const Result& result) {
     });
 }
 
-bool is_fresh(const User& user, std::int64_t ttl_seconds, TimestampTz now) {
-    return user.last_sync && *user.last_sync + ttl_seconds * USECS_PER_SEC > now;
-}
-
 Result skipped(const User& user) {
     Result result{.user = user.id, .skipped = true, .outcome = {}};
     result.outcome.old_roles = result.outcome.new_roles = provider_grants(user.id);
@@ -66,48 +66,60 @@ void require_subject(const User& user) {
             "Set both in rolecall.users, or grant roles locally.");
 }
 
-// Asks the provider and applies what it says. Everything is read again after the fetch: it took its time.
+// What a sync needs to know before the provider is asked.
+struct Preparation {
+    std::optional<User> user;  // nullopt: there is none
+    Provider provider;
+    bool fresh = false;
+};
+
+Preparation prepare(std::int64_t id, bool force) {
+    Preparation p{.user = find_user(id), .provider = {}};
+    if (!p.user)
+        return p;
+    require_subject(*p.user);
+    p.provider = read_provider(p.user->provider);
+    p.fresh = !force && is_fresh(*p.user, p.provider.ttl_seconds, now());
+    return p;
+}
+
+// Everything is read again after the fetch: it took its time.
+Result apply_answers(const Preparation& before, const Answers& answers) {
+    const User& asked = *before.user;
+    const std::string& roles = before.provider.roles_request_path.empty() ? answers.profile : answers.roles;
+    const ProviderUser said = map_answers(before.provider, asked.institutional_id, answers.profile, roles);
+    const std::optional<User> user = find_user(asked.id);
+    if (!user || user->provider != asked.provider || user->institutional_id != asked.institutional_id)
+        throw Error("40001", "user " + std::to_string(asked.id) + " changed while the provider was asked", {},
+                    "Call the function again.");
+    const TimestampTz time = now();
+    return {.user = asked.id,
+            .skipped = false,
+            .outcome = apply(*user, said.roles, time, due_after(time, before.provider.ttl_seconds))};
+}
+
 Result sync_from_provider(std::int64_t id, bool force) {
     lock_user(id);
-    struct Plan {
-        std::optional<User> user;
-        Provider provider;
-        std::optional<Result> skipped;
-    };
-    Plan plan = as_owner([&] {
-        Plan p{.user = find_user(id), .provider = {}, .skipped = std::nullopt};
-        if (!p.user)
-            return p;
-        require_subject(*p.user);
-        p.provider = read_provider(p.user->provider);
-        if (!force && is_fresh(*p.user, p.provider.ttl_seconds, GetCurrentTimestamp()))
-            p.skipped = skipped(*p.user);
+    std::optional<Result> early;
+    const Preparation before = as_owner([&] {
+        Preparation p = prepare(id, force);
+        if (p.fresh)
+            early = skipped(*p.user);
         return p;
     });
-    if (!plan.user) {
+    if (!before.user) {
         warn_unknown_user(id);
         return default_result(id);
     }
-    if (plan.skipped)
-        return *plan.skipped;
-
-    const Answers answers = fetch(plan.provider, plan.user->institutional_id);
-    return as_owner([&] {
-        const std::string& subject = plan.user->institutional_id;
-        const std::string& roles = plan.provider.roles_request_path.empty() ? answers.profile : answers.roles;
-        const ProviderUser said = map_answers(plan.provider, subject, answers.profile, roles);
-        const std::optional<User> user = find_user(id);
-        if (!user || user->provider != plan.user->provider || user->institutional_id != subject)
-            throw Error("40001", "user " + std::to_string(id) + " changed while the provider was asked", {},
-                        "Call the function again.");
-        return Result{.user = id,
-                      .skipped = false,
-                      .outcome = apply(*user, said.roles, GetCurrentTimestamp(), plan.provider.ttl_seconds)};
-    });
-}
-
-std::int64_t default_or_provider_ttl(const User& user) {
-    return user.provider.empty() ? Provider::default_ttl_seconds() : read_provider(user.provider).ttl_seconds;
+    if (early) {
+        count_sync(before.provider.server, SyncCount::skipped);
+        return *early;
+    }
+    Stopwatch watch(before.provider.server);
+    const Answers answers = fetch(before.provider, before.user->institutional_id);
+    const Result result = as_owner([&] { return apply_answers(before, answers); });
+    watch.done(result.outcome.roles_changed || result.outcome.units_changed);
+    return result;
 }
 
 Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
@@ -122,11 +134,14 @@ Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
             throw Error("22023", "invalid provider user",
                         "It is about subject \"" + *provider_user.code + "\", not \"" +
                             user->institutional_id + "\".");
-        const std::int64_t ttl = default_or_provider_ttl(*user);
-        const TimestampTz now = GetCurrentTimestamp();
-        if (!force && is_fresh(*user, ttl, now))
+        const std::int64_t ttl = user->provider.empty() ? Provider::default_ttl_seconds()
+                                                        : read_provider(user->provider).ttl_seconds;
+        const TimestampTz time = now();
+        if (!force && is_fresh(*user, ttl, time))
             return skipped(*user);
-        return Result{.user = id, .skipped = false, .outcome = apply(*user, provider_user.roles, now, ttl)};
+        return Result{.user = id,
+                      .skipped = false,
+                      .outcome = apply(*user, provider_user.roles, time, due_after(time, ttl))};
     });
     if (!result) {
         warn_unknown_user(id);
@@ -167,6 +182,7 @@ PG_FUNCTION_INFO_V1(rolecall_sync_user_roles);
 PG_FUNCTION_INFO_V1(rolecall_force_sync_user_roles);
 PG_FUNCTION_INFO_V1(rolecall_apply_user_roles);
 PG_FUNCTION_INFO_V1(rolecall_sync_user_units);
+PG_FUNCTION_INFO_V1(rolecall_trigger_role_sync);
 
 Datum rolecall_sync_user_roles(PG_FUNCTION_ARGS) {
     return pg::guarded([&] { return to_record(fcinfo, sync_from_provider(PG_GETARG_INT64(0), false)); });
@@ -193,11 +209,31 @@ Datum rolecall_sync_user_units(PG_FUNCTION_ARGS) {
         lock_user(id);
         PG_RETURN_BOOL(as_owner([&] {
             const std::optional<User> user = find_user(id);
-            if (user)
-                apply_units(*user, roles);
+            if (user && apply_units(*user, roles).none_known)
+                warn_of_unknown_units(id);
             return user.has_value();
         }));
     });
+}
+
+// trigger_role_sync_for_user(uid bigint, force boolean)
+Datum rolecall_trigger_role_sync(PG_FUNCTION_ARGS) {
+    return pg::guarded([&]() -> Datum {
+        const std::int64_t id = PG_GETARG_INT64(0);
+        const bool force = PG_GETARG_BOOL(1);
+        if (as_owner([&] { return request_sync(id, force); }))
+            wake_workers_at_commit();
+        else
+            warn_unknown_user(id);
+        PG_RETURN_VOID();
+    });
+}
+
+PG_FUNCTION_INFO_V1(rolecall_wake_worker);
+
+Datum rolecall_wake_worker(PG_FUNCTION_ARGS) {
+    wake_workers_at_commit();
+    PG_RETURN_VOID();
 }
 
 }  // extern "C"

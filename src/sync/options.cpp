@@ -93,6 +93,30 @@ void check_ca_file(const std::string& value) {
     check_not_empty(value);
 }
 
+// Credentials have options of their own; the rest would break the request.
+void check_headers(const std::string& value) {
+    constexpr std::string_view token =
+        "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    for (const std::string& line : split_headers(value)) {
+        const std::size_t colon = line.find(':');
+        if (colon == 0 || line.find_first_not_of(token) != colon)
+            invalid("a line is not \"Name: value\"", "Separate headers by newlines.");
+        if (std::any_of(line.begin(), line.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; }))
+            invalid("a header holds a control character");
+        for (const char* ours :
+             {"Authorization", "Host", "Content-Length", "Transfer-Encoding", "Connection", "Accept"})
+            if (pg_strcasecmp(line.substr(0, colon).c_str(), ours) == 0)
+                invalid(std::string("header ") + ours + " cannot be set",
+                        "For credentials use auth and the user mapping.");
+    }
+}
+
+void check_in_flight(const std::string& value) {
+    if (value.empty() || value.size() > 5 || value.find_first_not_of("0123456789") != std::string::npos ||
+        std::stoi(value) < 1)
+        invalid("the value must be a number from 1 to 99999");
+}
+
 // ---- What there is
 // -----------------------------------------------------------------------------------------
 
@@ -117,7 +141,10 @@ constexpr Option options[] = {
     {"display_name_path", ForeignServerRelationId, check_path, "$.display_name", "$.display"},
     {"email_path", ForeignServerRelationId, check_path, "$.email", "$.email"},
     {"function_path", ForeignServerRelationId, check_path, "$.function", "$.position"},
+    {"headers", ForeignServerRelationId, check_headers, nullptr, nullptr},
+    {"headers", UserMappingRelationId, check_headers, nullptr, nullptr},
     {"kind", ForeignServerRelationId, check_kind, "json", "accred"},
+    {"max_in_flight", ForeignServerRelationId, check_in_flight, nullptr, nullptr},
     {"password", UserMappingRelationId, check_not_empty, nullptr, nullptr},
     {"request_path", ForeignServerRelationId, provider::check_request_path, "/users/{subject}",
      "/persons/{subject}"},
@@ -180,6 +207,20 @@ void validate(const std::map<std::string, std::string>& given, Oid catalog) {
 }
 
 }  // namespace
+
+std::vector<std::string> split_headers(const std::string& text) {
+    std::vector<std::string> lines;
+    for (std::size_t start = 0; start < text.size();) {
+        const std::size_t end = std::min(text.find('\n', start), text.size());
+        std::string line = text.substr(start, end - start);
+        if (line.ends_with('\r'))
+            line.pop_back();
+        if (!line.empty())
+            lines.push_back(std::move(line));
+        start = end + 1;
+    }
+    return lines;
+}
 
 Options Options::of_server(List* list) {
     Options result;

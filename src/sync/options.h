@@ -27,4 +27,7 @@ class Options {
     std::map<std::string, std::string> preset_;
 };
 
+/// The option `headers`: lines of "Name: value".
+std::vector<std::string> split_headers(const std::string& text);
+
 }  // namespace rolecall::sync

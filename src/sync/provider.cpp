@@ -92,6 +92,7 @@ Provider read_provider(const std::string& name) {
     const Options mapping = Options::of_mapping(found.mapping);
 
     Provider p;
+    p.server = found.server->serverid;
     p.name = name;
     p.base_url = provider::check_base_url(server.get("base_url"));
     p.request_path = server.get("request_path");
@@ -102,6 +103,11 @@ Provider read_provider(const std::string& name) {
         server.has("sync_ttl") ? server.milliseconds("sync_ttl") / 1000 : Provider::default_ttl_seconds();
     p.timeout = std::chrono::milliseconds(
         server.has("request_timeout") ? server.milliseconds("request_timeout") : settings::request_timeout);
+    p.max_in_flight =
+        server.has("max_in_flight") ? std::stoi(server.get("max_in_flight")) : settings::max_in_flight;
+    p.headers = split_headers(server.get("headers"));
+    for (std::string& line : split_headers(mapping.get("headers")))
+        p.headers.push_back(std::move(line));
     p.mapping = {.roles = "strict " + server.get("roles_path"),
                  .role = server.get("role_path"),
                  .scope_kind = server.get("scope_kind_path"),

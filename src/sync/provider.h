@@ -21,6 +21,7 @@ struct Mapping {
 };
 
 struct Provider {
+    Oid server = InvalidOid;
     std::string name;
     std::string base_url;
     std::string request_path;
@@ -29,6 +30,8 @@ struct Provider {
     std::string ca_file;
     std::int64_t ttl_seconds = 0;
     std::chrono::milliseconds timeout{0};
+    int max_in_flight = 0;
+    std::vector<std::string> headers;  ///< "Name: value", also those of the user mapping
     Mapping mapping;
 
     /// rolecall.sync_ttl: where a provider says nothing, and for users without one.

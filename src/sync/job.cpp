@@ -1,0 +1,130 @@
+#include "sync/job.h"
+
+#include "core/backoff.h"
+#include "pg/testing.h"
+#include "sync/apply.h"
+#include "sync/clock.h"
+#include "sync/mapping.h"
+#include "sync/process.h"
+#include "sync/statistics.h"
+
+namespace rolecall::sync {
+
+namespace {
+
+constexpr core::Backoff user_backoff{.first = 5 * USECS_PER_SEC, .most = 3600 * USECS_PER_SEC};
+constexpr TimestampTz busy_pause = USECS_PER_SEC;  // a session is at this user
+
+enum class End { applied, failed, given_back };
+
+struct Settled {
+    End end = End::given_back;
+    Outcome outcome;
+};
+
+ProviderUser map(const Job& job) {
+    return map_answers(*job.provider, job.claim.user.institutional_id, job.completions.front().body,
+                       job.completions.back().body);
+}
+
+bool is_same_subject(const User& a, const User& b) {
+    return a.provider == b.provider && a.institutional_id == b.institutional_id;
+}
+
+// Inside the transaction of settle().
+Settled settle_job(Job& job) {
+    const User& asked = job.claim.user;
+    const TimestampTz time = now();
+    ProviderUser said;
+    if (job.error.empty())
+        (void)run_in_subtransaction([&] { said = map(job); }, job.error);
+    if (!job.error.empty()) {
+        note_failed(job.claim, job.error, time);
+        return {.end = End::failed, .outcome = {}};
+    }
+    if (!try_lock_user(asked.id)) {
+        put_back(asked.id, time + busy_pause);
+        return {};
+    }
+    const std::optional<User> user = find_user(asked.id);
+    if (!user)
+        return {};
+    // Somebody else's answer may be newer than ours, or the user be somebody else for the provider now.
+    if ((user->last_sync && *user->last_sync > job.asked_at) || !is_same_subject(*user, asked)) {
+        put_back(asked.id, time);
+        return {};
+    }
+    return {.end = End::applied,
+            .outcome = apply(*user, said.roles, time, due_after(time, job.provider->ttl_seconds))};
+}
+
+void log_applied(const Job& job, const Outcome& outcome, bool changed) {
+    pg::call([&] {
+        ereport(
+            changed ? LOG : DEBUG1,
+            (errmsg("synchronized user " INT64_FORMAT " with provider \"%s\": %zu roles before, %zu after%s",
+                    job.claim.user.id, job.provider->name.c_str(), outcome.old_roles.size(),
+                    outcome.new_roles.size(), outcome.units_changed ? ", units changed" : "")));
+    });
+}
+
+void log_failed(const Claim& claim, const std::string& error) {
+    pg::call([&] {
+        ereport(LOG, (errmsg("could not synchronize user " INT64_FORMAT " with provider \"%s\": %s",
+                             claim.user.id, claim.user.provider.c_str(), error.c_str()),
+                      errdetail("Attempt %d; roles are as they were.", claim.attempts + 1)));
+    });
+}
+
+void report(const Job& job, const Settled& settled) {
+    if (settled.end == End::failed) {
+        count_failure(job.provider->server, job.error);
+        log_failed(job.claim, job.error);
+    } else if (settled.end == End::applied) {
+        const bool changed = settled.outcome.roles_changed || settled.outcome.units_changed;
+        count_sync(job.provider->server, changed, std::chrono::steady_clock::now() - job.started);
+        log_applied(job, settled.outcome, changed);
+    }
+}
+
+bool settle_together(std::span<const JobPtr> jobs, std::string& error) {
+    std::vector<Settled> settled(jobs.size());
+    const bool done = run_in_transaction(
+        [&] {
+            for (std::size_t i = 0; i < jobs.size(); ++i)
+                settled[i] = settle_job(*jobs[i]);
+            testing::point("sync-before-commit");
+        },
+        error);
+    testing::point("sync-after-commit");
+    for (std::size_t i = 0; done && i < jobs.size(); ++i)
+        report(*jobs[i], settled[i]);
+    return done;
+}
+
+// When not even the job's own transaction goes through, its failure is noted in another.
+void settle_alone(const JobPtr& job) {
+    if (settle_together({&job, 1}, job->error))
+        return;
+    std::string error;
+    if (run_in_transaction([&] { note_failed(job->claim, job->error, now()); }, error))
+        report(*job, {.end = End::failed, .outcome = {}});
+    else
+        log_failed(job->claim, error);
+}
+
+}  // namespace
+
+void note_failed(const Claim& claim, const std::string& error, TimestampTz time) {
+    note_failure(claim.user.id, error, time, time + user_backoff.pause(claim.attempts + 1, chance()));
+}
+
+void settle(std::vector<JobPtr> jobs) {
+    std::string error;
+    if (jobs.size() > 1 && settle_together(jobs, error))
+        return;
+    for (const JobPtr& job : jobs)
+        settle_alone(job);
+}
+
+}  // namespace rolecall::sync

@@ -1,0 +1,122 @@
+#include "sync/launcher.h"
+
+#include "pg/settings.h"
+#include "sync/process.h"
+#include "sync/roster.h"
+#include "sync/statistics.h"
+
+extern "C" {
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_database.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+}
+
+namespace rolecall::sync {
+
+namespace {
+
+constexpr int restart_seconds = 5;
+
+void describe(BackgroundWorker& worker, const char* function, const char* type) {
+    memset(&worker, 0, sizeof worker);
+    worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+    worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+    strlcpy(worker.bgw_library_name, "rolecall", BGW_MAXLEN);
+    strlcpy(worker.bgw_function_name, function, BGW_MAXLEN);
+    strlcpy(worker.bgw_type, type, BGW_MAXLEN);
+    strlcpy(worker.bgw_name, type, BGW_MAXLEN);
+}
+
+// Databases that take connections and are no templates, in the current memory context.
+List* list_databases() {
+    List* databases = NIL;
+    StartTransactionCommand();
+    PushActiveSnapshot(GetTransactionSnapshot());
+    MemoryContext caller = CurrentMemoryContext;
+    Relation relation = table_open(DatabaseRelationId, AccessShareLock);
+    TableScanDesc scan = table_beginscan_catalog(relation, 0, nullptr);
+    while (HeapTuple tuple = heap_getnext(scan, ForwardScanDirection)) {
+        const auto* database = reinterpret_cast<Form_pg_database>(GETSTRUCT(tuple));
+        if (!database->datallowconn || database->datistemplate)
+            continue;
+        MemoryContextSwitchTo(TopMemoryContext);
+        databases = lappend_oid(databases, database->oid);
+        MemoryContextSwitchTo(caller);
+    }
+    table_endscan(scan);
+    table_close(relation, AccessShareLock);
+    PopActiveSnapshot();
+    CommitTransactionCommand();
+    return databases;
+}
+
+void update_roster() {
+    List* databases = list_databases();
+    const int count = list_length(databases);
+    auto* oids = static_cast<Oid*>(palloc(sizeof(Oid) * std::max(count, 1)));
+    for (int i = 0; i < count; ++i)
+        oids[i] = list_nth_oid(databases, i);
+    set_databases(oids, count, settings::sync_workers);
+    keep_statistics_of(oids, count);
+    list_free(databases);
+    pfree(oids);
+}
+
+void launch_workers() {
+    for (int slot = next_to_launch(); slot >= 0; slot = next_to_launch()) {
+        BackgroundWorker worker;
+        describe(worker, "rolecall_worker_main", "rolecall sync worker");
+        worker.bgw_restart_time = BGW_NEVER_RESTART;
+        worker.bgw_main_arg = Int32GetDatum(slot);
+        if (!RegisterDynamicBackgroundWorker(&worker, nullptr)) {
+            ereport(LOG, (errmsg("could not start a rolecall sync worker"),
+                          errhint("Raise max_worker_processes.")));
+            take_back_launch(slot);
+            return;
+        }
+    }
+}
+
+}  // namespace
+
+void launcher_init() {
+    BackgroundWorker launcher;
+    describe(launcher, "rolecall_launcher_main", "rolecall launcher");
+    launcher.bgw_restart_time = restart_seconds;
+    RegisterBackgroundWorker(&launcher);
+}
+
+}  // namespace rolecall::sync
+
+using namespace rolecall;
+using namespace rolecall::sync;
+
+void rolecall_launcher_main(Datum) {
+    process_init();
+    BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
+    enter_launcher();
+    while (!told_to_leave()) {
+        if (reload_if_asked())
+            reconsider();
+        long wait = -1;
+        if (settings::worker) {
+            wait = until_next_launch();
+            if (wait == 0) {
+                pgstat_report_activity(STATE_RUNNING, "looking for databases with rolecall");
+                update_roster();
+                launch_workers();
+                pgstat_report_activity(STATE_IDLE, nullptr);
+                wait = until_next_launch();
+            }
+        }
+        wait_for_latch(wait, -1, "RolecallLauncherMain");
+    }
+    proc_exit(1);  // the postmaster starts it again, unless the server shuts down
+}

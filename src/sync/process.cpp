@@ -1,0 +1,135 @@
+#include "sync/process.h"
+
+#include <map>
+
+#include "core/error.h"
+#include "pg/acting.h"
+#include "pg/spi.h"
+#include "sync/roster.h"
+
+extern "C" {
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+}
+
+namespace rolecall::sync {
+
+namespace {
+
+volatile sig_atomic_t leave_requested = 0;
+volatile sig_atomic_t in_transaction = 0;
+
+void on_sigterm(SIGNAL_ARGS) {
+    const int saved = errno;
+    leave_requested = 1;
+    note_leaving(Leaving::asked);
+    if (in_transaction != 0)
+        die(postgres_signal_arg);  // a lock wait must end too
+    SetLatch(MyLatch);
+    errno = saved;
+}
+
+// The message and detail of the exception being handled.
+std::string describe() {
+    try {
+        throw;
+    } catch (const pg::PgError& error) {
+        const char* detail = error.report()->detail;
+        return error.what() + (detail != nullptr ? ": " + std::string(detail) : std::string());
+    } catch (const Error& error) {
+        return error.message() + (error.detail().empty() ? "" : ": " + error.detail());
+    } catch (const std::exception& error) {
+        return error.what();
+    }
+}
+
+}  // namespace
+
+void process_init() {
+    pqsignal(SIGHUP, SignalHandlerForConfigReload);
+    pqsignal(SIGTERM, on_sigterm);
+    BackgroundWorkerUnblockSignals();
+}
+
+bool told_to_leave() { return leave_requested != 0; }
+
+bool reload_if_asked() {
+    if (ConfigReloadPending == 0)
+        return false;
+    ConfigReloadPending = 0;
+    ProcessConfigFile(PGC_SIGHUP);
+    return true;
+}
+
+void wait_for_latch(long milliseconds, int fd, const char* event) {
+    const int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (milliseconds >= 0 ? WL_TIMEOUT : 0) |
+                       (fd >= 0 ? WL_SOCKET_READABLE : 0);
+    (void)WaitLatchOrSocket(MyLatch, events, fd >= 0 ? fd : PGINVALID_SOCKET, milliseconds,
+                            pg::wait_event(event));
+    ResetLatch(MyLatch);
+    CHECK_FOR_INTERRUPTS();
+}
+
+bool run_in_transaction(const std::function<void()>& f, std::string& error) {
+    in_transaction = 1;
+    bool done = false;
+    try {
+        pg::call([] {
+            SetCurrentStatementStartTimestamp();
+            StartTransactionCommand();
+            PushActiveSnapshot(GetTransactionSnapshot());
+        });
+        const pg::Acting acting = pg::call([] { return pg::act_as(pg::extension_owner()); });
+        pg::spi_connect();
+        f();
+        pg::spi_finish();
+        pg::call([&] {
+            pg::stop_acting(acting);
+            PopActiveSnapshot();
+            CommitTransactionCommand();
+        });
+        done = true;
+    } catch (...) {
+        error = describe();
+    }
+    // After an error the server's own loops clean up like this.
+    if (!done) {
+        HOLD_INTERRUPTS();
+        AbortCurrentTransaction();
+        RESUME_INTERRUPTS();
+    }
+    MemoryContextSwitchTo(TopMemoryContext);
+    in_transaction = 0;
+    CHECK_FOR_INTERRUPTS();
+    return done;
+}
+
+bool run_in_subtransaction(const std::function<void()>& f, std::string& error) {
+    MemoryContext context = CurrentMemoryContext;
+    ResourceOwner owner = CurrentResourceOwner;
+    pg::call([&] {
+        BeginInternalSubTransaction(nullptr);
+        MemoryContextSwitchTo(context);
+    });
+    bool done = false;
+    try {
+        f();
+        pg::call([] { ReleaseCurrentSubTransaction(); });
+        done = true;
+    } catch (...) {
+        error = describe();
+    }
+    if (!done)
+        pg::call([] { RollbackAndReleaseCurrentSubTransaction(); });
+    MemoryContextSwitchTo(context);
+    CurrentResourceOwner = owner;
+    return done;
+}
+
+}  // namespace rolecall::sync

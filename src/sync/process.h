@@ -1,0 +1,36 @@
+// What launcher and workers have in common: signals, waiting, and transactions that may fail without ending
+// the process.
+#pragma once
+
+#include "pg/guard.h"
+
+#include <functional>
+
+extern "C" {
+#include "access/xact.h"
+}
+
+namespace rolecall::sync {
+
+/// Installs the signal handlers and unblocks signals. Call first.
+void process_init();
+
+/// SIGTERM came. Within a transaction it ends the process by itself, lock waits included.
+bool told_to_leave();
+
+/// Rereads the configuration after SIGHUP; true when it did.
+bool reload_if_asked();
+
+/// Waits for the latch, for `milliseconds` (-1: without end) and, unless it is -1, for `fd` to become
+/// readable. The wait event has this name from PostgreSQL 17 on.
+void wait_for_latch(long milliseconds, int fd, const char* event);
+
+/// Runs `f` in a transaction, acting as the extension's owner, inside SPI. False: it failed, was rolled back,
+/// and `error` has the message and its detail. `f` runs between pg::spi_connect() and pg::spi_finish().
+bool run_in_transaction(const std::function<void()>& f, std::string& error);
+
+/// Runs `f` in a subtransaction, which is rolled back when it throws; likewise. For what only reads: it takes
+/// no transaction id then.
+bool run_in_subtransaction(const std::function<void()>& f, std::string& error);
+
+}  // namespace rolecall::sync

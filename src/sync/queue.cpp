@@ -1,0 +1,164 @@
+#include "sync/queue.h"
+
+#include "pg/spi.h"
+#include "sync/clock.h"
+
+namespace rolecall::sync {
+
+namespace {
+
+pg::Statement take_requests_statement(
+    "WITH taken AS ("
+    "    DELETE FROM rolecall.sync_requests WHERE id IN ("
+    "        SELECT r.id FROM rolecall.sync_requests r JOIN rolecall.sync_state s ON s.user_id = r.user_id"
+    "        ORDER BY r.id LIMIT 1000 FOR UPDATE OF r, s SKIP LOCKED)"
+    "    RETURNING user_id, force, requested_at"
+    ") UPDATE rolecall.sync_state s SET requested_at = least(s.requested_at, t.requested_at), force = "
+    "s.force OR t.force"
+    " FROM (SELECT user_id, bool_or(force) AS force, min(requested_at) AS requested_at FROM taken GROUP BY "
+    "user_id) t"
+    " WHERE s.user_id = t.user_id",
+    {});
+
+pg::Statement add_missing_statement(
+    "INSERT INTO rolecall.sync_state (user_id, next_sync_at)"
+    " SELECT u.id, $1 FROM rolecall.users u"
+    " WHERE u.provider IS NOT NULL AND u.institutional_id IS NOT NULL"
+    "   AND NOT EXISTS (SELECT FROM rolecall.sync_state s WHERE s.user_id = u.id)"
+    " LIMIT $2 ON CONFLICT DO NOTHING RETURNING 1",
+    {TIMESTAMPTZOID, INT8OID});
+
+// Both claims: $1 now, $2 lease until, $3 index, $4 started, $5 blocked providers, $6 how many. A lease
+// counts while it lasts, unless this index took it in an earlier life.
+#define ROLECALL_CLAIM(condition, order)                                                                   \
+    "UPDATE rolecall.sync_state s SET leased_by = $3, leased_at = $1, leased_until = $2"                   \
+    " FROM (SELECT d.user_id FROM rolecall.sync_state d JOIN rolecall.users w ON w.id = d.user_id"         \
+    "       WHERE " condition                                                                              \
+    "         AND w.provider IS NOT NULL AND w.institutional_id IS NOT NULL AND w.provider <> ALL ($5)"    \
+    "         AND (d.leased_until IS NULL OR d.leased_until <= $1 OR (d.leased_by = $3 AND d.leased_at < " \
+    "$4))"                                                                                                 \
+    "       ORDER BY " order                                                                               \
+    " LIMIT $6 FOR UPDATE OF d SKIP LOCKED) c"                                                             \
+    " JOIN rolecall.users u ON u.id = c.user_id"                                                           \
+    " WHERE s.user_id = c.user_id"                                                                         \
+    " RETURNING s.user_id, u.provider, u.institutional_id, s.last_roles_sync_at, s.requested_at IS NOT "   \
+    "NULL,"                                                                                                \
+    "     s.force, s.next_sync_at IS NOT NULL AND s.next_sync_at <= $1, s.attempts"
+
+const std::initializer_list<Oid> claim_types = {TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID,
+                                                TIMESTAMPTZOID, TEXTARRAYOID,   INT8OID};
+
+pg::Statement claim_requested_statement(ROLECALL_CLAIM("d.requested_at IS NOT NULL",
+                                                       "d.force DESC, d.requested_at"),
+                                        claim_types);
+pg::Statement claim_due_statement(ROLECALL_CLAIM("d.next_sync_at <= $1", "d.next_sync_at"), claim_types);
+
+pg::Statement put_back_statement(
+    "UPDATE rolecall.sync_state SET leased_by = NULL, leased_at = NULL, leased_until = $2 WHERE user_id = $1",
+    {INT8OID, TIMESTAMPTZOID});
+
+pg::Statement drop_request_statement(
+    "UPDATE rolecall.sync_state SET requested_at = NULL, force = false,"
+    " leased_by = NULL, leased_at = NULL, leased_until = NULL WHERE user_id = $1",
+    {INT8OID});
+
+pg::Statement failure_statement(
+    "UPDATE rolecall.sync_state SET attempts = attempts + 1, last_error = $2, last_error_at = $3,"
+    " leased_by = NULL, leased_at = NULL, leased_until = $4, next_sync_at = greatest(next_sync_at, $4)"
+    " WHERE user_id = $1",
+    {INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID});
+
+// Of users that nobody holds, the first by TTL, and whether one is asked for. After a failure next_sync_at is
+// when to retry, so that it counts alone; a lease of another worker ends later than the longest sleep.
+pg::Statement next_due_statement(
+    "SELECT min(at) FROM ("
+    "    (SELECT s.next_sync_at AS at FROM rolecall.sync_state s JOIN rolecall.users u ON u.id = s.user_id"
+    "     WHERE (s.leased_until IS NULL OR s.leased_until <= $2)"
+    "       AND u.provider IS NOT NULL AND u.institutional_id IS NOT NULL AND u.provider <> ALL ($1)"
+    "     ORDER BY s.next_sync_at LIMIT 1)"
+    "    UNION ALL"
+    "    SELECT min(coalesce(s.leased_until, '-infinity')) FROM rolecall.sync_state s"
+    "    JOIN rolecall.users u ON u.id = s.user_id"
+    "    WHERE s.requested_at IS NOT NULL AND u.provider IS NOT NULL AND u.institutional_id IS NOT NULL"
+    "      AND u.provider <> ALL ($1)"
+    "    UNION ALL"
+    "    SELECT '-infinity' WHERE EXISTS (SELECT FROM rolecall.sync_requests)"  // of somebody who is being
+                                                                                // synchronized
+    ") n",
+    {TEXTARRAYOID, TIMESTAMPTZOID});
+
+pg::Statement request_statement(
+    "WITH known AS (SELECT id FROM rolecall.users WHERE id = $1), put AS ("
+    "    INSERT INTO rolecall.sync_requests (user_id, force) SELECT id, $2 FROM known"
+    "    WHERE NOT EXISTS (SELECT FROM rolecall.sync_requests r WHERE r.user_id = $1 AND r.force >= $2)"
+    "), state AS ("
+    "    INSERT INTO rolecall.sync_state (user_id) SELECT id FROM known"
+    "    WHERE NOT EXISTS (SELECT FROM rolecall.sync_state s WHERE s.user_id = $1) ON CONFLICT DO NOTHING"
+    ") SELECT EXISTS (SELECT FROM known)",
+    {INT8OID, BOOLOID});
+
+void append(std::vector<Claim>& claims, const pg::Rows& rows) {
+    for (std::uint64_t row = 0; row < rows.size(); ++row) {
+        Claim claim;
+        claim.user = {.id = rows.bigint(row, 1),
+                      .provider = rows.string(row, 2).value_or(""),
+                      .institutional_id = rows.string(row, 3).value_or(""),
+                      .last_sync = std::nullopt};
+        if (!rows.is_null(row, 4))
+            claim.user.last_sync = rows.time(row, 4);
+        claim.requested = rows.boolean(row, 5);
+        claim.forced = rows.boolean(row, 6);
+        claim.due = rows.boolean(row, 7);
+        claim.attempts = rows.integer(row, 8);
+        claims.push_back(std::move(claim));
+    }
+}
+
+}  // namespace
+
+void take_requests() { take_requests_statement.run({}); }
+
+std::int64_t add_missing_users(TimestampTz now, std::int64_t most) {
+    return static_cast<std::int64_t>(
+        add_missing_statement.run({pg::time_parameter(now), pg::bigint_parameter(most)}).size());
+}
+
+std::vector<Claim> claim(const Claimer& claimer, TimestampTz now, TimestampTz lease_until, std::int64_t most,
+                         const std::vector<std::string>& blocked) {
+    std::vector<Claim> claims;
+    const pg::Parameter providers = pg::text_array_parameter(blocked);
+    for (pg::Statement* statement : {&claim_requested_statement, &claim_due_statement}) {
+        const std::int64_t left = most - static_cast<std::int64_t>(claims.size());
+        if (left > 0)
+            append(claims,
+                   statement->run({pg::time_parameter(now), pg::time_parameter(lease_until),
+                                   pg::integer_parameter(claimer.index), pg::time_parameter(claimer.started),
+                                   providers, pg::bigint_parameter(left)}));
+    }
+    return claims;
+}
+
+void put_back(std::int64_t user, TimestampTz not_before) {
+    put_back_statement.run({pg::bigint_parameter(user), pg::time_parameter(not_before)});
+}
+
+void drop_request(std::int64_t user) { drop_request_statement.run({pg::bigint_parameter(user)}); }
+
+void note_failure(std::int64_t user, const std::string& error, TimestampTz now, TimestampTz retry_at) {
+    failure_statement.run({pg::bigint_parameter(user), pg::text_parameter(error), pg::time_parameter(now),
+                           pg::time_parameter(retry_at)});
+}
+
+std::optional<TimestampTz> next_due(const std::vector<std::string>& blocked, TimestampTz now) {
+    const pg::Rows rows =
+        next_due_statement.run({pg::text_array_parameter(blocked), pg::time_parameter(now)});
+    if (rows.size() == 0 || rows.is_null(0, 1))
+        return std::nullopt;
+    return rows.time(0, 1);
+}
+
+bool request_sync(std::int64_t user, bool force) {
+    return request_statement.run({pg::bigint_parameter(user), pg::bool_parameter(force)}).boolean(0, 1);
+}
+
+}  // namespace rolecall::sync

@@ -1,0 +1,56 @@
+// The queue of users to synchronize: rolecall.sync_state, with rolecall.sync_requests as its inbox. Users are
+// taken under a lease, so that what dies with a worker is taken up again. All of it needs SPI; times are the
+// clock's (sync/clock.h).
+#pragma once
+
+#include "pg/pg.h"
+
+#include <optional>
+
+#include "sync/apply.h"
+
+namespace rolecall::sync {
+
+/// A user that a worker has taken.
+struct Claim {
+    User user;
+    bool requested = false;  ///< asked for; otherwise due by TTL
+    bool forced = false;
+    bool due = false;  ///< by TTL
+    int attempts = 0;  ///< failures before
+};
+
+/// Who claims. Leases of the same index from before `started` are void: whoever held them is gone.
+struct Claimer {
+    int index = 0;
+    TimestampTz started = 0;
+};
+
+/// Moves the inbox into the queue, skipping users whose state is locked by a sync under way.
+void take_requests();
+
+/// Makes users due who belong to a provider and are not in the queue (they came past the triggers). Returns
+/// how many.
+std::int64_t add_missing_users(TimestampTz now, std::int64_t most);
+
+/// Takes at most `most` users until `lease_until`: forced requests first, then requests, then those due by
+/// TTL, the oldest first; none of the providers `blocked`.
+std::vector<Claim> claim(const Claimer& claimer, TimestampTz now, TimestampTz lease_until, std::int64_t most,
+                         const std::vector<std::string>& blocked);
+
+/// Gives a user back untouched; nobody takes it before `not_before`.
+void put_back(std::int64_t user, TimestampTz not_before);
+
+/// A request that found the roles fresh: nothing to do for it.
+void drop_request(std::int64_t user);
+
+/// Notes a failure, and when to try again.
+void note_failure(std::int64_t user, const std::string& error, TimestampTz now, TimestampTz retry_at);
+
+/// When the next user will be due or free; nullopt: never, as things are.
+std::optional<TimestampTz> next_due(const std::vector<std::string>& blocked, TimestampTz now);
+
+/// Puts a request into the inbox, unless an equal one is there already. False: no such user.
+bool request_sync(std::int64_t user, bool force);
+
+}  // namespace rolecall::sync

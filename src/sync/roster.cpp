@@ -1,0 +1,318 @@
+#include "sync/roster.h"
+
+#include "sync/clock.h"
+
+extern "C" {
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "storage/shmem.h"
+}
+
+namespace rolecall::sync {
+
+namespace {
+
+constexpr const char* tranche = "rolecall_sync";
+constexpr int slot_count = 512;
+constexpr TimestampTz launch_patience =
+    30 * USECS_PER_SEC;  // a launched worker that has not entered by then failed
+constexpr TimestampTz after_failure = 5 * USECS_PER_SEC;  // no restart loop
+constexpr TimestampTz between_probes = 60 * USECS_PER_SEC;
+constexpr TimestampTz between_looks = 60 * USECS_PER_SEC;
+
+struct Slot {
+    Oid database;  // InvalidOid: free
+    int index;
+    pid_t pid;                // 0: nobody is inside
+    pid_t holder;             // who keeps workers out; 0: nobody
+    TimestampTz launched_at;  // 0: not launched
+    TimestampTz try_after;
+};
+
+struct Roster {
+    LWLock* lock;
+    pid_t launcher;
+    bool look_again;
+    Slot slots[slot_count];
+};
+
+Roster* roster = nullptr;
+shmem_request_hook_type previous_request_hook = nullptr;
+shmem_startup_hook_type previous_startup_hook = nullptr;
+
+bool wake_pending = false;
+bool look_pending = false;
+Oid restart_pending = InvalidOid;
+int my_slot = -1;
+volatile Leaving my_leaving = Leaving::failed;  // a signal handler may note it
+
+class Locked {
+    // An error releases LWLocks by itself, and nothing under this lock raises one.
+ public:
+    Locked() { LWLockAcquire(roster->lock, LW_EXCLUSIVE); }
+    ~Locked() { LWLockRelease(roster->lock); }
+    Locked(const Locked&) = delete;
+    Locked& operator=(const Locked&) = delete;
+};
+
+std::span<Slot> slots() { return roster->slots; }
+
+void on_request() {
+    if (previous_request_hook != nullptr)
+        previous_request_hook();
+    RequestAddinShmemSpace(sizeof(Roster));
+    RequestNamedLWLockTranche(tranche, 1);
+}
+
+void on_startup() {
+    if (previous_startup_hook != nullptr)
+        previous_startup_hook();
+    LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+    bool found = false;
+    auto* memory = static_cast<Roster*>(ShmemInitStruct(tranche, sizeof(Roster), &found));
+    if (!found)
+        memset(static_cast<void*>(memory), 0, sizeof *memory);
+    memory->lock = &GetNamedLWLockTranche(tranche)->lock;
+    roster = memory;
+    LWLockRelease(AddinShmemInitLock);
+}
+
+void set_latch_of(pid_t pid) {
+    PGPROC* process = pid != 0 ? BackendPidGetProc(pid) : nullptr;
+    if (process != nullptr)
+        SetLatch(&process->procLatch);
+}
+
+void look_again() {
+    roster->look_again = true;
+    set_latch_of(roster->launcher);
+}
+
+void wake(Oid database) {
+    const Locked locked;
+    bool running = false;
+    for (Slot& slot : slots()) {
+        if (slot.database != database)
+            continue;
+        slot.try_after = 0;
+        set_latch_of(slot.pid);
+        running |= slot.pid != 0;
+    }
+    if (!running)
+        look_again();
+}
+
+void restart(Oid database) {
+    const Locked locked;
+    for (Slot& slot : slots()) {
+        if (slot.database != database)
+            continue;
+        slot.try_after = 0;
+        if (slot.pid != 0)
+            (void)kill(slot.pid, SIGTERM);
+    }
+    look_again();
+}
+
+void on_transaction_end(XactEvent event, void*) {
+    if (event == XACT_EVENT_COMMIT) {
+        if (wake_pending)
+            wake(MyDatabaseId);
+        if (OidIsValid(restart_pending))
+            restart(restart_pending);
+        if (look_pending) {
+            const Locked locked;
+            look_again();
+        }
+    }
+    if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE) {
+        wake_pending = look_pending = false;
+        restart_pending = InvalidOid;
+    }
+}
+
+Slot* free_slot() {
+    for (Slot& slot : slots())
+        if (!OidIsValid(slot.database))
+            return &slot;
+    return nullptr;
+}
+
+Slot* find_slot(Oid database, int index) {
+    for (Slot& slot : slots())
+        if (slot.database == database && slot.index == index)
+            return &slot;
+    return nullptr;
+}
+
+Slot* find_or_make_slot(Oid database, int index) {
+    Slot* slot = find_slot(database, index);
+    if (slot == nullptr && (slot = free_slot()) != nullptr)
+        *slot = {
+            .database = database, .index = index, .pid = 0, .holder = 0, .launched_at = 0, .try_after = 0};
+    return slot;
+}
+
+// Who died without let_in() holds nobody out.
+bool is_held(Slot& slot) {
+    if (slot.holder != 0 && BackendPidGetProc(slot.holder) == nullptr)
+        slot.holder = 0;
+    return slot.holder != 0;
+}
+
+TimestampTz launchable_at(const Slot& slot) {
+    return slot.launched_at == 0 ? slot.try_after
+                                 : std::max(slot.try_after, slot.launched_at + launch_patience);
+}
+
+bool is_launchable(Slot& slot, TimestampTz time) {
+    return OidIsValid(slot.database) && slot.pid == 0 && !is_held(slot) && launchable_at(slot) <= time;
+}
+
+void strike_off(int, Datum) {
+    const Locked locked;
+    Slot& slot = roster->slots[my_slot];
+    if (slot.pid != MyProcPid)
+        return;
+    slot.pid = 0;
+    slot.launched_at = 0;
+    const TimestampTz time = GetCurrentTimestamp();
+    if (my_leaving == Leaving::failed)
+        slot.try_after = time + after_failure;
+    else if (my_leaving == Leaving::nothing_to_do)
+        slot.try_after = time + between_probes;
+    look_again();
+}
+
+void strike_off_launcher(int, Datum) {
+    const Locked locked;
+    if (roster->launcher == MyProcPid)
+        roster->launcher = 0;
+}
+
+}  // namespace
+
+void roster_init() {
+    previous_request_hook = shmem_request_hook;
+    shmem_request_hook = on_request;
+    previous_startup_hook = shmem_startup_hook;
+    shmem_startup_hook = on_startup;
+    RegisterXactCallback(on_transaction_end, nullptr);
+}
+
+void wake_workers_at_commit() { wake_pending = roster != nullptr; }
+
+void restart_workers_at_commit(Oid database) { restart_pending = roster != nullptr ? database : InvalidOid; }
+
+void wake_launcher_at_commit() { look_pending = roster != nullptr; }
+
+int keep_out(Oid database) {
+    const Locked locked;
+    int inside = 0;
+    (void)find_or_make_slot(database, 0);  // so that the launcher sees that it is held
+    for (Slot& slot : slots()) {
+        if (slot.database != database)
+            continue;
+        slot.holder = MyProcPid;
+        if (slot.pid != 0) {
+            ++inside;
+            (void)kill(slot.pid, SIGTERM);
+        }
+    }
+    return inside;
+}
+
+void let_in(Oid database) {
+    const Locked locked;
+    for (Slot& slot : slots())
+        if (slot.database == database && slot.holder == MyProcPid)
+            slot.holder = 0;
+    look_again();
+}
+
+bool enter(int number, Place& place) {
+    my_slot = number;
+    before_shmem_exit(strike_off, 0);
+    const Locked locked;
+    Slot& slot = roster->slots[number];
+    place = {number, slot.database, slot.index, now()};
+    if (!OidIsValid(slot.database) || slot.pid != 0 || is_held(slot))
+        return false;
+    slot.pid = MyProcPid;
+    return true;
+}
+
+bool may_stay(const Place& place) {
+    const Locked locked;
+    return !is_held(roster->slots[place.slot]);
+}
+
+void note_leaving(Leaving why) { my_leaving = why; }
+
+void enter_launcher() {
+    before_shmem_exit(strike_off_launcher, 0);
+    const Locked locked;
+    roster->launcher = MyProcPid;
+    roster->look_again = true;
+}
+
+void set_databases(const Oid* databases, int count, int workers) {
+    const Locked locked;
+    for (Slot& slot : slots()) {
+        const bool listed = std::find(databases, databases + count, slot.database) != databases + count;
+        if (OidIsValid(slot.database) && slot.pid == 0 && !is_held(slot) &&
+            (!listed || slot.index >= workers))
+            slot.database = InvalidOid;
+    }
+    for (int i = 0; i < count; ++i)
+        for (int index = 0; index < workers; ++index)
+            (void)find_or_make_slot(databases[i], index);
+}
+
+void reconsider() {
+    const Locked locked;
+    for (Slot& slot : slots())
+        slot.try_after = 0;
+    roster->look_again = true;
+}
+
+int next_to_launch() {
+    const Locked locked;
+    const TimestampTz time = GetCurrentTimestamp();
+    for (int i = 0; i < slot_count; ++i) {
+        if (is_launchable(roster->slots[i], time)) {
+            roster->slots[i].launched_at = time;
+            return i;
+        }
+    }
+    return -1;
+}
+
+void take_back_launch(int number) {
+    const Locked locked;
+    roster->slots[number].launched_at = 0;
+    roster->slots[number].try_after = GetCurrentTimestamp() + after_failure;
+}
+
+long until_next_launch() {
+    static TimestampTz next_look = 0;
+    const Locked locked;
+    const TimestampTz time = GetCurrentTimestamp();
+    if (roster->look_again || time >= next_look) {
+        roster->look_again = false;
+        next_look = time + between_looks;
+        return 0;
+    }
+    TimestampTz next = next_look;
+    for (Slot& slot : slots())
+        if (OidIsValid(slot.database) && slot.pid == 0 && slot.holder == 0)
+            next = std::min(next, launchable_at(slot));
+    if (next <= time)
+        return 0;
+    return static_cast<long>((next - time + 999) / 1000);
+}
+
+}  // namespace rolecall::sync

@@ -1,0 +1,84 @@
+// The roster: which sync workers should run and do, in shared memory. The launcher fills it, workers enter
+// and leave, sessions wake them and send them out of databases that are about to be dropped, renamed, moved
+// or copied.
+#pragma once
+
+#include "pg/pg.h"
+
+extern "C" {
+#include "utils/timestamp.h"
+}
+
+namespace rolecall::sync {
+
+/// Requests the shared memory; called once, from _PG_init, while preloading.
+void roster_init();
+
+// ---- For sessions
+// ------------------------------------------------------------------------------------------
+
+/// When this transaction commits, the workers of this database look at their queue; where none runs, the
+/// launcher looks whether one should. Nothing where the library is not preloaded.
+void wake_workers_at_commit();
+
+/// When this transaction commits, the workers of a database start anew.
+void restart_workers_at_commit(Oid database);
+
+/// When this transaction commits, the launcher looks which databases there are.
+void wake_launcher_at_commit();
+
+/// Keeps workers out of a database until let_in(), or until this process ends, and tells those inside to
+/// leave. Returns how many are still inside.
+int keep_out(Oid database);
+void let_in(Oid database);
+
+// ---- For workers
+// -------------------------------------------------------------------------------------------
+
+/// What a worker knows of itself.
+struct Place {
+    int slot;
+    Oid database;
+    int index;            ///< among the database's workers, from 0
+    TimestampTz started;  ///< by the clock of syncs: leases of this index from before are void
+};
+
+/// Enters a worker that was launched for a slot, and sees to it that it is struck off when the process exits.
+/// False: it should not run (any more).
+bool enter(int slot, Place& place);
+
+/// Is the worker still welcome?
+bool may_stay(const Place& place);
+
+enum class Leaving {
+    failed,  ///< unless noted otherwise
+    asked,
+    nothing_to_do,  ///< no extension there, or rolecall.worker = off
+};
+
+/// Why the worker will leave: decides when the launcher tries again. May be called by a signal handler.
+void note_leaving(Leaving why);
+
+// ---- For the launcher
+// --------------------------------------------------------------------------------------
+
+/// Makes this process the one that is woken.
+void enter_launcher();
+
+/// Brings the roster up to date: `workers` for each of these databases, none for others.
+void set_databases(const Oid* databases, int count, int workers);
+
+/// Settings changed: databases where there was nothing to do are tried again.
+void reconsider();
+
+/// A slot whose worker should be launched now, or -1; it counts as launched from here on.
+int next_to_launch();
+
+/// The launch did not work out.
+void take_back_launch(int slot);
+
+/// Milliseconds until the launcher should look at databases and next_to_launch(), at most a minute; 0: now,
+/// and what somebody asked for is forgotten.
+long until_next_launch();
+
+}  // namespace rolecall::sync

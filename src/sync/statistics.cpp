@@ -1,0 +1,279 @@
+#include "sync/statistics.h"
+
+#include <map>
+
+#include "core/breaker.h"
+#include "sync/clock.h"
+
+extern "C" {
+#include "mb/pg_wchar.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+#include "utils/array.h"
+#include "utils/tuplestore.h"
+}
+
+namespace rolecall::sync {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr const char* tranche = "rolecall_providers";
+constexpr int provider_count = 256;  // in all databases; what does not fit is not counted, and has no breaker
+constexpr std::size_t error_bytes = 256;
+
+// Upper bounds in seconds, as Prometheus has them by default; the last bucket has none.
+constexpr double bounds[] = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10};
+constexpr int bucket_count = std::size(bounds) + 1;
+
+struct ProviderStatus {
+    Oid database;  // InvalidOid: free
+    Oid server;
+    std::int64_t counts[static_cast<int>(SyncCount::counts)];
+    std::int64_t buckets[bucket_count];
+    double seconds;
+    std::int64_t in_flight;
+    TimestampTz last_success_at;
+    TimestampTz last_error_at;
+    char last_error[error_bytes];
+    core::Breaker breaker;
+};
+
+struct Shared {
+    LWLock* lock;
+    ProviderStatus providers[provider_count];
+};
+
+Shared* shared = nullptr;
+std::map<Oid, std::int64_t> under_way;  // this process's part of in_flight
+shmem_request_hook_type previous_request_hook = nullptr;
+shmem_startup_hook_type previous_startup_hook = nullptr;
+
+void on_request() {
+    if (previous_request_hook != nullptr)
+        previous_request_hook();
+    RequestAddinShmemSpace(sizeof(Shared));
+    RequestNamedLWLockTranche(tranche, 1);
+}
+
+void on_startup() {
+    if (previous_startup_hook != nullptr)
+        previous_startup_hook();
+    LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+    bool found = false;
+    auto* memory = static_cast<Shared*>(ShmemInitStruct(tranche, sizeof(Shared), &found));
+    if (!found) {
+        memset(static_cast<void*>(memory), 0, sizeof *memory);
+        for (ProviderStatus& provider : memory->providers)
+            provider.breaker = {};
+    }
+    memory->lock = &GetNamedLWLockTranche(tranche)->lock;
+    shared = memory;
+    LWLockRelease(AddinShmemInitLock);
+}
+
+ProviderStatus* find_or_make(Oid server) {
+    ProviderStatus* free = nullptr;
+    for (ProviderStatus& provider : shared->providers) {
+        if (provider.database == MyDatabaseId && provider.server == server)
+            return &provider;
+        if (free == nullptr && !OidIsValid(provider.database))
+            free = &provider;
+    }
+    if (free != nullptr) {
+        free->database = MyDatabaseId;
+        free->server = server;
+    }
+    return free;
+}
+
+// Runs `f` on a provider's status, under the lock; returns `otherwise` where there is none.
+template <typename F, typename T>
+T with_status(Oid server, T otherwise, F&& f) {
+    if (shared == nullptr)
+        return otherwise;
+    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    ProviderStatus* provider = find_or_make(server);
+    const T result = provider != nullptr ? f(*provider) : otherwise;
+    LWLockRelease(shared->lock);
+    return result;
+}
+
+template <typename F>
+void update_status(Oid server, F&& f) {
+    (void)with_status(server, false, [&](ProviderStatus& provider) {
+        f(provider);
+        return true;
+    });
+}
+
+Datum float_array(const double* values, int count) {
+    auto* elements = static_cast<Datum*>(palloc(sizeof(Datum) * count));
+    for (int i = 0; i < count; ++i)
+        elements[i] = Float8GetDatum(values[i]);
+    return PointerGetDatum(
+        construct_array(elements, count, FLOAT8OID, sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+Datum bigint_array(const std::int64_t* values, int count) {
+    auto* elements = static_cast<Datum*>(palloc(sizeof(Datum) * count));
+    for (int i = 0; i < count; ++i)
+        elements[i] = Int64GetDatum(values[i]);
+    return PointerGetDatum(
+        construct_array(elements, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+const char* to_string(core::BreakerState state) {
+    switch (state) {
+        case core::BreakerState::closed:
+            return "closed";
+        case core::BreakerState::open:
+            return "open";
+        case core::BreakerState::half_open:
+            break;
+    }
+    return "half-open";
+}
+
+}  // namespace
+
+void statistics_init() {
+    previous_request_hook = shmem_request_hook;
+    shmem_request_hook = on_request;
+    previous_startup_hook = shmem_startup_hook;
+    shmem_startup_hook = on_startup;
+}
+
+void count_sync(Oid server, SyncCount what) {
+    update_status(server, [&](ProviderStatus& p) { ++p.counts[static_cast<int>(what)]; });
+}
+
+void count_sync(Oid server, bool changed, Clock::duration took) {
+    const double seconds = std::chrono::duration<double>(took).count();
+    const auto bucket = std::lower_bound(std::begin(bounds), std::end(bounds), seconds) - std::begin(bounds);
+    update_status(server, [&](ProviderStatus& p) {
+        ++p.counts[static_cast<int>(changed ? SyncCount::changed : SyncCount::unchanged)];
+        ++p.buckets[bucket];
+        p.seconds += seconds;
+        p.last_success_at = now();
+    });
+}
+
+void count_failure(Oid server, const std::string& error) {
+    update_status(server, [&](ProviderStatus& p) {
+        ++p.counts[static_cast<int>(SyncCount::failed)];
+        p.last_error_at = now();
+        const int length = pg_mbcliplen(error.data(), static_cast<int>(error.size()), error_bytes - 1);
+        memcpy(p.last_error, error.data(), static_cast<std::size_t>(length));
+        p.last_error[length] = '\0';
+    });
+}
+
+void count_in_flight(Oid server, int change) {
+    static const bool registered = [] {
+        before_shmem_exit(
+            [](int, Datum) {
+                for (const auto& [provider, count] : under_way)
+                    update_status(provider, [&](ProviderStatus& p) { p.in_flight -= count; });
+            },
+            0);
+        return true;
+    }();
+    (void)registered;
+    under_way[server] += change;
+    update_status(server, [&](ProviderStatus& p) { p.in_flight += change; });
+}
+
+void keep_statistics_of(const Oid* databases, int count) {
+    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    for (ProviderStatus& provider : shared->providers)
+        if (std::find(databases, databases + count, provider.database) == databases + count)
+            provider = {};
+    LWLockRelease(shared->lock);
+}
+
+Stopwatch::Stopwatch(Oid server) : server_(server), started_(Clock::now()) { count_in_flight(server, 1); }
+
+Stopwatch::~Stopwatch() {
+    count_in_flight(server_, -1);
+    if (!done_)
+        count_sync(server_, SyncCount::failed);
+}
+
+void Stopwatch::done(bool changed) {
+    done_ = true;
+    count_sync(server_, changed, Clock::now() - started_);
+}
+
+bool may_ask(Oid server, TimestampTz time) {
+    return with_status(server, true, [&](ProviderStatus& p) { return p.breaker.allow(time); });
+}
+
+TimestampTz may_ask_next(Oid server, TimestampTz time) {
+    return with_status(server, time, [&](ProviderStatus& p) -> TimestampTz { return p.breaker.next(time); });
+}
+
+void report_answer(Oid server) {
+    update_status(server, [](ProviderStatus& p) { p.breaker.succeeded(); });
+}
+
+void report_trouble(Oid server, TimestampTz time) {
+    update_status(server, [&](ProviderStatus& p) { p.breaker.failed(time, chance()); });
+}
+
+}  // namespace rolecall::sync
+
+using namespace rolecall::sync;
+
+extern "C" {
+
+PG_FUNCTION_INFO_V1(rolecall_provider_statistics);
+
+// A row for each provider of this database that something was counted for; columns as in statistics.sql.
+Datum rolecall_provider_statistics(PG_FUNCTION_ARGS) {
+    InitMaterializedSRF(fcinfo, 0);
+    if (shared == nullptr)
+        PG_RETURN_NULL();
+    auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+    // Copied first: nothing that may raise an error runs under the lock.
+    auto* copies = static_cast<ProviderStatus*>(palloc(sizeof(ProviderStatus) * provider_count));
+    int count = 0;
+    LWLockAcquire(shared->lock, LW_SHARED);
+    for (const ProviderStatus& provider : shared->providers)
+        if (provider.database == MyDatabaseId)
+            copies[count++] = provider;
+    LWLockRelease(shared->lock);
+
+    const auto time = now();
+    for (int i = 0; i < count; ++i) {
+        const ProviderStatus& p = copies[i];
+        const bool closed = p.breaker.state() == rolecall::core::BreakerState::closed;
+        Datum values[] = {
+            ObjectIdGetDatum(p.server),
+            Int64GetDatum(p.counts[static_cast<int>(SyncCount::changed)]),
+            Int64GetDatum(p.counts[static_cast<int>(SyncCount::unchanged)]),
+            Int64GetDatum(p.counts[static_cast<int>(SyncCount::skipped)]),
+            Int64GetDatum(p.counts[static_cast<int>(SyncCount::failed)]),
+            Int64GetDatum(p.in_flight),
+            CStringGetTextDatum(to_string(p.breaker.state())),
+            Int32GetDatum(p.breaker.failures()),
+            TimestampTzGetDatum(p.breaker.next(time)),
+            TimestampTzGetDatum(p.last_success_at),
+            TimestampTzGetDatum(p.last_error_at),
+            CStringGetTextDatum(p.last_error),
+            Float8GetDatum(p.seconds),
+            float_array(bounds, std::size(bounds)),
+            bigint_array(p.buckets, bucket_count),
+        };
+        bool nulls[std::size(values)] = {};
+        nulls[8] = closed;
+        nulls[9] = p.last_success_at == 0;
+        nulls[10] = nulls[11] = p.last_error_at == 0;
+        tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+    }
+    PG_RETURN_NULL();
+}
+
+}  // extern "C"

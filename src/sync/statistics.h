@@ -1,0 +1,63 @@
+// What syncs did, per provider of each database, in shared memory since the server started; and the
+// providers' circuit breakers, which sessions and workers share. Without the library preloaded nothing is
+// counted, and every provider may be asked.
+#pragma once
+
+#include "pg/pg.h"
+
+#include <chrono>
+
+extern "C" {
+#include "utils/timestamp.h"
+}
+
+namespace rolecall::sync {
+
+/// Requests the shared memory; called once, from _PG_init, while preloading.
+void statistics_init();
+
+enum class SyncCount : int { changed, unchanged, skipped, failed, counts };
+
+void count_sync(Oid server, SyncCount what);
+
+/// A sync that went through, and how long it took from its request to its end.
+void count_sync(Oid server, bool changed, std::chrono::steady_clock::duration took);
+
+/// A sync that failed; `error` is shown to administrators.
+void count_failure(Oid server, const std::string& error);
+
+/// Requests under way; what a process leaves under way when it exits is taken off.
+void count_in_flight(Oid server, int change);
+
+/// Forgets the providers of all other databases.
+void keep_statistics_of(const Oid* databases, int count);
+
+/// Times a sync in a session; counts a failure unless done() was called.
+class Stopwatch {
+ public:
+    explicit Stopwatch(Oid server);
+    ~Stopwatch();
+    Stopwatch(const Stopwatch&) = delete;
+    Stopwatch& operator=(const Stopwatch&) = delete;
+    void done(bool changed);
+
+ private:
+    Oid server_;
+    bool done_ = false;
+    std::chrono::steady_clock::time_point started_;
+};
+
+// ---- The breaker; times are the clock's
+// --------------------------------------------------------------------
+
+/// May this provider be asked now? After yes, report what came of it.
+bool may_ask(Oid server, TimestampTz time);
+
+/// When may_ask() may next say yes.
+TimestampTz may_ask_next(Oid server, TimestampTz time);
+
+/// The provider answered, whatever it said of the subject; or it could not, or would not.
+void report_answer(Oid server);
+void report_trouble(Oid server, TimestampTz time);
+
+}  // namespace rolecall::sync

@@ -1,0 +1,339 @@
+#include "sync/worker.h"
+
+#include <deque>
+#include <map>
+
+#include "core/error.h"
+#include "pg/settings.h"
+#include "pg/testing.h"
+#include "provider/curl_transport.h"
+#include "provider/fetcher.h"
+#include "sync/clock.h"
+#include "sync/fetch.h"
+#include "sync/job.h"
+#include "sync/process.h"
+#include "sync/roster.h"
+#include "sync/statistics.h"
+
+extern "C" {
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
+#include "postmaster/bgworker.h"
+#include "storage/ipc.h"
+}
+
+namespace rolecall::sync {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+constexpr milliseconds longest_sleep{60'000};
+constexpr milliseconds pause_after_error{5'000};
+constexpr TimestampTz lease_margin = 60 * USECS_PER_SEC;  // beyond the time that a user's requests may take
+constexpr std::int64_t missing_users_at_once = 10'000;
+constexpr auto missing_users_every = std::chrono::minutes(10);
+
+class Worker {
+ public:
+    explicit Worker(const Place& place)
+        : place_(place),
+          claimer_{.index = place.index, .started = place.started},
+          fetcher_(provider::make_curl_transport()) {}
+
+    /// Until somebody tells it to leave, or there is nothing here to do.
+    void run() {
+        while (!told_to_leave() && may_stay(place_)) {
+            (void)reload_if_asked();
+            if (queue_.empty() && Clock::now() >= next_claim_)
+                fill_queue();
+            if (!wanted_) {
+                note_leaving(Leaving::nothing_to_do);
+                return;
+            }
+            start_fetches();
+            collect();
+            if (!finished_.empty())
+                settle_finished();
+            else if (queue_.empty() || !in_flight_.empty())
+                rest();
+        }
+        note_leaving(Leaving::asked);
+    }
+
+ private:
+    // ---- Claims
+    // --------------------------------------------------------------------------------------------
+
+    void fill_queue() {
+        const TimestampTz time = now();
+        std::vector<Claim> claims;
+        std::optional<TimestampTz> due;
+        std::string error;
+        pgstat_report_activity(STATE_RUNNING, "looking for users to synchronize");
+        const bool done = run_in_transaction([&] { claims = take_claims(time, due); }, error);
+        if (!done) {
+            claims.clear();
+            pg::call([&] {
+                ereport(LOG, (errmsg("could not look for users to synchronize: %s", error.c_str())));
+            });
+        }
+        testing::point("sync-claimed");
+        const bool any = !claims.empty();
+        for (Claim& claim : claims) {
+            auto job = std::make_unique<Job>();
+            job->provider = providers_.at(claim.user.provider).provider;
+            job->claim = std::move(claim);
+            queue_.push_back(std::move(job));
+        }
+        next_claim_ = Clock::now() + (!done ? pause_after_error : any ? milliseconds(0) : pause_until(due));
+    }
+
+    // Inside a transaction.
+    std::vector<Claim> take_claims(TimestampTz time, std::optional<TimestampTz>& due) {
+        wanted_ =
+            settings::worker && OidIsValid(pg::call([] { return get_extension_oid("rolecall", true); }));
+        if (!wanted_)
+            return {};
+        if (Clock::now() >= next_look_for_missing_) {
+            next_look_for_missing_ = Clock::now() + missing_users_every;
+            (void)add_missing_users(time, missing_users_at_once);
+        }
+        take_requests();
+        const std::vector<std::string> blocked = blocked_providers(time, due);
+        const TimestampTz lease = 2 * (TimestampTz{settings::request_timeout} * 1000) + lease_margin;
+        providers_.clear();
+        std::vector<Claim> claims = claim(claimer_, time, time + lease, settings::sync_batch_size, blocked);
+        if (claims.empty()) {
+            const std::optional<TimestampTz> next = next_due(blocked, time);
+            if (next)
+                due = std::min(*next, due.value_or(*next));
+        }
+        std::erase_if(claims, [&](const Claim& claim) { return !is_worth_asking(claim, time); });
+        return claims;
+    }
+
+    // A request that finds the roles fresh needs nothing; a user whose provider is misconfigured has failed
+    // already.
+    bool is_worth_asking(const Claim& claim, TimestampTz time) {
+        const Configured& configured = configuration_of(claim.user.provider);
+        if (configured.provider == nullptr) {
+            note_failed(claim, configured.error, time);
+            return false;
+        }
+        if (claim.forced || claim.due || !is_fresh(claim.user, configured.provider->ttl_seconds, time))
+            return true;
+        drop_request(claim.user.id);
+        count_sync(configured.provider->server, SyncCount::skipped);
+        return false;
+    }
+
+    struct Configured {
+        std::shared_ptr<const Provider> provider;  // nullptr: misconfigured
+        std::string error;
+    };
+
+    // As it is in this round.
+    const Configured& configuration_of(const std::string& name) {
+        const auto it = providers_.find(name);
+        if (it != providers_.end())
+            return it->second;
+        Configured configured;
+        if (run_in_subtransaction(
+                [&] { configured.provider = std::make_shared<const Provider>(read_provider(name)); },
+                configured.error))
+            known_[name] = configured.provider->server;
+        return providers_.emplace(name, std::move(configured)).first->second;
+    }
+
+    // Those whose breaker is open, and when the first of them may be asked again.
+    std::vector<std::string> blocked_providers(TimestampTz time, std::optional<TimestampTz>& free_at) const {
+        std::vector<std::string> blocked;
+        for (const auto& [name, server] : known_) {
+            const TimestampTz next = may_ask_next(server, time);
+            if (next <= time)
+                continue;
+            blocked.push_back(name);
+            free_at = std::min(next, free_at.value_or(next));
+        }
+        return blocked;
+    }
+
+    static milliseconds pause_until(std::optional<TimestampTz> due) {
+        const milliseconds nap(settings::sync_naptime);
+        const TimestampTz time = now();
+        if (!due || *due - longest_sleep.count() * 1000 > time)
+            return std::max(nap, longest_sleep);
+        return std::max(nap,
+                        milliseconds(*due <= time ? 0 : (*due - time) / 1000 + 1));  // due may be -infinity
+    }
+
+    // ---- Fetches
+    // -------------------------------------------------------------------------------------------
+
+    void start_fetches() {
+        std::deque<JobPtr> later;  // their provider has enough to do
+        std::vector<JobPtr> back;  // ... or may not be asked
+        while (!queue_.empty() && static_cast<int>(in_flight_.size()) < settings::max_in_flight) {
+            JobPtr job = std::move(queue_.front());
+            queue_.pop_front();
+            const Provider& provider = *job->provider;
+            if (asked_[provider.server] >= provider.max_in_flight)
+                later.push_back(std::move(job));
+            else if (!may_ask(provider.server, now()))
+                back.push_back(std::move(job));
+            else
+                start(std::move(job));
+        }
+        queue_.insert(queue_.begin(), std::make_move_iterator(later.begin()),
+                      std::make_move_iterator(later.end()));
+        if (!back.empty())
+            give_back(back);
+    }
+
+    void start(JobPtr job) {
+        const Provider& provider = *job->provider;
+        job->asked_at = now();
+        job->started = Clock::now();
+        count_in_flight(provider.server, 1);
+        ++asked_[provider.server];
+        try {
+            const provider::FetchId id =
+                fetcher_.start(requests_for(provider, job->claim.user.institutional_id));
+            in_flight_[id] = std::move(job);
+            return;
+        } catch (const Error& error) {
+            job->error = error.message();
+        } catch (const std::exception& error) {
+            job->error = error.what();
+        }
+        finish(std::move(job));
+    }
+
+    void collect() {
+        for (provider::Fetched& fetched : fetcher_.advance()) {
+            JobPtr job = std::move(in_flight_.extract(fetched.id).mapped());
+            job->completions = std::move(fetched.completions);
+            for (const provider::Completion& completion : job->completions)
+                check(*job, completion);
+            finish(std::move(job));
+        }
+    }
+
+    // What an answer means for the user, and for the provider.
+    static void check(Job& job, const provider::Completion& completion) {
+        const Provider& provider = *job.provider;
+        try {
+            check_completion(provider, job.claim.user.institutional_id, completion);
+            report_answer(provider.server);
+        } catch (const Error& error) {
+            job.error = error.message() + (error.detail().empty() ? "" : ": " + error.detail());
+            if (is_trouble(error))
+                report_trouble(provider.server, now());
+            else
+                report_answer(provider.server);
+        }
+    }
+
+    void finish(JobPtr job) {
+        count_in_flight(job->provider->server, -1);
+        --asked_[job->provider->server];
+        finished_.push_back(std::move(job));
+    }
+
+    static void give_back(const std::vector<JobPtr>& jobs) {
+        std::string error;
+        (void)run_in_transaction(
+            [&] {
+                for (const JobPtr& job : jobs)
+                    put_back(job->claim.user.id, may_ask_next(job->provider->server, now()));
+            },
+            error);
+    }
+
+    void settle_finished() {
+        start_fetches();  // the network goes on while we write
+        testing::point("sync-fetched");
+        const std::size_t count =
+            std::min(finished_.size(), static_cast<std::size_t>(settings::sync_batch_size));
+        const auto end = finished_.begin() + static_cast<std::ptrdiff_t>(count);
+        std::vector<JobPtr> batch(std::make_move_iterator(finished_.begin()), std::make_move_iterator(end));
+        finished_.erase(finished_.begin(), end);
+        const std::string activity = "synchronizing " + std::to_string(batch.size()) + " users";
+        pgstat_report_activity(STATE_RUNNING, activity.c_str());
+        settle(std::move(batch));
+    }
+
+    // ---- Waiting
+    // -------------------------------------------------------------------------------------------
+
+    void rest() {
+        if (!in_flight_.empty()) {
+            const std::string activity =
+                "waiting for " + std::to_string(in_flight_.size()) + " answers of providers";
+            pgstat_report_activity(STATE_RUNNING, activity.c_str());
+            wait_for_latch(static_cast<long>(fetcher_.timeout().count()), fetcher_.fd(),
+                           "RolecallProviderAnswer");
+            return;
+        }
+        const auto left = std::chrono::ceil<milliseconds>(next_claim_ - Clock::now()).count();
+        if (left <= 0)
+            return;
+        pgstat_report_activity(STATE_IDLE, nullptr);
+        wait_for_latch(static_cast<long>(left), -1, "RolecallWorkerMain");
+        next_claim_ = Clock::now();  // the time has come, or somebody woke us
+    }
+
+    Place place_;
+    Claimer claimer_;
+    provider::Fetcher fetcher_;
+    bool wanted_ = true;
+    Clock::time_point next_claim_;
+    Clock::time_point next_look_for_missing_;
+
+    std::map<std::string, Configured> providers_;  // of this round
+    std::map<std::string, Oid> known_;             // every provider that was ever asked
+
+    std::deque<JobPtr> queue_;                       // claimed, not yet asked for
+    std::map<provider::FetchId, JobPtr> in_flight_;  // asked for
+    std::map<Oid, int> asked_;                       // ... by provider
+    std::vector<JobPtr> finished_;                   // answered, or failed; to be settled
+};
+
+// Is there anything for a worker in this database?
+bool is_worth_staying() {
+    return pg::call([] {
+        StartTransactionCommand();
+        const bool wanted = settings::worker && OidIsValid(get_extension_oid("rolecall", true));
+        if (wanted)
+            ereport(LOG, (errmsg("rolecall sync worker started in database \"%s\"",
+                                 get_database_name(MyDatabaseId))));
+        CommitTransactionCommand();
+        return wanted;
+    });
+}
+
+}  // namespace
+
+}  // namespace rolecall::sync
+
+using namespace rolecall;
+using namespace rolecall::sync;
+
+void rolecall_worker_main(Datum argument) {
+    process_init();
+    Place place{};
+    if (!enter(DatumGetInt32(argument), place))
+        proc_exit(0);
+    BackgroundWorkerInitializeConnectionByOid(place.database, InvalidOid, 0);
+    pg::guarded([&] {
+        if (!may_stay(place))
+            note_leaving(Leaving::asked);
+        else if (!is_worth_staying())
+            note_leaving(Leaving::nothing_to_do);
+        else
+            Worker(place).run();
+    });
+    proc_exit(0);
+}

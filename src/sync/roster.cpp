@@ -30,6 +30,7 @@ struct Slot {
     pid_t holder;             // who keeps workers out; 0: nobody
     TimestampTz launched_at;  // 0: not launched
     TimestampTz try_after;
+    bool woken;
 };
 
 struct Roster {
@@ -98,6 +99,7 @@ void wake(Oid database) {
         if (slot.database != database)
             continue;
         slot.try_after = 0;
+        slot.woken = true;
         set_latch_of(slot.pid);
         running |= slot.pid != 0;
     }
@@ -151,8 +153,13 @@ Slot* find_slot(Oid database, int index) {
 Slot* find_or_make_slot(Oid database, int index) {
     Slot* slot = find_slot(database, index);
     if (slot == nullptr && (slot = free_slot()) != nullptr)
-        *slot = {
-            .database = database, .index = index, .pid = 0, .holder = 0, .launched_at = 0, .try_after = 0};
+        *slot = {.database = database,
+                 .index = index,
+                 .pid = 0,
+                 .holder = 0,
+                 .launched_at = 0,
+                 .try_after = 0,
+                 .woken = false};
     return slot;
 }
 
@@ -248,6 +255,11 @@ bool enter(int number, Place& place) {
 bool may_stay(const Place& place) {
     const Locked locked;
     return !is_held(roster->slots[place.slot]);
+}
+
+bool take_wake(const Place& place) {
+    const Locked locked;
+    return std::exchange(roster->slots[place.slot].woken, false);
 }
 
 void note_leaving(Leaving why) { my_leaving = why; }

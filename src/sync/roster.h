@@ -50,6 +50,9 @@ bool enter(int slot, Place& place);
 /// Is the worker still welcome?
 bool may_stay(const Place& place);
 
+/// Did somebody wake this database's workers since this one last asked?
+bool take_wake(const Place& place);
+
 enum class Leaving {
     failed,  ///< unless noted otherwise
     asked,

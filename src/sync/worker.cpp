@@ -44,8 +44,11 @@ class Worker {
 
     /// Until somebody tells it to leave, or there is nothing here to do.
     void run() {
-        while (!told_to_leave() && may_stay(place_)) {
-            (void)reload_if_asked();
+        while (true) {
+            if (reload_if_asked())
+                next_claim_ = Clock::now();
+            if (told_to_leave() || !may_stay(place_) || place_.index >= settings::sync_workers)
+                break;
             if (queue_.empty() && Clock::now() >= next_claim_)
                 fill_queue();
             if (!wanted_) {
@@ -67,6 +70,7 @@ class Worker {
     // --------------------------------------------------------------------------------------------
 
     void fill_queue() {
+        (void)take_wake(place_);  // what it was for is seen from here on
         const TimestampTz time = now();
         std::vector<Claim> claims;
         std::optional<TimestampTz> due;
@@ -163,10 +167,11 @@ class Worker {
     static milliseconds pause_until(std::optional<TimestampTz> due) {
         const milliseconds nap(settings::sync_naptime);
         const TimestampTz time = now();
-        if (!due || *due - longest_sleep.count() * 1000 > time)
+        if (due && *due <= time)  // -infinity, for one
+            return nap;
+        if (!due || *due > time + longest_sleep.count() * 1000)
             return std::max(nap, longest_sleep);
-        return std::max(nap,
-                        milliseconds(*due <= time ? 0 : (*due - time) / 1000 + 1));  // due may be -infinity
+        return std::max(nap, milliseconds((*due - time) / 1000 + 1));
     }
 
     // ---- Fetches
@@ -269,6 +274,10 @@ class Worker {
     // -------------------------------------------------------------------------------------------
 
     void rest() {
+        if (take_wake(place_)) {  // the latch may have been reset by a wait in a transaction
+            next_claim_ = Clock::now();
+            return;
+        }
         if (!in_flight_.empty()) {
             const std::string activity =
                 "waiting for " + std::to_string(in_flight_.size()) + " answers of providers";

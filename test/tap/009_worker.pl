@@ -104,6 +104,9 @@ wait_for_workers('postgres', 'back to one');
 $node->append_conf('postgresql.conf', "rolecall.sync_workers = 3\n");
 $node->reload;
 wait_for_workers('postgres postgres postgres', 'SIGHUP: more workers');
+$node->append_conf('postgresql.conf', "rolecall.sync_workers = 2\n");
+$node->reload;
+wait_for_workers('postgres postgres', 'SIGHUP: fewer');
 $node->append_conf('postgresql.conf', "rolecall.worker = off\n");
 $node->reload;
 wait_for_workers('', 'SIGHUP: none');
@@ -198,6 +201,7 @@ $provider->fault(mode => '500');
 $provider->forget_requests;
 move_clock(16 * 60);
 $node->poll_query_until('postgres', q(SELECT breaker = 'open' FROM rolecall.stat_provider)) or die;
+$node->poll_query_until('postgres', q(SELECT in_flight = 0 FROM rolecall.stat_provider)) or die;
 my $asked_first = $provider->requests->{total};
 cmp_ok($asked_first, '<', 100, "the breaker opened after $asked_first requests, with 100 users due");
 for my $minute (1 .. 30) {

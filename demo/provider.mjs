@@ -13,7 +13,8 @@
 //   PUT    {control}/users/{code}   a user as JSON;  DELETE removes one
 //   PUT    {control}/fault          {"mode": "slow", "ms": 500, "subject": "100003"}; without subject: for all
 //   DELETE {control}/fault          no faults any more
-//   GET    {control}/requests       {"total", "in_flight", "most_in_flight", "by_subject", "connections"}
+//   GET    {control}/requests       {"total", "in_flight", "most_in_flight", "by_subject", "connections",
+//                                   "headers"}: of the last request, without credentials
 //   DELETE {control}/requests       starts counting anew
 //
 // Faults: slow (ms), hang, down, 404, 429 (retry_after), 500, broken_json, wrong_subject, no_roles, empty_object,
@@ -76,7 +77,7 @@ function authorizations(user) {
 
 // ---- Counting ------------------------------------------------------------------------------------------------
 
-const counts = { total: 0, in_flight: 0, most_in_flight: 0, by_subject: {}, connections: 0 };
+const counts = { total: 0, in_flight: 0, most_in_flight: 0, by_subject: {}, connections: 0, headers: {} };
 
 function resetCounts() {
     Object.assign(counts, { total: 0, most_in_flight: counts.in_flight, by_subject: {}, connections: 0 });
@@ -87,6 +88,8 @@ function countRequest(subject, response) {
     counts.in_flight += 1;
     counts.most_in_flight = Math.max(counts.most_in_flight, counts.in_flight);
     counts.by_subject[subject] = (counts.by_subject[subject] ?? 0) + 1;
+    const { authorization, ...headers } = response.req.headers;
+    counts.headers = headers;
     response.on('close', () => { counts.in_flight -= 1; });
 }
 

@@ -27,7 +27,15 @@ CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.ex
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', sync_ttl '-1s');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', request_timeout '0');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', request_timeout '2 hours');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', headers 'X-Tenant');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', headers ': seven');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', headers 'X Tenant: seven');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', headers E'X-Tenant: se\x01ven');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', headers 'authorization: Bearer x');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', max_in_flight '0');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', max_in_flight 'many');
 CREATE SERVER hr FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org');
+ALTER SERVER hr OPTIONS (ADD headers E'X-Tenant: seven\nX-Trace: 1', ADD max_in_flight '8');
 ALTER SERVER hr OPTIONS (DROP base_url);
 ALTER SERVER hr OPTIONS (ADD auth 'magic');
 CREATE USER MAPPING FOR CURRENT_USER SERVER hr OPTIONS (base_url 'x');

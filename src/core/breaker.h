@@ -18,6 +18,8 @@ class Breaker {
 
     /// May a request be made now? In half-open, to one caller; it must report how that went.
     bool allow(std::int64_t now) {
+        if (now < not_before_)
+            return false;
         if (state_ == BreakerState::closed)
             return true;
         if (state_ == BreakerState::open && now >= until_) {
@@ -34,12 +36,22 @@ class Breaker {
 
     /// When to ask allow() again; `now` when it says yes already. A probe under way decides soon.
     std::int64_t next(std::int64_t now) const {
+        std::int64_t next = now;
         if (state_ == BreakerState::half_open && until_ > now)
-            return std::min(until_, now + probe_poll);
-        return state_ == BreakerState::closed || until_ < now ? now : until_;
+            next = std::min(until_, now + probe_poll);
+        else if (state_ == BreakerState::open)
+            next = std::max(until_, now);
+        return std::max(next, not_before_);
     }
 
-    void succeeded() { *this = {}; }
+    void succeeded() {
+        const std::int64_t not_before = not_before_;
+        *this = {};
+        not_before_ = not_before;
+    }
+
+    /// The provider asks to be left alone, however other requests end.
+    void wait_until(std::int64_t time) { not_before_ = std::max(not_before_, time); }
 
     void failed(std::int64_t now, double chance) {
         ++failures_;
@@ -62,6 +74,7 @@ class Breaker {
     int failures_ = 0;  // in a row
     int openings_ = 0;  // since it was last closed
     std::int64_t until_ = 0;
+    std::int64_t not_before_ = 0;
 };
 
 }  // namespace rolecall::core

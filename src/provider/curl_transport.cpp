@@ -308,6 +308,9 @@ class CurlTransport final : public Transport {
         long status = 0;
         curl_easy_getinfo(t.easy.get(), CURLINFO_RESPONSE_CODE, &status);
         done.status = static_cast<int>(status);
+        curl_off_t seconds = 0;
+        curl_easy_getinfo(t.easy.get(), CURLINFO_RETRY_AFTER, &seconds);
+        done.retry_after = std::chrono::seconds(seconds);
         if (code == CURLE_OK)
             return done;
         done.failed_in = phase_of(t, code);

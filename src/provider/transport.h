@@ -38,8 +38,9 @@ struct Completion {
     RequestId id = 0;
     int status = 0;  ///< HTTP status; 0: none was received
     std::string body;
-    Phase failed_in = Phase::none;  ///< none: an answer arrived, whatever its status
-    std::string failure;            ///< lower case, without a period, without secrets
+    std::chrono::seconds retry_after{0};  ///< what the provider asks for by Retry-After
+    Phase failed_in = Phase::none;        ///< none: an answer arrived, whatever its status
+    std::string failure;                  ///< lower case, without a period, without secrets
 };
 
 /// Many requests under way at once, driven by one thread that waits elsewhere:

@@ -7,6 +7,7 @@
 #include "sync/apply.h"
 #include "sync/clock.h"
 #include "sync/fetch.h"
+#include "sync/log.h"
 #include "sync/mapping.h"
 #include "sync/provider.h"
 #include "sync/queue.h"
@@ -38,15 +39,6 @@ auto as_owner(F&& f) {
 void warn_unknown_user(std::int64_t id) {
     pg::call([&] {
         ereport(WARNING, (errcode(ERRCODE_WARNING), errmsg("user " INT64_FORMAT " does not exist", id)));
-    });
-}
-
-void log_outcome(const Result& result) {
-    const Outcome& o = result.outcome;
-    pg::call([&] {
-        ereport(o.roles_changed || o.units_changed ? LOG : DEBUG1,
-                (errmsg("synchronized user " INT64_FORMAT ": %zu roles before, %zu after%s", result.user,
-                        o.old_roles.size(), o.new_roles.size(), o.units_changed ? ", units changed" : "")));
     });
 }
 
@@ -115,6 +107,7 @@ Result sync_from_provider(std::int64_t id, bool force) {
         count_sync(before.provider.server, SyncCount::skipped);
         return *early;
     }
+    log_start(*before.user);
     Stopwatch watch(before.provider.server);
     const Answers answers = fetch(before.provider, before.user->institutional_id);
     const Result result = as_owner([&] { return apply_answers(before, answers); });
@@ -155,7 +148,7 @@ Datum to_record(FunctionCallInfo fcinfo, const Result& result) {
     Jsonb* old_roles = roles_to_jsonb(o.old_roles);
     Jsonb* new_roles = roles_to_jsonb(o.new_roles);
     if (!result.skipped)
-        log_outcome(result);
+        log_outcome(result.user, o);
     return pg::call([&] {
         TupleDesc columns = nullptr;
         if (get_call_result_type(fcinfo, nullptr, &columns) != TYPEFUNC_COMPOSITE)

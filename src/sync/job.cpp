@@ -4,6 +4,7 @@
 #include "pg/testing.h"
 #include "sync/apply.h"
 #include "sync/clock.h"
+#include "sync/log.h"
 #include "sync/mapping.h"
 #include "sync/process.h"
 #include "sync/statistics.h"
@@ -58,32 +59,14 @@ Settled settle_job(Job& job) {
             .outcome = apply(*user, said.roles, time, due_after(time, job.provider->ttl_seconds))};
 }
 
-void log_applied(const Job& job, const Outcome& outcome, bool changed) {
-    pg::call([&] {
-        ereport(
-            changed ? LOG : DEBUG1,
-            (errmsg("synchronized user " INT64_FORMAT " with provider \"%s\": %zu roles before, %zu after%s",
-                    job.claim.user.id, job.provider->name.c_str(), outcome.old_roles.size(),
-                    outcome.new_roles.size(), outcome.units_changed ? ", units changed" : "")));
-    });
-}
-
-void log_failed(const Claim& claim, const std::string& error) {
-    pg::call([&] {
-        ereport(LOG, (errmsg("could not synchronize user " INT64_FORMAT " with provider \"%s\": %s",
-                             claim.user.id, claim.user.provider.c_str(), error.c_str()),
-                      errdetail("Attempt %d; roles are as they were.", claim.attempts + 1)));
-    });
-}
-
 void report(const Job& job, const Settled& settled) {
     if (settled.end == End::failed) {
         count_failure(job.provider->server, job.error);
-        log_failed(job.claim, job.error);
+        log_failure(job.claim.user, job.error, job.claim.attempts + 1);
     } else if (settled.end == End::applied) {
         const bool changed = settled.outcome.roles_changed || settled.outcome.units_changed;
         count_sync(job.provider->server, changed, std::chrono::steady_clock::now() - job.started);
-        log_applied(job, settled.outcome, changed);
+        log_outcome(job.claim.user.id, settled.outcome);
     }
 }
 
@@ -110,7 +93,7 @@ void settle_alone(const JobPtr& job) {
     if (run_in_transaction([&] { note_failed(job->claim, job->error, now()); }, error))
         report(*job, {.end = End::failed, .outcome = {}});
     else
-        log_failed(job->claim, error);
+        log_failure(job->claim.user, error, job->claim.attempts + 1);
 }
 
 }  // namespace

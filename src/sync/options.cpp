@@ -99,7 +99,7 @@ void check_headers(const std::string& value) {
         "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     for (const std::string& line : split_headers(value)) {
         const std::size_t colon = line.find(':');
-        if (colon == 0 || line.find_first_not_of(token) != colon)
+        if (colon == 0 || colon == std::string::npos || line.find_first_not_of(token) != colon)
             invalid("a line is not \"Name: value\"", "Separate headers by newlines.");
         if (std::any_of(line.begin(), line.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; }))
             invalid("a header holds a control character");

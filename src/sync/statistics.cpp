@@ -223,6 +223,10 @@ void report_trouble(Oid server, TimestampTz time) {
     update_status(server, [&](ProviderStatus& p) { p.breaker.failed(time, chance()); });
 }
 
+void report_wait(Oid server, TimestampTz until) {
+    update_status(server, [&](ProviderStatus& p) { p.breaker.wait_until(until); });
+}
+
 }  // namespace rolecall::sync
 
 using namespace rolecall::sync;
@@ -249,7 +253,7 @@ Datum rolecall_provider_statistics(PG_FUNCTION_ARGS) {
     const auto time = now();
     for (int i = 0; i < count; ++i) {
         const ProviderStatus& p = copies[i];
-        const bool closed = p.breaker.state() == rolecall::core::BreakerState::closed;
+        const TimestampTz next = p.breaker.next(time);
         Datum values[] = {
             ObjectIdGetDatum(p.server),
             Int64GetDatum(p.counts[static_cast<int>(SyncCount::changed)]),
@@ -259,7 +263,7 @@ Datum rolecall_provider_statistics(PG_FUNCTION_ARGS) {
             Int64GetDatum(p.in_flight),
             CStringGetTextDatum(to_string(p.breaker.state())),
             Int32GetDatum(p.breaker.failures()),
-            TimestampTzGetDatum(p.breaker.next(time)),
+            TimestampTzGetDatum(next),
             TimestampTzGetDatum(p.last_success_at),
             TimestampTzGetDatum(p.last_error_at),
             CStringGetTextDatum(p.last_error),
@@ -268,7 +272,7 @@ Datum rolecall_provider_statistics(PG_FUNCTION_ARGS) {
             bigint_array(p.buckets, bucket_count),
         };
         bool nulls[std::size(values)] = {};
-        nulls[8] = closed;
+        nulls[8] = next <= time;
         nulls[9] = p.last_success_at == 0;
         nulls[10] = nulls[11] = p.last_error_at == 0;
         tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

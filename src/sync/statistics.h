@@ -60,4 +60,7 @@ TimestampTz may_ask_next(Oid server, TimestampTz time);
 void report_answer(Oid server);
 void report_trouble(Oid server, TimestampTz time);
 
+/// The provider asks to be asked no earlier.
+void report_wait(Oid server, TimestampTz until);
+
 }  // namespace rolecall::sync

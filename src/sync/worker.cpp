@@ -11,6 +11,7 @@
 #include "sync/clock.h"
 #include "sync/fetch.h"
 #include "sync/job.h"
+#include "sync/log.h"
 #include "sync/process.h"
 #include "sync/roster.h"
 #include "sync/statistics.h"
@@ -30,6 +31,7 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr milliseconds longest_sleep{60'000};
+constexpr std::chrono::seconds longest_wait{3600};  // however long Retry-After says
 constexpr milliseconds pause_after_error{5'000};
 constexpr TimestampTz lease_margin = 60 * USECS_PER_SEC;  // beyond the time that a user's requests may take
 constexpr std::int64_t missing_users_at_once = 10'000;
@@ -199,6 +201,7 @@ class Worker {
 
     void start(JobPtr job) {
         const Provider& provider = *job->provider;
+        log_start(job->claim.user);
         job->asked_at = now();
         job->started = Clock::now();
         count_in_flight(provider.server, 1);
@@ -234,10 +237,14 @@ class Worker {
             report_answer(provider.server);
         } catch (const Error& error) {
             job.error = error.message() + (error.detail().empty() ? "" : ": " + error.detail());
-            if (is_trouble(error))
-                report_trouble(provider.server, now());
-            else
+            if (!is_trouble(error)) {
                 report_answer(provider.server);
+                return;
+            }
+            report_trouble(provider.server, now());
+            if (completion.retry_after.count() > 0)
+                report_wait(provider.server,
+                            now() + std::min(completion.retry_after, longest_wait).count() * USECS_PER_SEC);
         }
     }
 

@@ -20,6 +20,8 @@ INSERT INTO rolecall.user_roles (user_id, role, scope_kind, scope_id, source) VA
 DELETE FROM rolecall.user_roles WHERE user_id = 20;
 INSERT INTO rolecall.user_units SELECT 1, id, 'member' FROM rolecall.units;
 INSERT INTO rolecall.sync_state (user_id, last_roles_sync_at) VALUES (1, '2026-01-01');
+SELECT rolecall.trigger_role_sync_for_user(2, true);
+UPDATE rolecall.users SET provider = 'hr', institutional_id = 'person' || id WHERE id BETWEEN 3 AND 5;
 INSERT INTO rolecall.oauth_states (state, provider, user_id) VALUES ('s', 'google', 1);
 INSERT INTO rolecall.refresh_tokens (user_id, token_hash, expires_at) VALUES (1, '\x01', now() + interval '1 day');
 CREATE SERVER hr FOREIGN DATA WRAPPER rolecall OPTIONS (kind 'json', base_url 'http://127.0.0.1:1');
@@ -27,7 +29,7 @@ CREATE USER MAPPING FOR CURRENT_USER SERVER hr OPTIONS (token 'secret');
 SQL
 
 my @tables = map { "rolecall.$_" }
-  qw(tenants users roles user_roles units user_units sync_state role_changes oauth_states refresh_tokens watches);
+  qw(tenants users roles user_roles units user_units sync_state sync_requests role_changes oauth_states refresh_tokens watches);
 
 sub content {
 	my ($database) = @_;

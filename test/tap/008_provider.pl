@@ -55,6 +55,14 @@ $provider->forget_requests;
 $session->query("SELECT rolecall.force_sync_user_roles($_)") for 5 .. 10;    # with warnings: units that are not known
 is($provider->requests->{connections}, 1, 'a session reuses its connection');
 
+# Other headers, of the server and of the user mapping
+$node->safe_psql('postgres', <<'SQL');
+ALTER SERVER hr OPTIONS (ADD headers E'X-Tenant: seven\nX-Trace: one: two');
+ALTER USER MAPPING FOR CURRENT_USER SERVER hr OPTIONS (ADD headers 'X-Api-Key: another-secret');
+SQL
+$session->query('SELECT rolecall.force_sync_user_roles(5)');
+is_deeply([ @{ $provider->requests->{headers} }{qw(x-tenant x-trace x-api-key)} ], [ 'seven', 'one: two', 'another-secret' ], 'headers by option');
+
 # What changes at the provider
 $provider->put_user('100003', { code => '100003', roles => [ { role => 'reader', on => 'global' }, { role => 'new role', on => { laboratory => 'lab/7' } }, 'plain', 'boss@institutional:unit3' ] });
 is($node->safe_psql('postgres', 'SELECT roles_changed, units_changed FROM rolecall.force_sync_user_roles(4)'), 't|t', 'changed at the provider');
@@ -158,8 +166,8 @@ $provider->no_fault;
 
 # The secret is in no message and no log line of ours; PostgreSQL logs the statement that sets it.
 my $log = slurp_file($node->logfile);
-my @lines = grep { /the-secret-token/ && !/USER MAPPING/ } split /\n/, $log;
-is_deeply(\@lines, [], 'the token is in no log line');
+my @lines = grep { /the-secret-token|another-secret/ && !/USER MAPPING/ } split /\n/, $log;
+is_deeply(\@lines, [], 'a secret is in no log line');
 like($log, qr/synchronized user 4: 4 roles before, 4 after, units changed/, '000-23: a sync leaves a line with its counts');
 $node->stop;
 

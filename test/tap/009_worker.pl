@@ -46,13 +46,13 @@ sub all_synced {
 	$node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM rolecall.users WHERE NOT roles_synced AND provider IS NOT NULL') or die "not all synced: $what";
 	return pass($what);
 }
-# The provider's rule, in SQL: what user n holds; user 6 will be changed there.
+# The provider's rule, in SQL: what user n holds; users 6 and 34 to 38 will be changed there.
 my $expected_grants = <<'SQL';
 SELECT count(*) FROM (
-    (SELECT u.id, 'reader', 'global', '' FROM rolecall.users u WHERE u.provider = 'hr' AND u.id <> 6
+    (SELECT u.id, 'reader', 'global', '' FROM rolecall.users u WHERE u.provider = 'hr' AND u.id NOT IN (6, 34, 35, 36, 37, 38)
      UNION
      SELECT u.id, (ARRAY['reader', 'editor', 'admin', 'auditor', 'manager'])[1 + (u.id - 1 + i) % 5], 'institutional', 'unit' || (u.id - 1 + 7 * i) % 200
-     FROM rolecall.users u, generate_series(0, 3) i WHERE u.provider = 'hr' AND u.id <> 6 AND i < (u.id - 1) % 4)
+     FROM rolecall.users u, generate_series(0, 3) i WHERE u.provider = 'hr' AND u.id NOT IN (6, 34, 35, 36, 37, 38) AND i < (u.id - 1) % 4)
     EXCEPT SELECT user_id, role, scope_kind, scope_id FROM rolecall.user_roles WHERE source = 'provider'
 ) missing
 SQL
@@ -187,6 +187,39 @@ move_clock(30);
 $node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM rolecall.sync_state WHERE attempts > 0 OR requested_at IS NOT NULL') or die;
 pass('after the pause they are tried again, and go through');
 
+# A provider that asks for time
+$provider->fault(mode => '429', retry_after => 600);
+$provider->forget_requests;
+$node->safe_psql('postgres', 'SELECT rolecall.trigger_role_sync_for_user(31, true)');
+$node->poll_query_until('postgres', 'SELECT attempts = 1 FROM rolecall.sync_state WHERE user_id = 31') or die;
+is($node->safe_psql('postgres', "SELECT breaker, next_attempt_at > now() + interval '$clock seconds' + interval '590 seconds' FROM rolecall.stat_provider"),
+	'closed|t', 'Retry-After: it says until when');
+$provider->no_fault;
+move_clock(300);
+$node->safe_psql('postgres', 'SELECT rolecall.trigger_role_sync_for_user(32, true)');
+$node->poll_query_until('postgres', 'SELECT requested_at IS NOT NULL FROM rolecall.sync_state WHERE user_id = 32') or die;
+is($provider->requests->{total}, 1, '... and is left alone until then');
+move_clock(301);
+$node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM rolecall.sync_state WHERE requested_at IS NOT NULL') or die;
+pass('... and asked after it');
+
+# 000-22: an error of the database's own, in the middle of a batch
+$node->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no boss here' USING DETAIL = 'Not ever.'; END $$;
+CREATE TRIGGER refuse BEFORE INSERT ON rolecall.user_roles FOR EACH ROW WHEN (NEW.role = 'chief') EXECUTE FUNCTION refuse();
+SQL
+$provider->put_user("1000$_", { code => "1000$_", roles => ['chief'] }) for 34, 36;
+$provider->put_user("1000$_", { code => "1000$_", roles => ['deputy'] }) for 33, 35, 37;
+$before{35} = grants(35);
+$node->safe_psql('postgres', "SELECT rolecall.trigger_role_sync_for_user(g, true) FROM generate_series(34, 38) g");
+$node->poll_query_until('postgres', q(SELECT count(*) = 2 FROM rolecall.sync_state WHERE attempts = 1 AND last_error = 'no boss here: Not ever.')) or die;
+$node->poll_query_until('postgres', q(SELECT count(*) = 3 FROM rolecall.user_roles WHERE role = 'deputy')) or die;
+is(grants(35), $before{35}, '000-22: rolled back for whom it failed, and for nobody else');
+$node->safe_psql('postgres', 'DROP TRIGGER refuse ON rolecall.user_roles; DROP FUNCTION refuse()');
+move_clock(30);
+$node->poll_query_until('postgres', q(SELECT count(*) = 2 FROM rolecall.user_roles WHERE role = 'chief')) or die;
+pass('000-22: retried later');
+
 # A provider that is not configured
 $node->safe_psql('postgres', q(UPDATE rolecall.users SET provider = 'nowhere' WHERE id = 30));
 $node->poll_query_until('postgres', 'SELECT attempts > 0 FROM rolecall.sync_state WHERE user_id = 30') or die;
@@ -294,6 +327,10 @@ kill 'KILL', slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
 wait_for('them to leave', sub { !grep { kill 0, $_ } @pids });
 pass('when the postmaster dies they leave');
 $node->{_pid} = undef;
+
+# 000-23: what happened, with counts, users and errors
+like($log, qr/$_/, "000-23: $_") for 'LOG:  rolecall sync worker started in database "postgres"', 'LOG:  synchronized user 4: 0 roles before, 4 after, units changed',
+	'LOG:  could not synchronize user 35 with provider "hr": no boss here: Not ever.\n.*DETAIL:  Attempt 1; roles are as they were.';
 
 # No restart loop: a worker is started for a reason.
 my $starts = () = $log =~ /rolecall sync worker started/g;

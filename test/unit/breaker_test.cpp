@@ -85,5 +85,17 @@ TEST(Breaker, AProbeThatNeverCameBackIsGivenUp) {
     EXPECT_TRUE(breaker.allow(then + 60 * second));
 }
 
+TEST(Breaker, WaitsAsLongAsItIsAskedTo) {
+    Breaker breaker;
+    breaker.failed(0, 0);
+    breaker.wait_until(100 * second);
+    breaker.wait_until(50 * second);  // never shortens a wait
+    breaker.succeeded();              // another request that was under way
+    EXPECT_FALSE(breaker.allow(100 * second - 1));
+    EXPECT_EQ(breaker.next(1), 100 * second);
+    EXPECT_TRUE(breaker.allow(100 * second));
+    EXPECT_EQ(breaker.next(100 * second), 100 * second);
+}
+
 }  // namespace
 }  // namespace rolecall::core

@@ -120,8 +120,9 @@ Request request_for(const std::string& url) {
 
 TEST(CurlTransport, BringsStatusAndBody) {
     const Server server([](const std::string& head) {
-        return head.starts_with("GET /missing ") ? "HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone"
-                                                 : ok("hello");
+        return head.starts_with("GET /missing ")
+                   ? "HTTP/1.1 404 Not Found\r\nRetry-After: 120\r\nContent-Length: 4\r\n\r\ngone"
+                   : ok("hello");
     });
     const auto transport = make_curl_transport();
     const Completion found = get(*transport, request_for(server.url("/a")));
@@ -130,6 +131,8 @@ TEST(CurlTransport, BringsStatusAndBody) {
     EXPECT_EQ(found.body, "hello");
     const Completion missing = get(*transport, request_for(server.url("/missing")));
     EXPECT_EQ(missing.status, 404);
+    EXPECT_EQ(missing.retry_after, std::chrono::seconds(120));
+    EXPECT_EQ(found.retry_after, std::chrono::seconds(0));
     EXPECT_EQ(transport->in_flight(), 0U);
 }
 

@@ -19,7 +19,8 @@ struct Backoff {
         for (int i = 1; i < failures && ceiling < most; ++i)
             ceiling *= 2;
         ceiling = std::min(ceiling, most);
-        return ceiling / 2 + static_cast<std::int64_t>(static_cast<double>(ceiling - ceiling / 2) * chance);
+        const std::int64_t half = ceiling / 2;
+        return half + static_cast<std::int64_t>(static_cast<double>(half) * chance);
     }
 };
 

@@ -5,8 +5,8 @@
 //      called through call(), which throws instead. Functions that hold trivially destructible objects only
 //      (the whole hit path does) may call PostgreSQL directly.
 //
-// A PgError must reach guarded(): the transaction is lost, and swallowing it would leave the server in
-// disorder. Both keep SQLSTATE, message, detail, hint and context.
+// A PgError must reach guarded(), or whoever rolls the (sub)transaction back (sync/process.h): swallowing it
+// would leave the server in disorder. Both keep SQLSTATE, message, detail, hint and context.
 #pragma once
 
 #include "pg/pg.h"

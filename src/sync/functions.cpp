@@ -75,6 +75,14 @@ Preparation prepare(std::int64_t id, bool force) {
     return p;
 }
 
+// Applies, and sees to it that the worker comes back in time.
+Outcome apply_here(const User& user, const std::vector<core::OwnedGrant>& roles, std::int64_t ttl) {
+    const TimestampTz time = now();
+    const TimestampTz due = due_after(time, ttl);
+    wake_workers_at_commit(due);
+    return apply(user, roles, time, due);
+}
+
 // Everything is read again after the fetch: it took its time.
 Result apply_answers(const Preparation& before, const Answers& answers) {
     const User& asked = *before.user;
@@ -84,10 +92,9 @@ Result apply_answers(const Preparation& before, const Answers& answers) {
     if (!user || user->provider != asked.provider || user->institutional_id != asked.institutional_id)
         throw Error("40001", "user " + std::to_string(asked.id) + " changed while the provider was asked", {},
                     "Call the function again.");
-    const TimestampTz time = now();
     return {.user = asked.id,
             .skipped = false,
-            .outcome = apply(*user, said.roles, time, due_after(time, before.provider.ttl_seconds))};
+            .outcome = apply_here(*user, said.roles, before.provider.ttl_seconds)};
 }
 
 Result sync_from_provider(std::int64_t id, bool force) {
@@ -110,7 +117,7 @@ Result sync_from_provider(std::int64_t id, bool force) {
     log_start(*before.user);
     Stopwatch watch(before.provider.server);
     const Answers answers = fetch(before.provider, before.user->institutional_id);
-    const Result result = as_owner([&] { return apply_answers(before, answers); });
+    Result result = as_owner([&] { return apply_answers(before, answers); });
     watch.done(result.outcome.roles_changed || result.outcome.units_changed);
     return result;
 }
@@ -129,12 +136,9 @@ Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
                             user->institutional_id + "\".");
         const std::int64_t ttl = user->provider.empty() ? Provider::default_ttl_seconds()
                                                         : read_provider(user->provider).ttl_seconds;
-        const TimestampTz time = now();
-        if (!force && is_fresh(*user, ttl, time))
+        if (!force && is_fresh(*user, ttl, now()))
             return skipped(*user);
-        return Result{.user = id,
-                      .skipped = false,
-                      .outcome = apply(*user, provider_user.roles, time, due_after(time, ttl))};
+        return Result{.user = id, .skipped = false, .outcome = apply_here(*user, provider_user.roles, ttl)};
     });
     if (!result) {
         warn_unknown_user(id);

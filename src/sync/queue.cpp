@@ -68,12 +68,12 @@ pg::Statement failure_statement(
     " WHERE user_id = $1",
     {INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID});
 
-// Of users that nobody holds, the first by TTL, and whether one is asked for. After a failure next_sync_at is
-// when to retry, so that it counts alone; a lease of another worker ends later than the longest sleep.
+// Of users that nobody holds, the first by TTL or by retry, and the first who is asked for. Those whom a
+// worker holds it looks at itself, and a lease ends later than the longest sleep.
 pg::Statement next_due_statement(
     "SELECT min(at) FROM ("
     "    (SELECT s.next_sync_at AS at FROM rolecall.sync_state s JOIN rolecall.users u ON u.id = s.user_id"
-    "     WHERE (s.leased_until IS NULL OR s.leased_until <= $2)"
+    "     WHERE s.leased_by IS NULL"
     "       AND u.provider IS NOT NULL AND u.institutional_id IS NOT NULL AND u.provider <> ALL ($1)"
     "     ORDER BY s.next_sync_at LIMIT 1)"
     "    UNION ALL"
@@ -82,10 +82,10 @@ pg::Statement next_due_statement(
     "    WHERE s.requested_at IS NOT NULL AND u.provider IS NOT NULL AND u.institutional_id IS NOT NULL"
     "      AND u.provider <> ALL ($1)"
     "    UNION ALL"
-    "    SELECT '-infinity' WHERE EXISTS (SELECT FROM rolecall.sync_requests)"  // of somebody who is being
-                                                                                // synchronized
+    // Requests for users who are being synchronized stay in the inbox.
+    "    SELECT '-infinity' WHERE EXISTS (SELECT FROM rolecall.sync_requests)"
     ") n",
-    {TEXTARRAYOID, TIMESTAMPTZOID});
+    {TEXTARRAYOID});
 
 pg::Statement request_statement(
     "WITH known AS (SELECT id FROM rolecall.users WHERE id = $1), put AS ("
@@ -149,9 +149,8 @@ void note_failure(std::int64_t user, const std::string& error, TimestampTz now, 
                            pg::time_parameter(retry_at)});
 }
 
-std::optional<TimestampTz> next_due(const std::vector<std::string>& blocked, TimestampTz now) {
-    const pg::Rows rows =
-        next_due_statement.run({pg::text_array_parameter(blocked), pg::time_parameter(now)});
+std::optional<TimestampTz> next_due(const std::vector<std::string>& blocked) {
+    const pg::Rows rows = next_due_statement.run({pg::text_array_parameter(blocked)});
     if (rows.size() == 0 || rows.is_null(0, 1))
         return std::nullopt;
     return rows.time(0, 1);

@@ -48,7 +48,7 @@ void drop_request(std::int64_t user);
 void note_failure(std::int64_t user, const std::string& error, TimestampTz now, TimestampTz retry_at);
 
 /// When the next user will be due or free; nullopt: never, as things are.
-std::optional<TimestampTz> next_due(const std::vector<std::string>& blocked, TimestampTz now);
+std::optional<TimestampTz> next_due(const std::vector<std::string>& blocked);
 
 /// Puts a request into the inbox, unless an equal one is there already. False: no such user.
 bool request_sync(std::int64_t user, bool force);

@@ -30,6 +30,7 @@ struct Slot {
     pid_t holder;             // who keeps workers out; 0: nobody
     TimestampTz launched_at;  // 0: not launched
     TimestampTz try_after;
+    TimestampTz sleeps_until;  // DT_NOEND: it is awake, and every wake counts
     bool woken;
 };
 
@@ -44,7 +45,7 @@ Roster* roster = nullptr;
 shmem_request_hook_type previous_request_hook = nullptr;
 shmem_startup_hook_type previous_startup_hook = nullptr;
 
-bool wake_pending = false;
+TimestampTz wake_pending = DT_NOEND;  // DT_NOEND: nobody is to be woken
 bool look_pending = false;
 Oid restart_pending = InvalidOid;
 int my_slot = -1;
@@ -92,15 +93,17 @@ void look_again() {
     set_latch_of(roster->launcher);
 }
 
-void wake(Oid database) {
+void wake(Oid database, TimestampTz due) {
     const Locked locked;
     bool running = false;
     for (Slot& slot : slots()) {
         if (slot.database != database)
             continue;
         slot.try_after = 0;
-        slot.woken = true;
-        set_latch_of(slot.pid);
+        if (due < slot.sleeps_until) {
+            slot.woken = true;
+            set_latch_of(slot.pid);
+        }
         running |= slot.pid != 0;
     }
     if (!running)
@@ -121,8 +124,8 @@ void restart(Oid database) {
 
 void on_transaction_end(XactEvent event, void*) {
     if (event == XACT_EVENT_COMMIT) {
-        if (wake_pending)
-            wake(MyDatabaseId);
+        if (wake_pending != DT_NOEND)
+            wake(MyDatabaseId, wake_pending);
         if (OidIsValid(restart_pending))
             restart(restart_pending);
         if (look_pending) {
@@ -131,7 +134,8 @@ void on_transaction_end(XactEvent event, void*) {
         }
     }
     if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE) {
-        wake_pending = look_pending = false;
+        wake_pending = DT_NOEND;
+        look_pending = false;
         restart_pending = InvalidOid;
     }
 }
@@ -152,14 +156,11 @@ Slot* find_slot(Oid database, int index) {
 
 Slot* find_or_make_slot(Oid database, int index) {
     Slot* slot = find_slot(database, index);
-    if (slot == nullptr && (slot = free_slot()) != nullptr)
-        *slot = {.database = database,
-                 .index = index,
-                 .pid = 0,
-                 .holder = 0,
-                 .launched_at = 0,
-                 .try_after = 0,
-                 .woken = false};
+    if (slot == nullptr && (slot = free_slot()) != nullptr) {
+        *slot = {};
+        slot->database = database;
+        slot->index = index;
+    }
     return slot;
 }
 
@@ -210,7 +211,10 @@ void roster_init() {
     RegisterXactCallback(on_transaction_end, nullptr);
 }
 
-void wake_workers_at_commit() { wake_pending = roster != nullptr; }
+void wake_workers_at_commit(TimestampTz due) {
+    if (roster != nullptr)
+        wake_pending = std::min(wake_pending, due);
+}
 
 void restart_workers_at_commit(Oid database) { restart_pending = roster != nullptr ? database : InvalidOid; }
 
@@ -257,9 +261,18 @@ bool may_stay(const Place& place) {
     return !is_held(roster->slots[place.slot]);
 }
 
-bool take_wake(const Place& place) {
+void begin_look(const Place& place) {
     const Locked locked;
-    return std::exchange(roster->slots[place.slot].woken, false);
+    Slot& slot = roster->slots[place.slot];
+    slot.woken = false;
+    slot.sleeps_until = DT_NOEND;
+}
+
+bool may_sleep(const Place& place, TimestampTz until) {
+    const Locked locked;
+    Slot& slot = roster->slots[place.slot];
+    slot.sleeps_until = until;
+    return !slot.woken;
 }
 
 void note_leaving(Leaving why) { my_leaving = why; }

@@ -17,9 +17,9 @@ void roster_init();
 // ---- For sessions
 // ------------------------------------------------------------------------------------------
 
-/// When this transaction commits, the workers of this database look at their queue; where none runs, the
-/// launcher looks whether one should. Nothing where the library is not preloaded.
-void wake_workers_at_commit();
+/// When this transaction commits, those workers of this database that would sleep beyond `due` look at their
+/// queue; where none runs, the launcher looks whether one should. Nothing where the library is not preloaded.
+void wake_workers_at_commit(TimestampTz due = DT_NOBEGIN);
 
 /// When this transaction commits, the workers of a database start anew.
 void restart_workers_at_commit(Oid database);
@@ -43,15 +43,19 @@ struct Place {
     TimestampTz started;  ///< by the clock of syncs: leases of this index from before are void
 };
 
-/// Enters a worker that was launched for a slot, and sees to it that it is struck off when the process exits.
-/// False: it should not run (any more).
-bool enter(int slot, Place& place);
+/// Enters a worker that was launched for slot `number`, and sees to it that it is struck off when the process
+/// exits. False: it should not run (any more).
+bool enter(int number, Place& place);
 
 /// Is the worker still welcome?
 bool may_stay(const Place& place);
 
-/// Did somebody wake this database's workers since this one last asked?
-bool take_wake(const Place& place);
+/// The worker is about to look at its queue: from here on every wake counts.
+void begin_look(const Place& place);
+
+/// The worker is about to sleep. False: somebody woke it since begin_look(). (The latch alone would not do: a
+/// wait in a transaction may have reset it.)
+bool may_sleep(const Place& place, TimestampTz until);
 
 enum class Leaving {
     failed,  ///< unless noted otherwise
@@ -78,7 +82,7 @@ void reconsider();
 int next_to_launch();
 
 /// The launch did not work out.
-void take_back_launch(int slot);
+void take_back_launch(int number);
 
 /// Milliseconds until the launcher should look at databases and next_to_launch(), at most a minute; 0: now,
 /// and what somebody asked for is forgotten.

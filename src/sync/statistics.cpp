@@ -175,8 +175,8 @@ void count_in_flight(Oid server, int change) {
     static const bool registered = [] {
         before_shmem_exit(
             [](int, Datum) {
-                for (const auto& [provider, count] : under_way)
-                    update_status(provider, [&](ProviderStatus& p) { p.in_flight -= count; });
+                for (const auto& entry : under_way)
+                    update_status(entry.first, [&](ProviderStatus& p) { p.in_flight -= entry.second; });
             },
             0);
         return true;

@@ -72,7 +72,7 @@ class Worker {
     // --------------------------------------------------------------------------------------------
 
     void fill_queue() {
-        (void)take_wake(place_);  // what it was for is seen from here on
+        begin_look(place_);
         const TimestampTz time = now();
         std::vector<Claim> claims;
         std::optional<TimestampTz> due;
@@ -112,7 +112,7 @@ class Worker {
         providers_.clear();
         std::vector<Claim> claims = claim(claimer_, time, time + lease, settings::sync_batch_size, blocked);
         if (claims.empty()) {
-            const std::optional<TimestampTz> next = next_due(blocked, time);
+            const std::optional<TimestampTz> next = next_due(blocked);
             if (next)
                 due = std::min(*next, due.value_or(*next));
         }
@@ -275,13 +275,15 @@ class Worker {
         const std::string activity = "synchronizing " + std::to_string(batch.size()) + " users";
         pgstat_report_activity(STATE_RUNNING, activity.c_str());
         settle(std::move(batch));
+        next_claim_ = Clock::now();  // they may be due again before everybody else
     }
 
     // ---- Waiting
     // -------------------------------------------------------------------------------------------
 
     void rest() {
-        if (take_wake(place_)) {  // the latch may have been reset by a wait in a transaction
+        const auto left = std::chrono::ceil<milliseconds>(next_claim_ - Clock::now()).count();
+        if (left > 0 && !may_sleep(place_, now() + left * 1000)) {
             next_claim_ = Clock::now();
             return;
         }
@@ -293,7 +295,6 @@ class Worker {
                            "RolecallProviderAnswer");
             return;
         }
-        const auto left = std::chrono::ceil<milliseconds>(next_claim_ - Clock::now()).count();
         if (left <= 0)
             return;
         pgstat_report_activity(STATE_IDLE, nullptr);

@@ -2,11 +2,14 @@
 
 Runs as the server's user, with the private installation on the path and the environment of scripts/lib.sh.
 """
+import contextlib
+import json
 import os
 import re
 import statistics
 import subprocess
 import sys
+import time
 
 WORK = os.environ['WORK']
 CORE = '0'
@@ -20,16 +23,18 @@ def run(*command, **kwargs):
 
 
 class Server:
-    """A cluster pinned to one core, with the extension and users that have three roles and two units each."""
+    """A cluster, pinned to one core unless told otherwise. load_users() makes the extension and users that have three roles
+    and two units each."""
 
-    def __init__(self, name, *settings):
+    def __init__(self, name, *settings, pinned=True):
         self.directory = f'{WORK}/{name}'
         run('initdb', '-D', self.directory, '-A', 'trust', '-U', 'postgres', '--no-locale', '-E', 'UTF8', '--no-sync')
         with open(f'{self.directory}/postgresql.conf', 'a') as conf:
             conf.write('\n'.join([
                 "shared_preload_libraries = 'rolecall'", "listen_addresses = ''", f"unix_socket_directories = '{WORK}'",
                 'fsync = off', 'autovacuum = off', 'shared_buffers = 512MB', 'jit = off', *settings, '']))
-        run('taskset', '-c', CORE, 'pg_ctl', '-D', self.directory, '-l', f'{WORK}/{name}.log', '-w', '-s', 'start',
+        pin = ['taskset', '-c', CORE] if pinned else []
+        run(*pin, 'pg_ctl', '-D', self.directory, '-l', f'{WORK}/{name}.log', '-w', '-s', 'start',
             stderr=subprocess.STDOUT)
 
     def stop(self):
@@ -89,10 +94,10 @@ def medians(variants, measure):
     return {name: statistics.median(values) for name, values in samples.items()}
 
 
-def heading(title):
+def heading(title, how=f'{ROUNDS} rounds of {SECONDS:.0f} s, medians; server and client on one core'):
     print(f'## {title}\n')
-    print(f'`{os.environ["COMMAND"]}`, {ROUNDS} rounds of {SECONDS:.0f} s, medians; server and client on one core.')
-    print(run('psql', '-XqAt', '-c', 'SELECT version()').split(',')[0].strip() + f', {cpu()}.\n')
+    print(f'`{os.environ["COMMAND"]}`, {how}.')
+    print(run('postgres', '--version').strip() + f', {cpu()}.\n')
 
 
 def cpu():
@@ -153,7 +158,87 @@ SELECT t.* FROM rolecall.tenants t JOIN rolecall.users u ON u.tenant_id = t.id W
     server.stop()
 
 
-SECTIONS = {'reads': reads}
+@contextlib.contextmanager
+def provider(users, milliseconds):
+    """The URL of a demo provider."""
+    with subprocess.Popen(['node', f'{WORK}/src/demo/provider.mjs', '--users', str(users), '--delay', str(milliseconds)],
+                          stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield json.loads(process.stdout.readline())['url']
+        finally:
+            process.kill()
+
+
+def sync_rates(url, users, in_flight):
+    """Syncs per second: (who, what) -> median."""
+    server = Server(f'syncs{url[-5:]}', f'rolecall.max_in_flight = {in_flight}', pinned=False)
+    server.sql(f'''
+        CREATE EXTENSION rolecall;
+        CREATE SERVER hr FOREIGN DATA WRAPPER rolecall OPTIONS (base_url '{url}');
+        INSERT INTO rolecall.units (institutional_id, name) SELECT 'unit' || g, 'Unit ' || g FROM generate_series(0, 199) g;
+        INSERT INTO rolecall.users (email, provider, institutional_id) SELECT 'user' || g, 'hr', (100000 + g)::text FROM generate_series(0, {users - 1}) g''')
+
+    def wait_for(condition):
+        while server.sql(f'SELECT {condition}') != 't':
+            time.sleep(0.2)
+
+    def set_worker(on):
+        server.sql(f"ALTER SYSTEM SET rolecall.worker = {'on' if on else 'off'}")
+        server.sql('SELECT pg_reload_conf()')
+        wait_for(f"count(*) = {1 if on else 0} FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker'")
+
+    def forget():
+        server.sql('VACUUM ANALYZE')  # while there is something to analyze: plans are kept
+        server.sql('DELETE FROM rolecall.user_roles; DELETE FROM rolecall.user_units; TRUNCATE rolecall.role_changes;'
+                   'UPDATE rolecall.users SET roles_synced = false')
+        server.sql('CHECKPOINT')
+
+    def worker(_):
+        begin = server.sql('''UPDATE rolecall.sync_state SET next_sync_at = now(); SELECT rolecall.wake_worker();
+                              SELECT clock_timestamp()''').split()[-2:]
+        wait_for("count(*) = 0 FROM rolecall.sync_state WHERE next_sync_at <= now() + interval '1 minute'")
+        return users / float(server.sql(f"SELECT extract(epoch FROM max(last_roles_sync_at) - '{' '.join(begin)}') FROM rolecall.sync_state"))
+
+    def service(_):
+        set_worker(False)
+        seconds = float(run('python3', f'{WORK}/src/bench/asyncio_service.py', WORK, url, str(in_flight)))
+        set_worker(True)
+        return users / seconds
+
+    def is_right():
+        return server.sql('SELECT md5(string_agg(g, chr(10) ORDER BY g)) FROM (SELECT (user_id, role, scope_kind, scope_id)::text AS g FROM rolecall.user_roles) s')
+
+    wait_for('count(*) = 0 FROM rolecall.users WHERE NOT roles_synced')
+    first = is_right()
+    samples = {}
+    for _ in range(ROUNDS):
+        for name, how in (('worker', worker), ('asyncio service', service)):
+            forget()
+            samples.setdefault((name, 'every user changed'), []).append(how(None))
+            assert is_right() == first, name
+            samples.setdefault((name, 'nobody changed'), []).append(how(None))
+    server.stop()
+    return {key: statistics.median(values) for key, values in samples.items()}
+
+
+def syncs():
+    users, in_flight = 5000, 32
+    heading('Synchronizing everybody', f'{ROUNDS} rounds, medians')
+    for delay in (0.020, 0):
+        with provider(users, delay * 1000) as url:
+            rates = sync_rates(url, users, in_flight)
+        bound = f', that is at most {in_flight / delay:,.0f} a second' if delay else ', and the demo provider has a core to share'
+        print(f'{users} users, {in_flight} requests in flight, a provider that answers after {delay * 1000:.0f} ms{bound}. '
+              'The service: one transaction per user (`bench/asyncio_service.py`).\n')
+        print('| | per second | of the most possible | against the service |')
+        print('|---|---:|---:|---:|')
+        for (name, what), rate in rates.items():
+            share = f'{rate * delay / in_flight:.2f}' if delay else ''
+            print(f"| {name}, {what} | {rate:,.0f} | {share} | {rate / rates['asyncio service', what]:.1f} |")
+        print()
+
+
+SECTIONS = {'reads': reads, 'syncs': syncs}
 
 if __name__ == '__main__':
     names = [name for name in sys.argv[1:] if not name.startswith('--')] or list(SECTIONS)

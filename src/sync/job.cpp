@@ -70,12 +70,15 @@ void report(const Job& job, const Settled& settled) {
     }
 }
 
-bool settle_together(std::span<const JobPtr> jobs, std::string& error) {
+bool settle_together(std::span<const JobPtr> jobs, const std::function<void()>& meanwhile,
+                     std::string& error) {
     std::vector<Settled> settled(jobs.size());
     const bool done = run_in_transaction(
         [&] {
-            for (std::size_t i = 0; i < jobs.size(); ++i)
+            for (std::size_t i = 0; i < jobs.size(); ++i) {
                 settled[i] = settle_job(*jobs[i]);
+                meanwhile();
+            }
             testing::point("sync-before-commit");
         },
         error);
@@ -87,7 +90,8 @@ bool settle_together(std::span<const JobPtr> jobs, std::string& error) {
 
 // When not even the job's own transaction goes through, its failure is noted in another.
 void settle_alone(const JobPtr& job) {
-    if (settle_together({&job, 1}, job->error))
+    if (settle_together(
+            {&job, 1}, [] {}, job->error))
         return;
     std::string error;
     if (run_in_transaction([&] { note_failed(job->claim, job->error, now()); }, error))
@@ -102,9 +106,9 @@ void note_failed(const Claim& claim, const std::string& error, TimestampTz time)
     note_failure(claim.user.id, error, time, time + user_backoff.pause(claim.attempts + 1, chance()));
 }
 
-void settle(std::vector<JobPtr> jobs) {
+void settle(std::vector<JobPtr> jobs, const std::function<void()>& meanwhile) {
     std::string error;
-    if (jobs.size() > 1 && settle_together(jobs, error))
+    if (jobs.size() > 1 && settle_together(jobs, meanwhile, error))
         return;
     for (const JobPtr& job : jobs)
         settle_alone(job);

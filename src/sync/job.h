@@ -4,6 +4,7 @@
 #include "pg/pg.h"
 
 #include <chrono>
+#include <functional>
 
 #include "provider/transport.h"
 #include "sync/provider.h"
@@ -26,7 +27,8 @@ using JobPtr = std::unique_ptr<Job>;
 void note_failed(const Claim& claim, const std::string& error, TimestampTz time);
 
 /// Ends jobs in one transaction: applies what the providers said, notes failures, gives users back. If that
-/// fails, once more for each by itself, so that one cannot keep the others from it.
-void settle(std::vector<JobPtr> jobs);
+/// fails, once more for each by itself, so that one cannot keep the others from it. Calls `meanwhile`, which
+/// must not wait, between jobs.
+void settle(std::vector<JobPtr> jobs, const std::function<void()>& meanwhile);
 
 }  // namespace rolecall::sync

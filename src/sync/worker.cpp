@@ -51,7 +51,7 @@ class Worker {
                 next_claim_ = Clock::now();
             if (told_to_leave() || !may_stay(place_) || place_.index >= settings::sync_workers)
                 break;
-            if (queue_.empty() && Clock::now() >= next_claim_)
+            if (static_cast<int>(queue_.size()) < settings::max_in_flight && Clock::now() >= next_claim_)
                 fill_queue();
             if (!wanted_) {
                 note_leaving(Leaving::nothing_to_do);
@@ -59,6 +59,7 @@ class Worker {
             }
             start_fetches();
             collect();
+            give_back();
             if (!finished_.empty())
                 settle_finished();
             else if (queue_.empty() || !in_flight_.empty())
@@ -181,7 +182,6 @@ class Worker {
 
     void start_fetches() {
         std::deque<JobPtr> later;  // their provider has enough to do
-        std::vector<JobPtr> back;  // ... or may not be asked
         while (!queue_.empty() && static_cast<int>(in_flight_.size()) < settings::max_in_flight) {
             JobPtr job = std::move(queue_.front());
             queue_.pop_front();
@@ -189,14 +189,12 @@ class Worker {
             if (asked_[provider.server] >= provider.max_in_flight)
                 later.push_back(std::move(job));
             else if (!may_ask(provider.server, now()))
-                back.push_back(std::move(job));
+                refused_.push_back(std::move(job));
             else
                 start(std::move(job));
         }
         queue_.insert(queue_.begin(), std::make_move_iterator(later.begin()),
                       std::make_move_iterator(later.end()));
-        if (!back.empty())
-            give_back(back);
     }
 
     void start(JobPtr job) {
@@ -254,7 +252,10 @@ class Worker {
         finished_.push_back(std::move(job));
     }
 
-    static void give_back(const std::vector<JobPtr>& jobs) {
+    void give_back() {
+        if (refused_.empty())
+            return;
+        const std::vector<JobPtr> jobs = std::exchange(refused_, {});
         std::string error;
         (void)run_in_transaction(
             [&] {
@@ -265,7 +266,7 @@ class Worker {
     }
 
     void settle_finished() {
-        start_fetches();  // the network goes on while we write
+        start_fetches();
         testing::point("sync-fetched");
         const std::size_t count =
             std::min(finished_.size(), static_cast<std::size_t>(settings::sync_batch_size));
@@ -274,7 +275,10 @@ class Worker {
         finished_.erase(finished_.begin(), end);
         const std::string activity = "synchronizing " + std::to_string(batch.size()) + " users";
         pgstat_report_activity(STATE_RUNNING, activity.c_str());
-        settle(std::move(batch));
+        settle(std::move(batch), [this] {  // requests go on while we write
+            collect();
+            start_fetches();
+        });
         next_claim_ = Clock::now();  // they may be due again before everybody else
     }
 
@@ -316,6 +320,7 @@ class Worker {
     std::map<provider::FetchId, JobPtr> in_flight_;  // asked for
     std::map<Oid, int> asked_;                       // ... by provider
     std::vector<JobPtr> finished_;                   // answered, or failed; to be settled
+    std::vector<JobPtr> refused_;                    // not to be asked now; to be given back
 };
 
 // Is there anything for a worker in this database?

@@ -108,7 +108,14 @@ sub error_of {
 	return $err;
 }
 
-# The demo provider, as an object: url, tls, control; put_user, fault, requests ... It ends with the test.
+# The providers that were started end with the test, however that ends.
+my @providers;
+END {
+	local $? = $?;
+	$_->kill_kill for @providers;
+}
+
+# The demo provider, as an object: url, tls, control; put_user, fault, requests ...
 sub start_provider {
 	my (@arguments) = @_;
 	my ($out, $err) = ('', '');
@@ -116,7 +123,8 @@ sub start_provider {
 	wait_for('the provider', sub { $harness->pump_nb; $out =~ /\n/ || $err });
 	die "the provider did not start: $err" if $err;
 	my $self = decode_json($out);
-	return bless { %$self, harness => $harness, http => HTTP::Tiny->new(timeout => 30) }, 'Rolecall::Test::Provider';
+	push @providers, $harness;
+	return bless { %$self, http => HTTP::Tiny->new(timeout => 30) }, 'Rolecall::Test::Provider';
 }
 
 package Rolecall::Test::Provider;
@@ -143,11 +151,5 @@ sub fault { my ($self, %fault) = @_; return $self->call('PUT', 'fault', \%fault)
 sub no_fault { my ($self) = @_; return $self->call('DELETE', 'fault'); }
 sub requests { my ($self) = @_; return $self->call('GET', 'requests'); }
 sub forget_requests { my ($self) = @_; return $self->call('DELETE', 'requests'); }
-
-sub DESTROY {
-	my ($self) = @_;
-	$self->{harness}->kill_kill if $self->{harness};
-	return;
-}
 
 1;

@@ -6,6 +6,14 @@ extern "C" {
 
 namespace rolecall::settings {
 
+namespace {
+
+// Read by SQL (authentication.sql).
+char* oauth_providers = nullptr;
+int refresh_grace = 10;
+
+}  // namespace
+
 bool cache = true;
 int cache_size = 64 * 1024;
 int max_document_size = 64;
@@ -36,6 +44,13 @@ void init() {
     DefineCustomIntVariable("rolecall.max_response_size", "Largest provider response to accept.", nullptr,
                             &max_response_size, 1024, 1, 1024 * 1024, PGC_SIGHUP, GUC_UNIT_KB, nullptr,
                             nullptr, nullptr);
+    DefineCustomStringVariable("rolecall.oauth_providers", "Providers that OAuth states may be for.",
+                               "Separated by commas; empty: any.", &oauth_providers, "", PGC_SUSET, 0,
+                               nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("rolecall.refresh_grace",
+                            "Time in which a refresh token may be used again after its first use.",
+                            "For clients that lost the answer; after it a second use revokes the login.",
+                            &refresh_grace, 10, 0, 3600, PGC_SUSET, GUC_UNIT_S, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("rolecall.request_timeout", "Time a provider has to answer one request.", nullptr,
                             &request_timeout, 10 * 1000, 1, 60 * 60 * 1000, PGC_USERSET, GUC_UNIT_MS, nullptr,
                             nullptr, nullptr);

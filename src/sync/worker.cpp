@@ -3,6 +3,7 @@
 #include <deque>
 #include <map>
 
+#include "auth/tokens.h"
 #include "core/error.h"
 #include "pg/settings.h"
 #include "pg/testing.h"
@@ -35,6 +36,7 @@ constexpr std::chrono::seconds longest_wait{3600};  // however long Retry-After 
 constexpr milliseconds pause_after_error{5'000};
 constexpr TimestampTz lease_margin = 60 * USECS_PER_SEC;  // beyond the time that a user's requests may take
 constexpr std::int64_t missing_users_at_once = 10'000;
+constexpr auto clean_up_every = std::chrono::minutes(1);
 constexpr auto missing_users_every = std::chrono::minutes(10);
 
 class Worker {
@@ -57,6 +59,7 @@ class Worker {
                 note_leaving(Leaving::nothing_to_do);
                 return;
             }
+            clean_up();
             start_fetches();
             collect();
             give_back();
@@ -177,6 +180,21 @@ class Worker {
         return std::max(nap, milliseconds((*due - time) / 1000 + 1));
     }
 
+    // Between other work, some at a time.
+    void clean_up() {
+        if (Clock::now() < next_clean_up_)
+            return;
+        bool more = false;
+        std::string error;
+        pgstat_report_activity(STATE_RUNNING, "removing expired OAuth states and refresh tokens");
+        if (!run_in_transaction([&] { more = auth::remove_expired(); }, error))
+            pg::call([&] {
+                ereport(LOG, (errmsg("could not remove expired OAuth states and refresh tokens: %s",
+                                     error.c_str())));
+            });
+        next_clean_up_ = Clock::now() + (more ? std::chrono::minutes(0) : clean_up_every);
+    }
+
     // ---- Fetches
     // -------------------------------------------------------------------------------------------
 
@@ -286,7 +304,8 @@ class Worker {
     // -------------------------------------------------------------------------------------------
 
     void rest() {
-        const auto left = std::chrono::ceil<milliseconds>(next_claim_ - Clock::now()).count();
+        const auto left =
+            std::chrono::ceil<milliseconds>(std::min(next_claim_, next_clean_up_) - Clock::now()).count();
         if (left > 0 && !may_sleep(place_, now() + left * 1000)) {
             next_claim_ = Clock::now();
             return;
@@ -303,7 +322,6 @@ class Worker {
             return;
         pgstat_report_activity(STATE_IDLE, nullptr);
         wait_for_latch(static_cast<long>(left), -1, "RolecallWorkerMain");
-        next_claim_ = Clock::now();  // the time has come, or somebody woke us
     }
 
     Place place_;
@@ -311,6 +329,7 @@ class Worker {
     provider::Fetcher fetcher_;
     bool wanted_ = true;
     Clock::time_point next_claim_;
+    Clock::time_point next_clean_up_;
     Clock::time_point next_look_for_missing_;
 
     std::map<std::string, Configured> providers_;  // of this round

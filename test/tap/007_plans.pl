@@ -24,7 +24,7 @@ INSERT INTO rolecall.refresh_tokens (user_id, token_hash, revoked, expires_at)
 SELECT g, decode(md5(g::text), 'hex'), g % 2 = 0, now() + g * interval '1 second' FROM generate_series(1, 100000) g;
 INSERT INTO rolecall.oauth_states (state, provider, expires_at)
 SELECT 'state' || g, 'provider' || g % 500, now() + g * interval '1 second' FROM generate_series(1, 100000) g;
-INSERT INTO rolecall.sync_state (user_id, last_roles_sync_at) SELECT g, now() FROM generate_series(1, 100000) g;
+UPDATE rolecall.sync_state SET last_roles_sync_at = now();
 SQL
 $node->safe_psql('postgres', 'VACUUM ANALYZE');
 

@@ -1,0 +1,133 @@
+#include "auth/tokens.h"
+
+#include "pg/acting.h"
+#include "pg/spi.h"
+
+extern "C" {
+#include "common/base64.h"
+#include "postmaster/bgworker.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/snapmgr.h"
+#include "utils/uuid.h"
+}
+
+namespace rolecall::auth {
+
+namespace {
+
+constexpr int token_bytes = 32;
+constexpr int removed_at_once = 10'000;
+
+#define ROLECALL_REMOVE(table)                                                                              \
+    "WITH gone AS (DELETE FROM rolecall." table " WHERE ctid = ANY (ARRAY(SELECT ctid FROM rolecall." table \
+    "   WHERE expires_at <= pg_catalog.clock_timestamp() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP "     \
+    "LOCKED))"                                                                                              \
+    " RETURNING 1) SELECT count(*) FROM gone"
+
+pg::Statement remove_states(ROLECALL_REMOVE("oauth_states"), {INT8OID});
+pg::Statement remove_tokens(ROLECALL_REMOVE("refresh_tokens"), {INT8OID});
+pg::Statement revoke_statement("SELECT rolecall.revoke_tokens($1, NULL)", {UUIDOID});
+
+void start_revoker(const pg_uuid_t& family) {
+    BackgroundWorker worker;
+    memset(&worker, 0, sizeof worker);
+    worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+    worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+    worker.bgw_restart_time = BGW_NEVER_RESTART;
+    worker.bgw_main_arg = ObjectIdGetDatum(MyDatabaseId);
+    worker.bgw_notify_pid = MyProcPid;
+    memcpy(worker.bgw_extra, family.data, sizeof family.data);
+    strlcpy(worker.bgw_library_name, "rolecall", BGW_MAXLEN);
+    strlcpy(worker.bgw_function_name, "rolecall_revoker_main", BGW_MAXLEN);
+    strlcpy(worker.bgw_type, "rolecall token revoker", BGW_MAXLEN);
+    strlcpy(worker.bgw_name, "rolecall token revoker", BGW_MAXLEN);
+    BackgroundWorkerHandle* handle = nullptr;
+    if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+        ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                        errmsg("could not start the worker that revokes refresh tokens"),
+                        errdetail("The token was used before, and its login is not ended yet."),
+                        errhint("Raise max_worker_processes.")));
+    (void)WaitForBackgroundWorkerShutdown(handle);
+}
+
+// Under a snapshot of now, whatever the transaction's isolation level.
+bool is_revoked(const pg_uuid_t& family) {
+    SPI_connect();
+    Oid types[] = {UUIDOID};
+    Datum values[] = {UUIDPGetDatum(&family)};
+    SPIPlanPtr plan =
+        SPI_prepare("SELECT FROM rolecall.refresh_tokens WHERE family = $1 AND NOT revoked", 1, types);
+    if (plan == nullptr)
+        elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+    SPI_execute_snapshot(plan, values, nullptr, GetLatestSnapshot(), InvalidSnapshot, true, false, 1);
+    const bool none = SPI_processed == 0;
+    SPI_finish();
+    return none;
+}
+
+}  // namespace
+
+bool remove_expired() {
+    const pg::Parameter most = pg::bigint_parameter(removed_at_once);
+    const std::int64_t states = remove_states.run({most}).bigint(0, 1);
+    const std::int64_t tokens = remove_tokens.run({most}).bigint(0, 1);
+    return states == removed_at_once || tokens == removed_at_once;
+}
+
+}  // namespace rolecall::auth
+
+using namespace rolecall;
+using namespace rolecall::auth;
+
+extern "C" {
+
+PG_FUNCTION_INFO_V1(rolecall_random_token);
+PG_FUNCTION_INFO_V1(rolecall_revoke_family_durably);
+
+Datum rolecall_random_token(PG_FUNCTION_ARGS) {
+    (void)fcinfo;
+    char bytes[token_bytes];
+    char text[64];
+    if (!pg_strong_random(bytes, sizeof bytes))
+        ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random bytes")));
+    int length = pg_b64_encode(bytes, sizeof bytes, text, sizeof text);
+    while (length > 0 && text[length - 1] == '=')
+        --length;
+    std::replace(text, text + length, '+', '-');
+    std::replace(text, text + length, '/', '_');
+    PG_RETURN_TEXT_P(cstring_to_text_with_len(text, length));
+}
+
+// revoke_family_durably(family uuid)
+Datum rolecall_revoke_family_durably(PG_FUNCTION_ARGS) {
+    const pg_uuid_t* family = PG_GETARG_UUID_P(0);
+    start_revoker(*family);
+    if (!is_revoked(*family))
+        ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not revoke refresh tokens"),
+                        errdetail("The token was used before, and its login is not ended yet."),
+                        errhint("The server's log says why.")));
+    PG_RETURN_VOID();
+}
+
+}  // extern "C"
+
+void rolecall_revoker_main(Datum argument) {
+    pqsignal(SIGTERM, die);
+    BackgroundWorkerUnblockSignals();
+    BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(argument), InvalidOid, 0);
+    pg_uuid_t family;
+    memcpy(family.data, MyBgworkerEntry->bgw_extra, sizeof family.data);
+    StartTransactionCommand();
+    PushActiveSnapshot(GetTransactionSnapshot());
+    const pg::Acting acting = pg::act_as(pg::extension_owner());
+    pg::guarded([&] {
+        pg::spi_connect();
+        (void)revoke_statement.run({UUIDPGetDatum(&family)});
+        pg::spi_finish();
+    });
+    pg::stop_acting(acting);
+    PopActiveSnapshot();
+    CommitTransactionCommand();
+    proc_exit(0);
+}

@@ -238,7 +238,48 @@ def syncs():
         print()
 
 
-SECTIONS = {'reads': reads, 'syncs': syncs}
+def authentication():
+    rows = 1_000_000
+    server = Server('authentication', 'rolecall.worker = off', 'rolecall.refresh_grace = 1h')
+    server.sql(f'''
+        CREATE EXTENSION rolecall;
+        CREATE SERVER hr FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'http://127.0.0.1:1');
+        INSERT INTO rolecall.users (email, provider, institutional_id) SELECT 'user' || g, 'hr', g::text FROM generate_series(1, {USERS}) g;
+        INSERT INTO rolecall.refresh_tokens (user_id, token_hash, expires_at)
+        SELECT 1 + g % {USERS}, sha256(lpad(g::text, 43, '0')::bytea), now() + interval '1 day' FROM generate_series(1, {rows}) g;
+        INSERT INTO rolecall.oauth_states (state, provider, expires_at)
+        SELECT encode(sha256(lpad(g::text, 43, '0')::bytea), 'hex'), 'google', now() + interval '1 day' FROM generate_series(1, {rows}) g''')
+    server.sql('VACUUM ANALYZE')
+    heading('Refresh tokens and OAuth states')
+    pick = f"\\set i random(1, {rows})\n"
+    token = "lpad(:i::text, 43, '0')"
+    variants = {
+        'refresh(token)': pick + f'SELECT * FROM rolecall.refresh({token});',
+        'refresh, as separate statements': pick + f'''BEGIN;
+SELECT id, user_id, family, revoked, rotated_at, expires_at FROM rolecall.refresh_tokens WHERE token_hash = sha256({token}::bytea) FOR UPDATE \\gset
+SELECT is_active FROM rolecall.users WHERE id = :user_id;
+UPDATE rolecall.refresh_tokens SET rotated_at = now() WHERE id = :id;
+INSERT INTO rolecall.refresh_tokens (user_id, token_hash, family, expires_at) VALUES (:user_id, sha256(gen_random_uuid()::text::bytea), :family, now() + interval '1 day');
+SELECT rolecall.trigger_role_sync_for_user(:user_id);
+COMMIT;''',
+        'validate_and_consume_oauth_state(state, provider)': pick + f"SELECT rolecall.validate_and_consume_oauth_state({token}, 'google');",
+        'the same, as separate statements': pick + f'''BEGIN;
+SELECT count(*) FROM (SELECT FROM rolecall.oauth_states WHERE state = encode(sha256({token}::bytea), 'hex') AND provider = 'google' AND expires_at > now() FOR UPDATE) s;
+DELETE FROM rolecall.oauth_states WHERE state = encode(sha256({token}::bytea), 'hex');
+COMMIT;''',
+    }
+    tps = medians(variants, lambda script: server.pgbench(script, 8))
+    print(f'Over a Unix socket, prepared, 8 clients, tables of {rows:,} rows:\n')
+    print('| | per second | against separate statements |')
+    print('|---|---:|---:|')
+    names = list(tps)
+    for name, separate in zip(names, (names[1], names[1], names[3], names[3])):
+        print(f'| {name} | {tps[name]:,.0f} | {tps[name] / tps[separate]:.1f} |')
+    print()
+    server.stop()
+
+
+SECTIONS = {'reads': reads, 'syncs': syncs, 'authentication': authentication}
 
 if __name__ == '__main__':
     names = [name for name in sys.argv[1:] if not name.startswith('--')] or list(SECTIONS)

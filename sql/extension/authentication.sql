@@ -293,7 +293,8 @@ COMMENT ON FUNCTION rolecall.revoke_refresh_token(text) IS 'ends the login that 
 CREATE FUNCTION rolecall.revoke_refresh_tokens(uid bigint) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM rolecall.users WHERE id = uid) THEN
+    PERFORM FROM rolecall.users WHERE id = uid;
+    IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'RC001', MESSAGE = 'user not found';
     END IF;
     RETURN rolecall.revoke_tokens(NULL, uid);

@@ -85,12 +85,11 @@ $_->quit for $thief, $user;
 # No process for it: an error that says so, and the next attempt does it.
 $stolen = issue(4);
 $child = refresh($stolen);
-my $slots = 8;
 $node->append_conf('postgresql.conf', "max_worker_processes = 1\nmax_parallel_workers = 0\n");
 $node->restart;    # the launcher takes the only one
 like(error_of($node, "SET rolecall.refresh_grace = 0; SELECT rolecall.refresh('$stolen')"),
 	qr/53400: could not start the worker that revokes refresh tokens\nDETAIL:  .*\nHINT:  Raise max_worker_processes/, 'no process to revoke in');
-$node->append_conf('postgresql.conf', "max_worker_processes = $slots\n");
+$node->append_conf('postgresql.conf', "max_worker_processes = 8\n");
 $node->restart;
 like(error_of($node, "SET rolecall.refresh_grace = 0; SELECT rolecall.refresh('$stolen')"), qr/RC306: /, 'the next attempt');
 like(error_of($node, "SELECT rolecall.refresh('$child')"), qr/RC305: /, '... revokes');
@@ -124,6 +123,19 @@ $node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM rolecall.refresh_t
 pass('002-7: the worker has removed what was expired');
 is(length refresh($kept), 43, '... and nothing else');
 is(sql(q(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker' AND query LIKE 'removing%' AND state = 'active')), '0', '... and rests');
+
+# The examples of the documentation, one after the other
+sql(q(INSERT INTO rolecall.users (email, oauth_provider, oauth_id) VALUES ('ada@example.org', 'google', '108')));
+my $examples = join "\n", slurp_file('docs/authentication.md') =~ /```sql\n(.*?)```/gs;
+($ret, $out, $err) = $node->psql('postgres', $examples, on_error_stop => 1);
+is($err, '', 'docs/authentication.md: the examples run') or diag($out);
+like($out, qr/^google\|\|code-verifier\|nonce\|https:.*"email": "ada\@example.org".*\nt\n0\z/ms, '... and give what they say');
+# ... and the role that they grant to can do all that, and no more
+for my $statement (q(INSERT INTO rolecall.users (email) VALUES ('x')), 'TABLE rolecall.refresh_tokens', 'TABLE rolecall.oauth_states', 'SELECT rolecall.me(1)', 'SELECT rolecall.cleanup_expired_oauth_states()') {
+	like(error_of($node, "SET ROLE app_authenticator; $statement"), qr/42501: /, "app_authenticator: not $statement");
+}
+is(sql(q(SET ROLE app_authenticator; SELECT length(token) FROM rolecall.refresh((SELECT token FROM rolecall.issue_refresh_token(8))))), '43', 'app_authenticator: issue and refresh');
+is(sql(q(SET ROLE app_authenticator; SELECT rolecall.validate_and_consume_oauth_state(rolecall.create_oauth_state('google', 8), 'google'))), 't', 'app_authenticator: states');
 
 # Secrets: not in the server's log, not in a view or table, not in pg_stat_activity.
 my $marker = issue(7);

@@ -120,7 +120,7 @@ void rolecall_revoker_main(Datum argument) {
     memcpy(family.data, MyBgworkerEntry->bgw_extra, sizeof family.data);
     StartTransactionCommand();
     PushActiveSnapshot(GetTransactionSnapshot());
-    const pg::Acting acting = pg::act_as(pg::extension_owner());
+    const pg::Acting acting = pg::act_as_owner();
     pg::guarded([&] {
         pg::spi_connect();
         (void)revoke_statement.run({UUIDPGetDatum(&family)});

@@ -51,6 +51,9 @@ void pin(const Pin& p) {
 
 }  // namespace
 
+namespace {
+
+// With search_path = pg_catalog, pg_temp.
 Acting act_as(Oid role) {
     Acting acting{};
     GetUserIdAndSecContext(&acting.user, &acting.security_context);
@@ -58,6 +61,16 @@ Acting act_as(Oid role) {
         role, acting.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
     acting.guc_level = NewGUCNestLevel();
     pin(search_path);
+    return acting;
+}
+
+}  // namespace
+
+// Statements of ours find rows by key, and their plans are kept: one made while a table was empty, by reading
+// it whole, would stay when it has grown.
+Acting act_as_owner() {
+    const Acting acting = act_as(extension_owner());
+    pin({"enable_seqscan", "off"});
     return acting;
 }
 

@@ -12,11 +12,12 @@ struct Acting {
     int guc_level;
 };
 
-/// Becomes `role`, security-restricted, with search_path = pg_catalog, pg_temp.
-Acting act_as(Oid role);
+/// Becomes the extension's owner, security-restricted, with search_path = pg_catalog, pg_temp: for statements
+/// of the extension's own.
+Acting act_as_owner();
 
-/// The same, with every setting pinned that could change what a query returns (time zone, formats,
-/// locale...).
+/// Becomes `role` likewise, for a query of the application's, with every setting pinned that could change
+/// what a query returns (time zone, formats, locale...).
 Acting act_as_pinned(Oid role);
 
 void stop_acting(const Acting& acting);

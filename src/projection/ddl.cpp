@@ -72,7 +72,7 @@ Datum rolecall_on_ddl_start(PG_FUNCTION_ARGS) {
     if (!OidIsValid(relation))
         PG_RETURN_NULL();
 
-    const rolecall::pg::Acting acting = rolecall::pg::act_as(rolecall::pg::extension_owner());
+    const rolecall::pg::Acting acting = rolecall::pg::act_as_owner();
     SPI_connect();
     Oid types[] = {OIDOID, OIDOID};
     Datum values[] = {ObjectIdGetDatum(RelationRelationId), ObjectIdGetDatum(relation)};

@@ -312,7 +312,7 @@ bool read_definition(Definition& d) {
 }
 
 bool read_as_owner(Definition& d) {
-    const pg::Acting acting = pg::act_as(pg::extension_owner());
+    const pg::Acting acting = pg::act_as_owner();
     // A definition is kept beyond this transaction, whose own snapshot may be old.
     PushActiveSnapshot(GetCatalogSnapshot(pg::extension_relation("projections")));
     SPI_connect();

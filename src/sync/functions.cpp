@@ -28,7 +28,7 @@ struct Result {
 // Runs `f` inside SPI, as the extension's owner. After an exception the abort restores everything.
 template <typename F>
 auto as_owner(F&& f) {
-    const pg::Acting acting = pg::call([] { return pg::act_as(pg::extension_owner()); });
+    const pg::Acting acting = pg::call([] { return pg::act_as_owner(); });
     pg::spi_connect();
     auto result = f();
     pg::spi_finish();

@@ -85,7 +85,7 @@ bool run_in_transaction(const std::function<void()>& f, std::string& error) {
             StartTransactionCommand();
             PushActiveSnapshot(GetTransactionSnapshot());
         });
-        const pg::Acting acting = pg::call([] { return pg::act_as(pg::extension_owner()); });
+        const pg::Acting acting = pg::call([] { return pg::act_as_owner(); });
         pg::spi_connect();
         f();
         pg::spi_finish();

@@ -6,21 +6,24 @@ extern "C" {
 
 namespace rolecall::pg::detail {
 
+// clang-format off
 ErrorData* run_catching(void (*body)(void*), void* argument) {
     MemoryContext caller = CurrentMemoryContext;
     ErrorData* volatile report = nullptr;
-    PG_TRY()
-        ;
-        { body(argument); }
-        PG_CATCH();
-        {
-            MemoryContextSwitchTo(caller);
-            report = CopyErrorData();
-            FlushErrorState();
-        }
-        PG_END_TRY();
-        return report;
+    PG_TRY();
+    {
+        body(argument);
+    }
+    PG_CATCH();
+    {
+        MemoryContextSwitchTo(caller);
+        report = CopyErrorData();
+        FlushErrorState();
+    }
+    PG_END_TRY();
+    return report;
 }
+// clang-format on
 
 namespace {
 

@@ -63,7 +63,7 @@ Oid database_to_restart(Node* statement) {
 }
 
 void wait_until_left(Oid database) {
-    for (int i = 0; i < polls && keep_out(database) > 0; ++i) {
+    for (int i = 0; i < polls && keep_out_until_end(database) > 0; ++i) {
         (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, poll_ms, PG_WAIT_EXTENSION);
         ResetLatch(MyLatch);
         CHECK_FOR_INTERRUPTS();
@@ -73,30 +73,16 @@ void wait_until_left(Oid database) {
 void on_utility(PlannedStmt* statement, const char* text, bool read_only_tree, ProcessUtilityContext context,
                 ParamListInfo parameters, QueryEnvironment* environment, DestReceiver* destination,
                 QueryCompletion* completion) {
-    const auto run = [&] {
-        auto* next = previous_utility_hook != nullptr ? previous_utility_hook : standard_ProcessUtility;
-        next(statement, text, read_only_tree, context, parameters, environment, destination, completion);
-    };
     Node* node = statement->utilityStmt;
     const char* name = database_to_leave(node);
     const Oid database = name != nullptr ? get_database_oid(name, true) : InvalidOid;
-    if (!OidIsValid(database)) {
-        run();
-        const Oid restart = database_to_restart(node);
-        if (OidIsValid(restart))
-            restart_workers_at_commit(restart);
-        return;
-    }
-    PG_TRY()
-        ;
-        {
-            wait_until_left(database);
-            run();
-        }
-        PG_FINALLY();
-        { let_in(database); }
-        PG_END_TRY();
-        wake_launcher_at_commit();
+    if (OidIsValid(database))
+        wait_until_left(database);
+    auto* next = previous_utility_hook != nullptr ? previous_utility_hook : standard_ProcessUtility;
+    next(statement, text, read_only_tree, context, parameters, environment, destination, completion);
+    const Oid restart = database_to_restart(node);
+    if (OidIsValid(restart))
+        restart_workers_at_commit(restart);
 }
 
 }  // namespace

@@ -46,7 +46,7 @@ shmem_request_hook_type previous_request_hook = nullptr;
 shmem_startup_hook_type previous_startup_hook = nullptr;
 
 TimestampTz wake_pending = DT_NOEND;  // DT_NOEND: nobody is to be woken
-bool look_pending = false;
+Oid kept_out = InvalidOid;
 Oid restart_pending = InvalidOid;
 int my_slot = -1;
 volatile Leaving my_leaving = Leaving::failed;  // a signal handler may note it
@@ -122,20 +122,26 @@ void restart(Oid database) {
     look_again();
 }
 
+void let_in() {
+    const Locked locked;
+    for (Slot& slot : slots())
+        if (slot.holder == MyProcPid)
+            slot.holder = 0;
+    look_again();
+}
+
 void on_transaction_end(XactEvent event, void*) {
     if (event == XACT_EVENT_COMMIT) {
         if (wake_pending != DT_NOEND)
             wake(MyDatabaseId, wake_pending);
         if (OidIsValid(restart_pending))
             restart(restart_pending);
-        if (look_pending) {
-            const Locked locked;
-            look_again();
-        }
     }
     if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE) {
+        if (OidIsValid(kept_out))
+            let_in();
         wake_pending = DT_NOEND;
-        look_pending = false;
+        kept_out = InvalidOid;
         restart_pending = InvalidOid;
     }
 }
@@ -218,10 +224,9 @@ void wake_workers_at_commit(TimestampTz due) {
 
 void restart_workers_at_commit(Oid database) { restart_pending = roster != nullptr ? database : InvalidOid; }
 
-void wake_launcher_at_commit() { look_pending = roster != nullptr; }
-
-int keep_out(Oid database) {
+int keep_out_until_end(Oid database) {
     const Locked locked;
+    kept_out = database;
     int inside = 0;
     (void)find_or_make_slot(database, 0);  // so that the launcher sees that it is held
     for (Slot& slot : slots()) {
@@ -234,14 +239,6 @@ int keep_out(Oid database) {
         }
     }
     return inside;
-}
-
-void let_in(Oid database) {
-    const Locked locked;
-    for (Slot& slot : slots())
-        if (slot.database == database && slot.holder == MyProcPid)
-            slot.holder = 0;
-    look_again();
 }
 
 bool enter(int number, Place& place) {

@@ -24,13 +24,9 @@ void wake_workers_at_commit(TimestampTz due = DT_NOBEGIN);
 /// When this transaction commits, the workers of a database start anew.
 void restart_workers_at_commit(Oid database);
 
-/// When this transaction commits, the launcher looks which databases there are.
-void wake_launcher_at_commit();
-
-/// Keeps workers out of a database until let_in(), or until this process ends, and tells those inside to
-/// leave. Returns how many are still inside.
-int keep_out(Oid database);
-void let_in(Oid database);
+/// Keeps workers out of a database until this transaction ends, and tells those inside to leave. Returns how
+/// many are still inside.
+int keep_out_until_end(Oid database);
 
 // ---- For workers
 // -------------------------------------------------------------------------------------------

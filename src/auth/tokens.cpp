@@ -4,7 +4,6 @@
 #include "pg/spi.h"
 
 extern "C" {
-#include "common/base64.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
@@ -87,11 +86,11 @@ PG_FUNCTION_INFO_V1(rolecall_revoke_family_durably);
 
 Datum rolecall_random_token(PG_FUNCTION_ARGS) {
     (void)fcinfo;
-    char bytes[token_bytes];
+    std::uint8_t bytes[token_bytes];
     char text[64];
     if (!pg_strong_random(bytes, sizeof bytes))
         ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random bytes")));
-    int length = pg_b64_encode(bytes, sizeof bytes, text, sizeof text);
+    int length = pg::encode_base64(bytes, sizeof bytes, text, sizeof text);
     while (length > 0 && text[length - 1] == '=')
         --length;
     std::replace(text, text + length, '+', '-');

@@ -3,6 +3,7 @@
 
 extern "C" {
 #include "commands/event_trigger.h"
+#include "common/base64.h"
 #include "pgstat.h"
 #include "storage/lock.h"
 #if PG_VERSION_NUM >= 170000
@@ -36,6 +37,15 @@ inline bool event_triggers_enabled() {
     return event_triggers;
 #else
     return true;
+#endif
+}
+
+/// Bytes as base64 in `text`; the length, or -1 where there is no room.
+inline int encode_base64(const std::uint8_t* bytes, int size, char* text, int room) {
+#if PG_VERSION_NUM >= 180000
+    return pg_b64_encode(bytes, size, text, room);
+#else
+    return pg_b64_encode(reinterpret_cast<const char*>(bytes), size, text, room);
 #endif
 }
 

@@ -28,18 +28,16 @@ CREATE FUNCTION rolecall.queue_statistics(
 RETURNS SETOF record
 LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     -- Each part by an index of its own: what waits is counted, not everybody.
-    SELECT u.provider, count(*) FILTER (WHERE w.what = 'due'), min(w.since) FILTER (WHERE w.what = 'due'),
-           count(DISTINCT u.id) FILTER (WHERE w.what = 'requested'), count(*) FILTER (WHERE w.what = 'failing')
-    FROM (SELECT user_id, 'due' AS what, next_sync_at AS since FROM rolecall.sync_state WHERE next_sync_at <= now()
-          UNION ALL
-          SELECT user_id, 'requested', requested_at FROM rolecall.sync_state WHERE requested_at IS NOT NULL
-          UNION ALL
-          SELECT user_id, 'requested', requested_at FROM rolecall.sync_requests
-          UNION ALL
-          SELECT user_id, 'failing', last_error_at FROM rolecall.sync_state WHERE attempts > 0) w
-    JOIN rolecall.users u ON u.id = w.user_id
-    WHERE u.provider IS NOT NULL
-    GROUP BY u.provider
+    SELECT p.name,
+           (SELECT count(*) FROM rolecall.sync_state WHERE provider = p.name AND next_sync_at <= now()),
+           (SELECT min(next_sync_at) FROM rolecall.sync_state WHERE provider = p.name AND next_sync_at <= now()),
+           (SELECT count(DISTINCT w.user_id) FROM (
+                SELECT user_id FROM rolecall.sync_state WHERE provider = p.name AND requested_at IS NOT NULL
+                UNION ALL
+                SELECT r.user_id FROM rolecall.sync_requests r JOIN rolecall.sync_state s ON s.user_id = r.user_id
+                WHERE s.provider = p.name) w),
+           (SELECT count(*) FROM rolecall.sync_state WHERE provider = p.name AND attempts > 0)
+    FROM rolecall.queued_providers() p(name)
 $$;
 COMMENT ON FUNCTION rolecall.queue_statistics() IS 'how many users of each provider wait for a sync';
 

@@ -39,8 +39,9 @@ void init() {
                                 "Larger ones are served from the view.", &max_document_size, 64, 1, 64 * 1024,
                                 PGC_POSTMASTER, GUC_UNIT_KB, nullptr, nullptr, nullptr);
     }
-    DefineCustomIntVariable("rolecall.max_in_flight", "Requests that a sync worker has under way at once.",
-                            nullptr, &max_in_flight, 64, 1, 10000, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("rolecall.max_in_flight",
+                            "Requests that a sync worker has under way with one provider at once.", nullptr,
+                            &max_in_flight, 64, 1, 10000, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("rolecall.max_response_size", "Largest provider response to accept.", nullptr,
                             &max_response_size, 1024, 1, 1024 * 1024, PGC_SIGHUP, GUC_UNIT_KB, nullptr,
                             nullptr, nullptr);

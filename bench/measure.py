@@ -193,13 +193,13 @@ def sync_rates(url, users, in_flight):
                    'UPDATE rolecall.users SET roles_synced = false')
         server.sql('CHECKPOINT')
 
-    def worker(_):
+    def worker():
         begin = server.sql('''UPDATE rolecall.sync_state SET next_sync_at = now(); SELECT rolecall.wake_worker();
                               SELECT clock_timestamp()''').split()[-2:]
         wait_for("count(*) = 0 FROM rolecall.sync_state WHERE next_sync_at <= now() + interval '1 minute'")
         return users / float(server.sql(f"SELECT extract(epoch FROM max(last_roles_sync_at) - '{' '.join(begin)}') FROM rolecall.sync_state"))
 
-    def service(_):
+    def service():
         set_worker(False)
         seconds = float(run('python3', f'{WORK}/src/bench/asyncio_service.py', WORK, url, str(in_flight)))
         set_worker(True)
@@ -214,9 +214,9 @@ def sync_rates(url, users, in_flight):
     for _ in range(ROUNDS):
         for name, how in (('worker', worker), ('asyncio service', service)):
             forget()
-            samples.setdefault((name, 'every user changed'), []).append(how(None))
+            samples.setdefault((name, 'every user changed'), []).append(how())
             assert is_right() == first, name
-            samples.setdefault((name, 'nobody changed'), []).append(how(None))
+            samples.setdefault((name, 'nobody changed'), []).append(how())
     server.stop()
     return {key: statistics.median(values) for key, values in samples.items()}
 

@@ -116,11 +116,16 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.consume_oauth_state(text, text) IS 'the same, and returns what was kept with the state; error RC202 instead of false';
 
-CREATE FUNCTION rolecall.cleanup_expired_oauth_states() RETURNS bigint
+CREATE FUNCTION rolecall.cleanup_expired_oauth_states(most bigint DEFAULT NULL) RETURNS bigint
 LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    WITH gone AS (DELETE FROM rolecall.oauth_states WHERE expires_at <= clock_timestamp() RETURNING 1) SELECT count(*) FROM gone
+    WITH gone AS (
+        DELETE FROM rolecall.oauth_states WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM rolecall.oauth_states WHERE expires_at <= clock_timestamp()
+            ORDER BY expires_at LIMIT most FOR UPDATE SKIP LOCKED))
+        RETURNING 1)
+    SELECT count(*) FROM gone
 $$;
-COMMENT ON FUNCTION rolecall.cleanup_expired_oauth_states() IS 'removes expired states, and returns how many; the worker does so by itself';
+COMMENT ON FUNCTION rolecall.cleanup_expired_oauth_states(bigint) IS 'removes expired states, and returns how many; the worker does so by itself';
 
 -- ---- Refresh tokens ------------------------------------------------------------------------------------------------
 
@@ -302,11 +307,16 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.revoke_refresh_tokens(bigint) IS 'ends every login of a user; returns how many tokens that were';
 
-CREATE FUNCTION rolecall.cleanup_expired_refresh_tokens() RETURNS bigint
+CREATE FUNCTION rolecall.cleanup_expired_refresh_tokens(most bigint DEFAULT NULL) RETURNS bigint
 LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    WITH gone AS (DELETE FROM rolecall.refresh_tokens WHERE expires_at <= clock_timestamp() RETURNING 1) SELECT count(*) FROM gone
+    WITH gone AS (
+        DELETE FROM rolecall.refresh_tokens WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM rolecall.refresh_tokens WHERE expires_at <= clock_timestamp()
+            ORDER BY expires_at LIMIT most FOR UPDATE SKIP LOCKED))
+        RETURNING 1)
+    SELECT count(*) FROM gone
 $$;
-COMMENT ON FUNCTION rolecall.cleanup_expired_refresh_tokens() IS 'removes expired tokens, and returns how many; the worker does so by itself';
+COMMENT ON FUNCTION rolecall.cleanup_expired_refresh_tokens(bigint) IS 'removes expired tokens, and returns how many; the worker does so by itself';
 
 CREATE FUNCTION rolecall.end_logins() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

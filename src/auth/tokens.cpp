@@ -1,10 +1,10 @@
 #include "auth/tokens.h"
 
 #include "pg/acting.h"
+#include "pg/background.h"
 #include "pg/spi.h"
 
 extern "C" {
-#include "postmaster/bgworker.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "utils/snapmgr.h"
@@ -18,29 +18,15 @@ namespace {
 constexpr int token_bytes = 32;
 constexpr int removed_at_once = 10'000;
 
-#define ROLECALL_REMOVE(table)                                                                              \
-    "WITH gone AS (DELETE FROM rolecall." table " WHERE ctid = ANY (ARRAY(SELECT ctid FROM rolecall." table \
-    "   WHERE expires_at <= pg_catalog.clock_timestamp() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP "     \
-    "LOCKED))"                                                                                              \
-    " RETURNING 1) SELECT count(*) FROM gone"
-
-pg::Statement remove_states(ROLECALL_REMOVE("oauth_states"), {INT8OID});
-pg::Statement remove_tokens(ROLECALL_REMOVE("refresh_tokens"), {INT8OID});
+pg::Statement remove_states("SELECT rolecall.cleanup_expired_oauth_states($1)", {INT8OID});
+pg::Statement remove_tokens("SELECT rolecall.cleanup_expired_refresh_tokens($1)", {INT8OID});
 pg::Statement revoke_statement("SELECT rolecall.revoke_tokens($1, NULL)", {UUIDOID});
 
 void start_revoker(const pg_uuid_t& family) {
-    BackgroundWorker worker;
-    memset(&worker, 0, sizeof worker);
-    worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-    worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-    worker.bgw_restart_time = BGW_NEVER_RESTART;
+    BackgroundWorker worker = pg::background_worker("rolecall_revoker_main", "rolecall token revoker");
     worker.bgw_main_arg = ObjectIdGetDatum(MyDatabaseId);
     worker.bgw_notify_pid = MyProcPid;
     memcpy(worker.bgw_extra, family.data, sizeof family.data);
-    strlcpy(worker.bgw_library_name, "rolecall", BGW_MAXLEN);
-    strlcpy(worker.bgw_function_name, "rolecall_revoker_main", BGW_MAXLEN);
-    strlcpy(worker.bgw_type, "rolecall token revoker", BGW_MAXLEN);
-    strlcpy(worker.bgw_name, "rolecall token revoker", BGW_MAXLEN);
     BackgroundWorkerHandle* handle = nullptr;
     if (!RegisterDynamicBackgroundWorker(&worker, &handle))
         ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),

@@ -24,6 +24,9 @@ class Error : public std::exception {
     const std::string& detail() const noexcept { return detail_; }
     const std::string& hint() const noexcept { return hint_; }
 
+    /// Message and detail in one line, where only one is shown.
+    std::string summary() const { return message_ + (detail_.empty() ? "" : ": " + detail_); }
+
  private:
     std::array<char, 6> sqlstate_;
     std::string message_;

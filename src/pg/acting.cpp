@@ -49,10 +49,6 @@ void pin(const Pin& p) {
         (void)set_config_option(p.name, p.value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
-}  // namespace
-
-namespace {
-
 // With search_path = pg_catalog, pg_temp.
 Acting act_as(Oid role) {
     Acting acting{};

@@ -2,6 +2,7 @@
 
 #include "core/hash.h"
 #include "pg/settings.h"
+#include "pg/shmem.h"
 #include "pg/testing.h"
 
 extern "C" {
@@ -9,11 +10,9 @@ extern "C" {
 #include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
-#include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
-#include "storage/shmem.h"
 }
 
 namespace rolecall::projection {
@@ -24,12 +23,9 @@ Shared shared;
 
 namespace {
 
-constexpr const char* tranche = "rolecall";
 constexpr std::size_t floor_slots = 1024;
 constexpr std::size_t cache_bytes_per_stamp = 256;  // stamps are a thirty-second part of the cache
 
-shmem_request_hook_type previous_request_hook = nullptr;
-shmem_startup_hook_type previous_startup_hook = nullptr;
 LWLockPadded* partition_locks = nullptr;
 
 struct Layout {
@@ -61,25 +57,11 @@ Layout plan() {
     return layout;
 }
 
-void on_request() {
-    if (previous_request_hook != nullptr)
-        previous_request_hook();
+void attach(void* memory, bool is_new, LWLockPadded* locks) {
     const Layout layout = plan();
-    RequestAddinShmemSpace(layout.bytes);
-    RequestNamedLWLockTranche(tranche, static_cast<int>(layout.cache.partitions));
-}
-
-void on_startup() {
-    if (previous_startup_hook != nullptr)
-        previous_startup_hook();
-    const Layout layout = plan();
-    LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-    bool found = false;
-    void* memory = ShmemInitStruct(tranche, layout.bytes, &found);
     char* base = reinterpret_cast<char*>(CACHELINEALIGN(memory));
     auto* head = reinterpret_cast<SharedHead*>(base);
-    if (!found) {
-        memset(memory, 0, layout.bytes);
+    if (is_new) {
         if (!pg_strong_random(&head->seed, sizeof head->seed))
             ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random seed")));
         if (testing::fault(Fault::floor_at_start_only))
@@ -92,9 +74,8 @@ void on_startup() {
     shared.counter_slots = layout.counter_slots;
     shared.cache = {base + layout.cache_at, layout.cache};
     testing::attach(base + layout.testing_at);
-    partition_locks = GetNamedLWLockTranche(tranche);
+    partition_locks = locks;
     shared.head = head;
-    LWLockRelease(AddinShmemInitLock);
 }
 
 void definitions_locktag(LOCKTAG& tag) {
@@ -105,10 +86,10 @@ void definitions_locktag(LOCKTAG& tag) {
 }  // namespace
 
 void shared_init() {
-    previous_request_hook = shmem_request_hook;
-    shmem_request_hook = on_request;
-    previous_startup_hook = shmem_startup_hook;
-    shmem_startup_hook = on_startup;
+    pg::add_shared_area({.name = "rolecall",
+                         .bytes = [] { return plan().bytes; },
+                         .locks = [] { return static_cast<int>(plan().cache.partitions); },
+                         .attach = attach});
 }
 
 void require_preloaded() {

@@ -186,7 +186,7 @@ Outcome apply(const User& user, const std::vector<core::OwnedGrant>& roles, Time
     outcome.roles_changed = !difference.empty();
     const UnitsOutcome units = apply_units(user, roles);
     outcome.units_changed = units.changed;
-    if (units.none_known && (outcome.roles_changed || outcome.units_changed))
+    if (units.none_known && outcome.changed())
         warn_of_unknown_units(user.id);
     flags_statement.run({pg::bigint_parameter(user.id)});
     note_statement.run({pg::bigint_parameter(user.id), pg::time_parameter(time), pg::time_parameter(next)});

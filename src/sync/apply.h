@@ -20,6 +20,11 @@ struct User {
     std::string provider;          ///< empty: none
     std::string institutional_id;  ///< empty: none
     std::optional<TimestampTz> last_sync;
+
+    /// Is the other the same person for the same provider?
+    bool has_subject_of(const User& other) const {
+        return provider == other.provider && institutional_id == other.institutional_id;
+    }
 };
 
 struct Outcome {
@@ -27,6 +32,8 @@ struct Outcome {
     bool units_changed = false;
     std::vector<core::OwnedGrant> old_roles;
     std::vector<core::OwnedGrant> new_roles;
+
+    bool changed() const { return roles_changed || units_changed; }
 };
 
 /// Makes other syncs of this user wait until the transaction ends. Assigns no transaction id.

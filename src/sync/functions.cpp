@@ -89,7 +89,7 @@ Result apply_answers(const Preparation& before, const Answers& answers) {
     const std::string& roles = before.provider.roles_request_path.empty() ? answers.profile : answers.roles;
     const ProviderUser said = map_answers(before.provider, asked.institutional_id, answers.profile, roles);
     const std::optional<User> user = find_user(asked.id);
-    if (!user || user->provider != asked.provider || user->institutional_id != asked.institutional_id)
+    if (!user || !user->has_subject_of(asked))
         throw Error("40001", "user " + std::to_string(asked.id) + " changed while the provider was asked", {},
                     "Call the function again.");
     return {.user = asked.id,
@@ -118,7 +118,7 @@ Result sync_from_provider(std::int64_t id, bool force) {
     Stopwatch watch(before.provider.server);
     const Answers answers = fetch(before.provider, before.user->institutional_id);
     Result result = as_owner([&] { return apply_answers(before, answers); });
-    watch.done(result.outcome.roles_changed || result.outcome.units_changed);
+    watch.done(result.outcome.changed());
     return result;
 }
 
@@ -157,7 +157,7 @@ Datum to_record(FunctionCallInfo fcinfo, const Result& result) {
         TupleDesc columns = nullptr;
         if (get_call_result_type(fcinfo, nullptr, &columns) != TYPEFUNC_COMPOSITE)
             elog(ERROR, "return type must be a row type");
-        Datum values[] = {Int64GetDatum(result.user),    BoolGetDatum(o.roles_changed || o.units_changed),
+        Datum values[] = {Int64GetDatum(result.user),    BoolGetDatum(o.changed()),
                           BoolGetDatum(o.roles_changed), BoolGetDatum(o.units_changed),
                           BoolGetDatum(result.skipped),  JsonbPGetDatum(old_roles),
                           JsonbPGetDatum(new_roles)};

@@ -28,10 +28,6 @@ ProviderUser map(const Job& job) {
                        job.completions.back().body);
 }
 
-bool is_same_subject(const User& a, const User& b) {
-    return a.provider == b.provider && a.institutional_id == b.institutional_id;
-}
-
 // Inside the transaction of settle().
 Settled settle_job(Job& job) {
     const User& asked = job.claim.user;
@@ -51,7 +47,7 @@ Settled settle_job(Job& job) {
     if (!user)
         return {};
     // Somebody else's answer may be newer than ours, or the user be somebody else for the provider now.
-    if ((user->last_sync && *user->last_sync > job.asked_at) || !is_same_subject(*user, asked)) {
+    if ((user->last_sync && *user->last_sync > job.asked_at) || !user->has_subject_of(asked)) {
         put_back(asked.id, time);
         return {};
     }
@@ -64,8 +60,8 @@ void report(const Job& job, const Settled& settled) {
         count_failure(job.provider->server, job.error);
         log_failure(job.claim.user, job.error, job.claim.attempts + 1);
     } else if (settled.end == End::applied) {
-        const bool changed = settled.outcome.roles_changed || settled.outcome.units_changed;
-        count_sync(job.provider->server, changed, std::chrono::steady_clock::now() - job.started);
+        count_sync(job.provider->server, settled.outcome.changed(),
+                   std::chrono::steady_clock::now() - job.started);
         log_outcome(job.claim.user.id, settled.outcome);
     }
 }

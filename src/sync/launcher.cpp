@@ -1,5 +1,6 @@
 #include "sync/launcher.h"
 
+#include "pg/background.h"
 #include "pg/settings.h"
 #include "sync/process.h"
 #include "sync/roster.h"
@@ -12,7 +13,6 @@ extern "C" {
 #include "access/tableam.h"
 #include "catalog/pg_database.h"
 #include "pgstat.h"
-#include "postmaster/bgworker.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -23,16 +23,6 @@ namespace rolecall::sync {
 namespace {
 
 constexpr int restart_seconds = 5;
-
-void describe(BackgroundWorker& worker, const char* function, const char* type) {
-    memset(&worker, 0, sizeof worker);
-    worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-    worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-    strlcpy(worker.bgw_library_name, "rolecall", BGW_MAXLEN);
-    strlcpy(worker.bgw_function_name, function, BGW_MAXLEN);
-    strlcpy(worker.bgw_type, type, BGW_MAXLEN);
-    strlcpy(worker.bgw_name, type, BGW_MAXLEN);
-}
 
 // Databases that take connections and are no templates, in the current memory context.
 List* list_databases() {
@@ -71,9 +61,7 @@ void update_roster() {
 
 void launch_workers() {
     for (int slot = next_to_launch(); slot >= 0; slot = next_to_launch()) {
-        BackgroundWorker worker;
-        describe(worker, "rolecall_worker_main", "rolecall sync worker");
-        worker.bgw_restart_time = BGW_NEVER_RESTART;
+        BackgroundWorker worker = pg::background_worker("rolecall_worker_main", "rolecall sync worker");
         worker.bgw_main_arg = Int32GetDatum(slot);
         if (!RegisterDynamicBackgroundWorker(&worker, nullptr)) {
             ereport(LOG, (errmsg("could not start a rolecall sync worker"),
@@ -87,8 +75,7 @@ void launch_workers() {
 }  // namespace
 
 void launcher_init() {
-    BackgroundWorker launcher;
-    describe(launcher, "rolecall_launcher_main", "rolecall launcher");
+    BackgroundWorker launcher = pg::background_worker("rolecall_launcher_main", "rolecall launcher");
     launcher.bgw_restart_time = restart_seconds;
     RegisterBackgroundWorker(&launcher);
 }

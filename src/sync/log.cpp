@@ -13,7 +13,7 @@ void log_start(const User& user) {
 
 void log_outcome(std::int64_t user, const Outcome& outcome) {
     pg::call([&] {
-        ereport(outcome.roles_changed || outcome.units_changed ? LOG : DEBUG1,
+        ereport(outcome.changed() ? LOG : DEBUG1,
                 (errmsg("synchronized user " INT64_FORMAT ": %zu roles before, %zu after%s", user,
                         outcome.old_roles.size(), outcome.new_roles.size(),
                         outcome.units_changed ? ", units changed" : "")));

@@ -1,7 +1,5 @@
 #include "sync/process.h"
 
-#include <map>
-
 #include "core/error.h"
 #include "pg/acting.h"
 #include "pg/spi.h"
@@ -43,7 +41,7 @@ std::string describe() {
         const char* detail = error.report()->detail;
         return error.what() + (detail != nullptr ? ": " + std::string(detail) : std::string());
     } catch (const Error& error) {
-        return error.message() + (error.detail().empty() ? "" : ": " + error.detail());
+        return error.summary();
     } catch (const std::exception& error) {
         return error.what();
     }

@@ -43,9 +43,8 @@ pg::Statement providers_statement("SELECT * FROM rolecall.queued_providers()", {
     " LIMIT $6 FOR UPDATE OF d SKIP LOCKED) c"                                                             \
     " JOIN rolecall.users u ON u.id = c.user_id"                                                           \
     " WHERE s.user_id = c.user_id"                                                                         \
-    " RETURNING s.user_id, u.provider, u.institutional_id, s.last_roles_sync_at, s.requested_at IS NOT "   \
-    "NULL,"                                                                                                \
-    "     s.force, s.next_sync_at IS NOT NULL AND s.next_sync_at <= $1, s.attempts"
+    " RETURNING s.user_id, u.provider, u.institutional_id, s.last_roles_sync_at, s.force,"                 \
+    "     s.next_sync_at IS NOT NULL AND s.next_sync_at <= $1, s.attempts"
 
 const std::initializer_list<Oid> claim_types = {TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID,
                                                 TIMESTAMPTZOID, TEXTOID,        INT8OID};
@@ -101,10 +100,9 @@ void append(std::vector<Claim>& claims, const pg::Rows& rows) {
                       .last_sync = std::nullopt};
         if (!rows.is_null(row, 4))
             claim.user.last_sync = rows.time(row, 4);
-        claim.requested = rows.boolean(row, 5);
-        claim.forced = rows.boolean(row, 6);
-        claim.due = rows.boolean(row, 7);
-        claim.attempts = rows.integer(row, 8);
+        claim.forced = rows.boolean(row, 5);
+        claim.due = rows.boolean(row, 6);
+        claim.attempts = rows.integer(row, 7);
         claims.push_back(std::move(claim));
     }
 }

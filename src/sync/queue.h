@@ -14,7 +14,6 @@ namespace rolecall::sync {
 /// A user that a worker has taken.
 struct Claim {
     User user;
-    bool requested = false;  ///< asked for; otherwise due by TTL
     bool forced = false;
     bool due = false;  ///< by TTL
     int attempts = 0;  ///< failures before

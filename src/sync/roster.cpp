@@ -1,21 +1,19 @@
 #include "sync/roster.h"
 
+#include "pg/shmem.h"
 #include "sync/clock.h"
 
 extern "C" {
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
-#include "storage/shmem.h"
 }
 
 namespace rolecall::sync {
 
 namespace {
 
-constexpr const char* tranche = "rolecall_sync";
 constexpr int slot_count = 512;
 constexpr TimestampTz launch_patience =
     30 * USECS_PER_SEC;  // a launched worker that has not entered by then failed
@@ -42,9 +40,6 @@ struct Roster {
 };
 
 Roster* roster = nullptr;
-shmem_request_hook_type previous_request_hook = nullptr;
-shmem_startup_hook_type previous_startup_hook = nullptr;
-
 TimestampTz wake_pending = DT_NOEND;  // DT_NOEND: nobody is to be woken
 Oid kept_out = InvalidOid;
 Oid restart_pending = InvalidOid;
@@ -62,24 +57,10 @@ class Locked {
 
 std::span<Slot> slots() { return roster->slots; }
 
-void on_request() {
-    if (previous_request_hook != nullptr)
-        previous_request_hook();
-    RequestAddinShmemSpace(sizeof(Roster));
-    RequestNamedLWLockTranche(tranche, 1);
-}
-
-void on_startup() {
-    if (previous_startup_hook != nullptr)
-        previous_startup_hook();
-    LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-    bool found = false;
-    auto* memory = static_cast<Roster*>(ShmemInitStruct(tranche, sizeof(Roster), &found));
-    if (!found)
-        memset(static_cast<void*>(memory), 0, sizeof *memory);
-    memory->lock = &GetNamedLWLockTranche(tranche)->lock;
-    roster = memory;
-    LWLockRelease(AddinShmemInitLock);
+void attach(void* memory, bool, LWLockPadded* locks) {
+    auto* area = static_cast<Roster*>(memory);
+    area->lock = &locks->lock;
+    roster = area;
 }
 
 void set_latch_of(pid_t pid) {
@@ -210,10 +191,10 @@ void strike_off_launcher(int, Datum) {
 }  // namespace
 
 void roster_init() {
-    previous_request_hook = shmem_request_hook;
-    shmem_request_hook = on_request;
-    previous_startup_hook = shmem_startup_hook;
-    shmem_startup_hook = on_startup;
+    pg::add_shared_area({.name = "rolecall_sync",
+                         .bytes = [] { return sizeof(Roster); },
+                         .locks = [] { return 1; },
+                         .attach = attach});
     RegisterXactCallback(on_transaction_end, nullptr);
 }
 

@@ -3,13 +3,12 @@
 #include <map>
 
 #include "core/breaker.h"
+#include "pg/shmem.h"
 #include "sync/clock.h"
 
 extern "C" {
 #include "mb/pg_wchar.h"
 #include "storage/ipc.h"
-#include "storage/lwlock.h"
-#include "storage/shmem.h"
 #include "utils/array.h"
 #include "utils/tuplestore.h"
 }
@@ -20,7 +19,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* tranche = "rolecall_providers";
 constexpr int provider_count = 256;  // in all databases; what does not fit is not counted, and has no breaker
 constexpr std::size_t error_bytes = 256;
 
@@ -48,30 +46,14 @@ struct Shared {
 
 Shared* shared = nullptr;
 std::map<Oid, std::int64_t> under_way;  // this process's part of in_flight
-shmem_request_hook_type previous_request_hook = nullptr;
-shmem_startup_hook_type previous_startup_hook = nullptr;
 
-void on_request() {
-    if (previous_request_hook != nullptr)
-        previous_request_hook();
-    RequestAddinShmemSpace(sizeof(Shared));
-    RequestNamedLWLockTranche(tranche, 1);
-}
-
-void on_startup() {
-    if (previous_startup_hook != nullptr)
-        previous_startup_hook();
-    LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-    bool found = false;
-    auto* memory = static_cast<Shared*>(ShmemInitStruct(tranche, sizeof(Shared), &found));
-    if (!found) {
-        memset(static_cast<void*>(memory), 0, sizeof *memory);
-        for (ProviderStatus& provider : memory->providers)
+void attach(void* memory, bool is_new, LWLockPadded* locks) {
+    auto* area = static_cast<Shared*>(memory);
+    if (is_new)
+        for (ProviderStatus& provider : area->providers)
             provider.breaker = {};
-    }
-    memory->lock = &GetNamedLWLockTranche(tranche)->lock;
-    shared = memory;
-    LWLockRelease(AddinShmemInitLock);
+    area->lock = &locks->lock;
+    shared = area;
 }
 
 ProviderStatus* find_or_make(Oid server) {
@@ -140,10 +122,10 @@ const char* to_string(core::BreakerState state) {
 }  // namespace
 
 void statistics_init() {
-    previous_request_hook = shmem_request_hook;
-    shmem_request_hook = on_request;
-    previous_startup_hook = shmem_startup_hook;
-    shmem_startup_hook = on_startup;
+    pg::add_shared_area({.name = "rolecall_providers",
+                         .bytes = [] { return sizeof(Shared); },
+                         .locks = [] { return 1; },
+                         .attach = attach});
 }
 
 void count_sync(Oid server, SyncCount what) {

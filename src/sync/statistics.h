@@ -1,5 +1,5 @@
 // What syncs did, per provider of each database, in shared memory since the server started; and the
-// providers' circuit breakers, which sessions and workers share. Without the library preloaded nothing is
+// providers' circuit breakers, which workers share. Without the library preloaded nothing is
 // counted, and every provider may be asked.
 #pragma once
 

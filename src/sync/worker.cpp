@@ -263,7 +263,7 @@ class Worker {
             check_completion(provider, job.claim.user.institutional_id, completion);
             report_answer(provider.server);
         } catch (const Error& error) {
-            job.error = error.message() + (error.detail().empty() ? "" : ": " + error.detail());
+            job.error = error.summary();
             if (!is_trouble(error)) {
                 report_answer(provider.server);
                 return;

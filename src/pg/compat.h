@@ -4,6 +4,7 @@
 extern "C" {
 #include "commands/event_trigger.h"
 #include "common/base64.h"
+#include "nodes/nodes.h"
 #include "pgstat.h"
 #include "storage/lock.h"
 #if PG_VERSION_NUM >= 170000
@@ -46,6 +47,16 @@ inline int encode_base64(const std::uint8_t* bytes, int size, char* text, int ro
     return pg_b64_encode(bytes, size, text, room);
 #else
     return pg_b64_encode(reinterpret_cast<const char*>(bytes), size, text, room);
+#endif
+}
+
+/// A function for expression_tree_walker() and its kin, which had no parameters declared before
+/// PostgreSQL 16.
+inline auto tree_walker(bool (*walker)(Node*, void*)) {
+#if PG_VERSION_NUM >= 160000
+    return walker;
+#else
+    return reinterpret_cast<bool (*)()>(reinterpret_cast<void (*)()>(walker));
 #endif
 }
 

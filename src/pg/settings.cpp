@@ -24,6 +24,7 @@ int sync_batch_size = 200;
 int sync_naptime = 1000;
 int sync_ttl = 15 * 60;
 int sync_workers = 1;
+char* uid = nullptr;
 bool worker = true;
 
 void init() {
@@ -67,6 +68,9 @@ void init() {
                             INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("rolecall.sync_workers", "Sync workers in each database that has the extension.",
                             nullptr, &sync_workers, 1, 1, 16, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+    DefineCustomStringVariable("rolecall.uid", "The user on whose behalf the session acts.",
+                               "What me() and has_role(role) go by; to be set with SET LOCAL.", &uid, "",
+                               PGC_USERSET, 0, nullptr, nullptr, nullptr);
     DefineCustomBoolVariable("rolecall.worker", "Synchronizes roles in the background.",
                              "Can be switched off for a database by ALTER DATABASE ... SET.", &worker, true,
                              PGC_SUSET, 0, nullptr, nullptr, nullptr);

@@ -15,6 +15,7 @@ extern int sync_batch_size;    // rolecall.sync_batch_size
 extern int sync_naptime;       // rolecall.sync_naptime, ms
 extern int sync_ttl;           // rolecall.sync_ttl, s
 extern int sync_workers;       // rolecall.sync_workers, per database
+extern char* uid;              // rolecall.uid
 extern bool worker;            // rolecall.worker
 
 /// Defines them; called once, from _PG_init.

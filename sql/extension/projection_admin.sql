@@ -96,7 +96,7 @@ BEGIN
     SELECT p.problem INTO wrong FROM rolecall.projection_problems(projection) p WHERE p.relation = add_watch.relation LIMIT 1;
     IF wrong IS NOT NULL THEN
         RAISE EXCEPTION 'relation % cannot be watched by column "%"', relation, key_column
-            USING ERRCODE = 'datatype_mismatch', DETAIL = upper(left(wrong, 1)) || substr(wrong, 2) || '.',
+            USING ERRCODE = 'datatype_mismatch', DETAIL = format('In the way: %s.', wrong),
                   HINT = 'The column must have the key''s type and a deterministic collation, and must be stored.';
     END IF;
     RETURN watch;
@@ -119,7 +119,7 @@ COMMENT ON FUNCTION rolecall.watch(name, regclass, name) IS 'a changed row belon
 CREATE FUNCTION rolecall.watch_lookup(projection name, relation regclass, key_column name DEFAULT NULL, referencing jsonb DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    watch bigint := rolecall.add_watch(projection, relation, true, key_column);
+    new_watch bigint := rolecall.add_watch(projection, relation, true, key_column);
     wrong text;
 BEGIN
     IF key_column IS NULL THEN
@@ -129,9 +129,9 @@ BEGIN
         RETURN;
     END IF;
     INSERT INTO rolecall.watch_references (watch, relation, column_name)
-    SELECT watch_lookup.watch, r.key::regclass, r.value FROM jsonb_each_text(referencing) r
+    SELECT new_watch, r.key::regclass, r.value FROM jsonb_each_text(referencing) r
     UNION
-    SELECT watch_lookup.watch, k.conrelid, a.attname
+    SELECT new_watch, k.conrelid, a.attname
     FROM pg_constraint k
     JOIN rolecall.watches w ON w.projection = watch_lookup.projection AND NOT w.builtin AND NOT w.is_lookup AND w.relation = k.conrelid
     JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
@@ -146,7 +146,7 @@ BEGIN
     SELECT p.problem INTO wrong FROM rolecall.projection_problems(projection) p WHERE p.relation = watch_lookup.relation LIMIT 1;
     IF wrong IS NOT NULL THEN
         RAISE EXCEPTION 'relation % cannot be watched by column "%"', relation, key_column
-            USING ERRCODE = 'datatype_mismatch', DETAIL = upper(left(wrong, 1)) || substr(wrong, 2) || '.',
+            USING ERRCODE = 'datatype_mismatch', DETAIL = format('In the way: %s.', wrong),
                   HINT = 'Columns that refer to it must be of its type, in tables that are watched by key.';
     END IF;
 END
@@ -184,6 +184,9 @@ BEGIN
     IF num_nulls(projection, view, key_column, doc_column, strict, watches) > 0 THEN
         RAISE EXCEPTION 'a projection needs a name, a view, a key column and a document column' USING ERRCODE = 'null_value_not_allowed';
     END IF;
+    IF ttl <= interval '0' THEN
+        RAISE EXCEPTION 'invalid ttl: %', ttl USING ERRCODE = 'invalid_parameter_value', HINT = 'It must be longer than zero.';
+    END IF;
     BEGIN
         INSERT INTO rolecall.projections (name, view, key_column, doc_column, ttl)
         VALUES (projection, view, create_projection.key_column, doc_column, ttl);
@@ -192,12 +195,12 @@ BEGIN
             USING ERRCODE = 'duplicate_object', HINT = 'rolecall.drop_projection() drops it.';
     END;
     -- What cannot be exact is refused before any table gets a trigger.
-    SELECT string_agg(upper(left(p.problem, 1)) || substr(p.problem, 2) || '.', ' ') INTO wrong
+    SELECT 'In the way: ' || string_agg(p.problem, '; ') || '.' INTO wrong
     FROM rolecall.projection_problems(projection) p WHERE p.lasting;
     IF wrong IS NOT NULL AND ttl IS NULL THEN
         RAISE EXCEPTION 'documents of view % cannot be kept exact', view
             USING ERRCODE = 'invalid_object_definition', DETAIL = wrong,
-                  HINT = 'Change the view, or give a ttl for which documents may be out of date.';
+                  HINT = 'Change the view (what holds for a time needs columns valid_from and valid_until), or give a ttl for which documents may be out of date.';
     END IF;
 
     FOR w IN SELECT e.key::regclass AS relation, e.value AS what FROM jsonb_each(watches) e
@@ -217,7 +220,7 @@ BEGIN
         END CASE;
     END LOOP;
 
-    SELECT string_agg(upper(left(p.problem, 1)) || substr(p.problem, 2) || '.', ' '), string_agg(p.repair, '; ')
+    SELECT 'In the way: ' || string_agg(p.problem, '; ') || '.', string_agg(p.repair, '; ')
     INTO wrong, repairs FROM rolecall.projection_problems(projection) p;
     IF wrong IS NULL OR ttl IS NOT NULL THEN
         RETURN;

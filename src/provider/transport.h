@@ -38,6 +38,7 @@ struct Completion {
     RequestId id = 0;
     int status = 0;  ///< HTTP status; 0: none was received
     std::string body;
+    std::string link;                     ///< the headers Link, joined by commas
     std::chrono::seconds retry_after{0};  ///< what the provider asks for by Retry-After
     Phase failed_in = Phase::none;        ///< none: an answer arrived, whatever its status
     std::string failure;                  ///< lower case, without a period, without secrets

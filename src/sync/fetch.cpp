@@ -28,17 +28,17 @@ Fetcher& session_fetcher() {
 // A fetch that is given up when the wait for it ends early.
 class Flight {
  public:
-    Flight(Fetcher& fetcher, const std::vector<provider::Request>& requests)
+    Flight(Fetcher& fetcher, const std::vector<provider::PagedRequest>& requests)
         : fetcher_(fetcher), id_(fetcher.start(requests)) {}
     ~Flight() { fetcher_.cancel(id_); }
     Flight(const Flight&) = delete;
     Flight& operator=(const Flight&) = delete;
 
-    std::vector<Completion> wait() {
+    provider::Fetched wait() {
         for (;;) {
             for (provider::Fetched& ended : fetcher_.advance())
                 if (ended.id == id_)
-                    return std::move(ended.completions);
+                    return std::move(ended);
             pause();
         }
     }
@@ -72,20 +72,25 @@ provider::Request request_for(const Provider& p, const std::string& path, const 
 
 }  // namespace
 
-std::vector<provider::Request> requests_for(const Provider& p, const std::string& subject) {
-    std::vector<provider::Request> requests{request_for(p, p.request_path, subject)};
+std::vector<provider::PagedRequest> requests_for(const Provider& p, const std::string& subject) {
+    std::vector<provider::PagedRequest> requests{{request_for(p, p.request_path, subject), {}}};
     if (!p.roles_request_path.empty())
-        requests.push_back(request_for(p, p.roles_request_path, subject));
+        requests.push_back({request_for(p, p.roles_request_path, subject), {}});
+    requests.back().paging = p.paging;
     return requests;
 }
 
-void check_completion(const Provider& p, const std::string& subject, const Completion& done) {
+void check_fetched(const Provider& p, const std::string& subject, const provider::Fetched& fetched) {
+    if (fetched.refused)
+        throw Error("RC104", "provider \"" + p.name + "\" gave an answer that cannot be used",
+                    fetched.refused->detail(), fetched.refused->hint());
+    if (fetched.is_complete())
+        return;
+    const Completion& done = *fetched.failed;
     if (done.failed_in != Phase::none)
         throw Error("RC101", "provider \"" + p.name + "\" could not be asked",
                     "The request failed in phase \"" + std::string(to_string(done.failed_in)) +
                         "\": " + done.failure + ".");
-    if (done.status >= 200 && done.status < 300)
-        return;
     const std::string status = "It answered with HTTP status " + std::to_string(done.status) + ".";
     if (done.status == 404 || done.status == 410)
         throw Error("RC103", "provider \"" + p.name + "\" does not know subject \"" + subject + "\"", status);
@@ -102,13 +107,11 @@ bool is_trouble(const Error& error) {
     return strcmp(error.sqlstate(), "RC101") == 0 || strcmp(error.sqlstate(), "RC102") == 0;
 }
 
-Answers fetch(const Provider& p, const std::string& subject) {
+std::vector<provider::Pages> fetch(const Provider& p, const std::string& subject) {
     Flight flight(session_fetcher(), requests_for(p, subject));
-    std::vector<Completion> done = flight.wait();
-    for (const Completion& completion : done)
-        check_completion(p, subject, completion);
-    return {.profile = std::move(done.front().body),
-            .roles = done.size() > 1 ? std::move(done[1].body) : std::string()};
+    provider::Fetched fetched = flight.wait();
+    check_fetched(p, subject, fetched);
+    return std::move(fetched.answers);
 }
 
 }  // namespace rolecall::sync

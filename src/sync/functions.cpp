@@ -84,10 +84,9 @@ Outcome apply_here(const User& user, const std::vector<core::OwnedGrant>& roles,
 }
 
 // Everything is read again after the fetch: it took its time.
-Result apply_answers(const Preparation& before, const Answers& answers) {
+Result apply_answers(const Preparation& before, const std::vector<provider::Pages>& answers) {
     const User& asked = *before.user;
-    const std::string& roles = before.provider.roles_request_path.empty() ? answers.profile : answers.roles;
-    const ProviderUser said = map_answers(before.provider, asked.institutional_id, answers.profile, roles);
+    const ProviderUser said = map_answers(before.provider, asked.institutional_id, answers);
     const std::optional<User> user = find_user(asked.id);
     if (!user || !user->has_subject_of(asked))
         throw Error("40001", "user " + std::to_string(asked.id) + " changed while the provider was asked", {},
@@ -116,7 +115,7 @@ Result sync_from_provider(std::int64_t id, bool force) {
     }
     log_start(*before.user);
     Stopwatch watch(before.provider.server);
-    const Answers answers = fetch(before.provider, before.user->institutional_id);
+    const std::vector<provider::Pages> answers = fetch(before.provider, before.user->institutional_id);
     Result result = as_owner([&] { return apply_answers(before, answers); });
     watch.done(result.outcome.changed());
     return result;

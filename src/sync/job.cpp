@@ -24,8 +24,7 @@ struct Settled {
 };
 
 ProviderUser map(const Job& job) {
-    return map_answers(*job.provider, job.claim.user.institutional_id, job.completions.front().body,
-                       job.completions.back().body);
+    return map_answers(*job.provider, job.claim.user.institutional_id, job.answers);
 }
 
 // Inside the transaction of settle().

@@ -5,6 +5,7 @@
 #include "provider/curl_transport.h"
 #include "provider/fetcher.h"
 #include "provider/url.h"
+#include "sync/process.h"
 
 extern "C" {
 #include "pgstat.h"
@@ -49,7 +50,7 @@ class Flight {
             const auto timeout = static_cast<long>(fetcher_.timeout().count());
             (void)WaitLatchOrSocket(MyLatch,
                                     WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-                                    fetcher_.fd(), timeout, pg::wait_event("RolecallProviderAnswer"));
+                                    fetcher_.fd(), timeout, wait_for_answer.id());
             ResetLatch(MyLatch);
             CHECK_FOR_INTERRUPTS();
         });
@@ -65,18 +66,23 @@ provider::Request request_for(const Provider& p, const std::string& path, const 
     request.headers = p.headers;
     request.credentials = p.credentials;
     request.ca_file = p.ca_file;
+    request.proxy = p.proxy;
     request.timeout = p.timeout;
+    request.connect_timeout = p.connect_timeout;
     request.max_response_bytes = std::size_t{1024} * settings::max_response_size;
     return request;
 }
 
 }  // namespace
 
-std::vector<provider::PagedRequest> requests_for(const Provider& p, const std::string& subject) {
+std::vector<provider::PagedRequest> requests_for(const Provider& p, const std::string& subject,
+                                                 const provider::Validators& known) {
     std::vector<provider::PagedRequest> requests{{request_for(p, p.request_path, subject), {}}};
     if (!p.roles_request_path.empty())
         requests.push_back({request_for(p, p.roles_request_path, subject), {}});
     requests.back().paging = p.paging;
+    if (p.paging.style == provider::Paging::Style::none)
+        requests.back().request.validators = known;
     return requests;
 }
 
@@ -107,8 +113,9 @@ bool is_trouble(const Error& error) {
     return strcmp(error.sqlstate(), "RC101") == 0 || strcmp(error.sqlstate(), "RC102") == 0;
 }
 
-std::vector<provider::Pages> fetch(const Provider& p, const std::string& subject) {
-    Flight flight(session_fetcher(), requests_for(p, subject));
+std::vector<provider::Pages> fetch(const Provider& p, const std::string& subject,
+                                   const provider::Validators& known) {
+    Flight flight(session_fetcher(), requests_for(p, subject, known));
     provider::Fetched fetched = flight.wait();
     check_fetched(p, subject, fetched);
     return std::move(fetched.answers);

@@ -50,8 +50,14 @@ Settled settle_job(Job& job) {
         put_back(asked.id, time);
         return {};
     }
-    return {.end = End::applied,
-            .outcome = apply(*user, said.roles, time, due_after(time, job.provider->ttl_seconds))};
+    if (said.unchanged && !keep_roles(*user, *job.provider, said)) {
+        forget_version(asked.id);
+        put_back(asked.id, time);
+        return {};
+    }
+    return {
+        .end = End::applied,
+        .outcome = apply(*user, said.roles, time, due_after(time, job.provider->ttl_seconds), said.version)};
 }
 
 void report(const Job& job, const Settled& settled) {

@@ -7,7 +7,7 @@
 
 #include "core/grant_set.h"
 #include "provider/fetcher.h"
-#include "sync/provider.h"
+#include "sync/apply.h"
 
 extern "C" {
 #include "utils/jsonb.h"
@@ -22,6 +22,8 @@ struct ProviderUser {
     std::optional<std::string> display_name;
     std::optional<std::string> function;
     std::vector<core::OwnedGrant> roles;  ///< normalized
+    bool unchanged = false;               ///< instead of roles: the answer is the one that was known
+    Version version;                      ///< of the answer
 };
 
 /// Maps the answers about one subject: who it is from the first one, the roles from all pages of the last,
@@ -29,6 +31,10 @@ struct ProviderUser {
 /// member, or a role of the wrong shape; names the provider. Needs SPI.
 ProviderUser map_answers(const Provider& provider, const std::string& subject,
                          const std::vector<provider::Pages>& answers);
+
+/// Fills in what an unchanged answer stands for: the roles that the user holds from the provider. False: they
+/// are not what the answer gave, and it must be asked for again, as a whole.
+bool keep_roles(const User& user, const Provider& provider, ProviderUser& said);
 
 /// The same for a user given as {email, code, display_name, function, roles: [{role, on}]}. Throws Error
 /// 22023.

@@ -1,28 +1,38 @@
 // An identity provider for the demo and the tests: a real HTTP server on loopback, without any framework.
 //
 //   node demo/provider.mjs [--users 10000] [--delay MS] [--token T] [--basic user:password] [--tls DIR]
+//        [--http2] [--validators etag | modified]
 //
 // It prints one line of JSON with its addresses: {"url": ..., "tls": ..., "control": ...}, and then serves
 //
 //   GET {url}/users/{code}                        a user with roles, for kind 'json'
+//   GET {url}/users                               {"users": [...]}: all of them
 //   GET {url}/persons/{id}                        the same user, for kind 'accred'
 //   GET {url}/authorizations?persid={id}&...      and what that kind says of roles
+//
+// With ?size=N an array comes in pages of N, chosen by page=1, 2 ..., by offset=, or by cursor=; the header Link and
+// the member "next" (an address with next=address) name the next page.
 //
 // Users 100000, 100001 ... exist from the start. The control server, on a port of its own, changes things:
 //
 //   PUT    {control}/users/{code}   a user as JSON;  DELETE removes one
 //   PUT    {control}/fault          {"mode": "slow", "ms": 500, "subject": "100003"}; without subject: for all
 //   DELETE {control}/fault          no faults any more
-//   GET    {control}/requests       {"total", "in_flight", "most_in_flight", "by_subject", "connections",
-//                                   "headers"}: of the last request, without credentials
+//   GET    {control}/requests       {"total", "in_flight", "most_in_flight", "most_of_one", "by_subject", "order",
+//                                   "not_modified", "connections", "http2", "headers"}: order has the subjects as
+//                                   they came, most_of_one how many requests for one were under way at once,
+//                                   http2 counts requests, headers are the last request's, without credentials
 //   DELETE {control}/requests       starts counting anew
 //
 // Faults: slow (ms), hang, down, 404, 429 (retry_after), 500, broken_json, wrong_subject, no_roles, empty_object,
-// huge (bytes), endless, reset, redirect (location).
+// huge (bytes), endless, reset, redirect (location); and of pages: same_page, next_page (link), endless_pages. A
+// fault with "from": N spares what comes before item N.
 
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
+import http2 from 'node:http2';
 import https from 'node:https';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -30,6 +40,7 @@ import { parseArgs } from 'node:util';
 const FIRST_CODE = 100000;
 const ROLES = ['reader', 'editor', 'admin', 'auditor', 'manager'];
 const UNITS = 200;
+const MOST_ORDER = 200_000;
 
 const { values: options } = parseArgs({
     options: {
@@ -38,12 +49,15 @@ const { values: options } = parseArgs({
         token: { type: 'string' },
         basic: { type: 'string' },
         tls: { type: 'string' },
+        http2: { type: 'boolean', default: false },
+        validators: { type: 'string' },
     },
 });
 
 // ---- Users ---------------------------------------------------------------------------------------------------
 
 const changed = new Map();
+const changes = new Map();  // how many of each
 
 function generated(code) {
     const n = Number(code) - FIRST_CODE;
@@ -77,28 +91,85 @@ function authorizations(user) {
 
 // ---- Counting ------------------------------------------------------------------------------------------------
 
-const counts = { total: 0, in_flight: 0, most_in_flight: 0, by_subject: {}, connections: 0, headers: {} };
+const counts = { in_flight: 0, headers: {} };
+const underWay = new Map();  // by subject
 
 function resetCounts() {
-    Object.assign(counts, { total: 0, most_in_flight: counts.in_flight, by_subject: {}, connections: 0 });
+    Object.assign(counts, {
+        total: 0, most_in_flight: counts.in_flight, most_of_one: 0, by_subject: {}, order: [], not_modified: 0,
+        connections: 0, http2: 0,
+    });
 }
+resetCounts();
 
 function countRequest(subject, response) {
     counts.total += 1;
     counts.in_flight += 1;
     counts.most_in_flight = Math.max(counts.most_in_flight, counts.in_flight);
     counts.by_subject[subject] = (counts.by_subject[subject] ?? 0) + 1;
+    if (counts.order.length < MOST_ORDER) counts.order.push(subject);
+    counts.http2 += response.req.httpVersion === '2.0';
+    underWay.set(subject, (underWay.get(subject) ?? 0) + 1);
+    counts.most_of_one = Math.max(counts.most_of_one, underWay.get(subject));
     const { authorization, ...headers } = response.req.headers;
     counts.headers = headers;
-    response.on('close', () => { counts.in_flight -= 1; });
+    response.on('close', () => {
+        counts.in_flight -= 1;
+        underWay.set(subject, underWay.get(subject) - 1);
+    });
+}
+
+// ---- Pages ---------------------------------------------------------------------------------------------------
+
+// Where a page begins: page and offset count, a cursor is opaque to whoever follows it.
+function startOf(query, size) {
+    if (query.has('page')) return (Number(query.get('page')) - 1) * size;
+    if (query.has('cursor')) return Number(atob(query.get('cursor')).slice(1));
+    return Number(query.get('offset') ?? 0);
+}
+
+// The page that the query asks for of the array `name` in `body`, and the headers that go with it.
+function pageOf(url, body, name, fault) {
+    const size = Number(url.searchParams.get('size') ?? 0);
+    if (size === 0) return { body, headers: {} };
+    const start = fault.mode === 'same_page' ? 0 : startOf(url.searchParams, size);
+    const end = start + size;
+    const endless = fault.mode === 'endless_pages';
+    const page = { ...body, [name]: body[name].slice(...(endless ? [0, size] : [start, end])) };
+    if (!endless && end >= body[name].length) return { body: { ...page, next: null }, headers: {} };
+    const cursor = btoa(`c${end}`);
+    const query = new URLSearchParams(url.searchParams);
+    query.set('cursor', cursor);
+    const next = fault.mode === 'next_page' ? fault.link : `${url.pathname}?${query}`;
+    const host = `http://${url.host}`;
+    return {
+        body: { ...page, serial: start, next: url.searchParams.get('next') === 'address' ? new URL(next, host).href : cursor },
+        headers: { link: `<${host}/>; rel="start", <${next}>; title="a, b"; rel="last next"` },
+    };
+}
+
+// ---- Versions ------------------------------------------------------------------------------------------------
+
+// What a user's answer is sent with, so that it can be asked for another one only. Times are of long ago: one of just
+// now would not tell two changes apart.
+function validatorsOf(subject, body) {
+    if (options.validators === 'etag') return { etag: `"${createHash('sha256').update(JSON.stringify(body)).digest('hex')}"` };
+    if (options.validators !== 'modified') return {};
+    return { 'last-modified': new Date(Date.UTC(2020, 0, 1) + 1000 * (changes.get(subject) ?? 0)).toUTCString() };
+}
+
+function isKnown(request, { etag, 'last-modified': modified }) {
+    return (etag !== undefined && request.headers['if-none-match'] === etag)
+        || (modified !== undefined && request.headers['if-modified-since'] === modified);
 }
 
 // ---- Faults --------------------------------------------------------------------------------------------------
 
 const faults = new Map();  // by subject; '' is for all
 
-function faultFor(subject) {
-    return faults.get(subject) ?? faults.get('') ?? { mode: 'none' };
+function faultFor(subject, start) {
+    const fault = faults.get(subject) ?? faults.get('');
+    return fault !== undefined && start >= (fault.from ?? 0) ? fault : { mode: 'none' };
 }
 
 function sendJson(response, status, body, headers = {}) {
@@ -134,6 +205,9 @@ const faultModes = {
     huge: (fault, request, response, answer) => answer((body) => ({ ...body, padding: 'x'.repeat(fault.bytes ?? 1 << 27) })),
     endless: (fault, request, response) => pour(response),
     reset: (fault, request) => request.socket.resetAndDestroy(),
+    same_page: (fault, request, response, answer) => answer(),
+    next_page: (fault, request, response, answer) => answer(),
+    endless_pages: (fault, request, response, answer) => answer(),
     redirect: (fault, request, response) => {
         response.writeHead(302, { location: fault.location });
         response.end();
@@ -155,18 +229,39 @@ const routes = {
     authorizations: (user) => ({ authorizations: authorizations(user) }),
 };
 
+function everybody() {
+    const codes = new Set(changed.keys());
+    for (let n = 0; n < Number(options.users); n += 1) codes.add(String(FIRST_CODE + n));
+    return { users: [...codes].map(userOf).filter((user) => user !== undefined) };
+}
+
+// What there is at an address, and the name of its array; undefined: nothing.
+function resourceAt(resource, subject) {
+    if (resource === 'users' && subject === '') return [everybody(), 'users'];
+    const user = userOf(subject);
+    if (routes[resource] === undefined || user === undefined) return undefined;
+    return [routes[resource](user), resource === 'authorizations' ? 'authorizations' : 'roles'];
+}
+
 function provide(request, response) {
-    const url = new URL(request.url, 'http://provider');
+    const url = new URL(request.url, `http://${request.headers.host ?? request.authority}`);
     const [, resource, last = ''] = url.pathname.split('/');
     const subject = resource === 'authorizations' ? url.searchParams.get('persid') ?? '' : decodeURIComponent(last);
     countRequest(subject, response);
     if (!authorized(request)) return sendJson(response, 401, { error: 'who are you?' });
+    const fault = faultFor(subject, startOf(url.searchParams, Number(url.searchParams.get('size'))));
     const answer = (change = (body) => body) => {
-        const user = userOf(subject);
-        if (routes[resource] === undefined || user === undefined) return sendJson(response, 404, { error: 'not found' });
-        return sendJson(response, 200, change(routes[resource](user)));
+        const found = resourceAt(resource, subject);
+        if (found === undefined) return sendJson(response, 404, { error: 'not found' });
+        const { body, headers } = pageOf(url, ...found, fault);
+        const validators = validatorsOf(subject, body);
+        if (isKnown(request, validators)) {
+            counts.not_modified += 1;
+            response.writeHead(304, validators);
+            return response.end();
+        }
+        return sendJson(response, 200, change(body), { ...headers, ...validators });
     };
-    const fault = faultFor(subject);
     const act = () => faultModes[fault.mode](fault, request, response, answer);
     return Number(options.delay) > 0 ? setTimeout(act, Number(options.delay)) : act();
 }
@@ -192,7 +287,7 @@ class Listener {
         const { server } = this;
         this.server = undefined;
         const closed = new Promise((resolve) => { server.close(resolve); });
-        server.closeAllConnections();
+        server.closeAllConnections?.();
         await closed;
     }
 }
@@ -216,7 +311,10 @@ async function setFault(fault, listeners) {
 
 function controller(listeners) {
     const actions = {
-        'PUT users': async (code, request) => { changed.set(code, { code, ...(await bodyOf(request)) }); },
+        'PUT users': async (code, request) => {
+            changed.set(code, { code, ...(await bodyOf(request)) });
+            changes.set(code, (changes.get(code) ?? 0) + 1);
+        },
         'DELETE users': async (code) => { changed.set(code, undefined); },
         'PUT fault': async (_, request) => setFault(await bodyOf(request), listeners),
         'DELETE fault': async () => {
@@ -253,7 +351,9 @@ await plain.up();
 const addresses = { url: `http://127.0.0.1:${plain.port}` };
 if (options.tls !== undefined) {
     const pair = certificate(options.tls);
-    const secure = new Listener(() => https.createServer(pair, provide));
+    const secure = new Listener(() => (options.http2
+        ? http2.createSecureServer({ ...pair, allowHTTP1: true }, provide)
+        : https.createServer(pair, provide)));
     await secure.up();
     listeners.push(secure);
     addresses.tls = `https://localhost:${secure.port}`;

@@ -69,14 +69,25 @@ inline int backend_slot() {
 #endif
 }
 
-/// A wait event with a name of its own, from PostgreSQL 17 on; before, extensions share one.
-inline uint32 wait_event(const char* name) {
+/// A wait event with a name of its own, from PostgreSQL 17 on; before, extensions share one. Looked up once.
+class WaitEvent {
+ public:
+    constexpr explicit WaitEvent(const char* name) : name_(name) {}
+
+    uint32 id() {
 #if PG_VERSION_NUM >= 170000
-    return WaitEventExtensionNew(name);
+        if (id_ == 0)
+            id_ = WaitEventExtensionNew(name_);
+        return id_;
 #else
-    (void)name;
-    return PG_WAIT_EXTENSION;
+        (void)name_;
+        return PG_WAIT_EXTENSION;
 #endif
-}
+    }
+
+ private:
+    const char* name_;
+    [[maybe_unused]] uint32 id_ = 0;
+};
 
 }  // namespace rolecall::pg

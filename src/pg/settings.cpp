@@ -16,6 +16,7 @@ int refresh_grace = 10;
 
 bool cache = true;
 int cache_size = 64 * 1024;
+int connect_timeout = 5 * 1000;
 int max_document_size = 64;
 int max_in_flight = 64;
 int max_response_size = 1024;
@@ -36,6 +37,11 @@ void init() {
         DefineCustomIntVariable("rolecall.cache_size", "Shared memory for cached documents.", nullptr,
                                 &cache_size, 64 * 1024, 1024, 64 * 1024 * 1024, PGC_POSTMASTER, GUC_UNIT_KB,
                                 nullptr, nullptr, nullptr);
+    }
+    DefineCustomIntVariable("rolecall.connect_timeout", "Time to find and reach a provider, TLS included.",
+                            nullptr, &connect_timeout, 5 * 1000, 1, 60 * 60 * 1000, PGC_USERSET, GUC_UNIT_MS,
+                            nullptr, nullptr, nullptr);
+    if (process_shared_preload_libraries_in_progress) {
         DefineCustomIntVariable("rolecall.max_document_size", "Largest document to cache.",
                                 "Larger ones are served from the view.", &max_document_size, 64, 1, 64 * 1024,
                                 PGC_POSTMASTER, GUC_UNIT_KB, nullptr, nullptr, nullptr);

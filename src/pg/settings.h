@@ -7,6 +7,7 @@ namespace rolecall::settings {
 
 extern bool cache;             // rolecall.cache
 extern int cache_size;         // rolecall.cache_size, kB
+extern int connect_timeout;    // rolecall.connect_timeout, ms
 extern int max_document_size;  // rolecall.max_document_size, kB
 extern int max_in_flight;      // rolecall.max_in_flight
 extern int max_response_size;  // rolecall.max_response_size, kB

@@ -6,7 +6,9 @@
 #include <optional>
 
 #include "core/grant_set.h"
+#include "pg/spi.h"
 #include "sync/provider.h"
+#include "sync/version.h"
 
 extern "C" {
 #include "utils/timestamp.h"
@@ -20,6 +22,7 @@ struct User {
     std::string provider;          ///< empty: none
     std::string institutional_id;  ///< empty: none
     std::optional<TimestampTz> last_sync;
+    Version version;  ///< of the answer that was applied last
 
     /// Is the other the same person for the same provider?
     bool has_subject_of(const User& other) const {
@@ -45,6 +48,9 @@ bool try_lock_user(std::int64_t id);
 /// nullopt: no such user. Needs SPI, as everything below.
 std::optional<User> find_user(std::int64_t id);
 
+/// The columns etag, last_modified and fingerprint, which begin at `column`.
+Version read_version(const pg::Rows& rows, std::uint64_t row, int column);
+
 /// Were the roles synchronized less than the TTL before `time`?
 bool is_fresh(const User& user, std::int64_t ttl_seconds, TimestampTz time);
 
@@ -55,10 +61,10 @@ TimestampTz due_after(TimestampTz time, std::int64_t ttl_seconds);
 std::vector<core::OwnedGrant> provider_grants(std::int64_t user);
 
 /// Replaces the provider's grants by `roles` (normalized), lets units follow, and notes the sync as of
-/// `time`, the next one to be due at `next`. Local grants are not touched. Roles that do not exist are
-/// created.
+/// `time`, the next one to be due at `next`, and which answer the roles are from. Local grants are not
+/// touched. Roles that do not exist are created.
 Outcome apply(const User& user, const std::vector<core::OwnedGrant>& roles, TimestampTz time,
-              TimestampTz next);
+              TimestampTz next, const Version& version);
 
 struct UnitsOutcome {
     bool changed = false;

@@ -5,6 +5,7 @@
 #include "provider/curl_transport.h"
 #include "provider/fetcher.h"
 #include "provider/url.h"
+#include "sync/process.h"
 
 extern "C" {
 #include "pgstat.h"
@@ -28,17 +29,17 @@ Fetcher& session_fetcher() {
 // A fetch that is given up when the wait for it ends early.
 class Flight {
  public:
-    Flight(Fetcher& fetcher, const std::vector<provider::Request>& requests)
+    Flight(Fetcher& fetcher, const std::vector<provider::PagedRequest>& requests)
         : fetcher_(fetcher), id_(fetcher.start(requests)) {}
     ~Flight() { fetcher_.cancel(id_); }
     Flight(const Flight&) = delete;
     Flight& operator=(const Flight&) = delete;
 
-    std::vector<Completion> wait() {
+    provider::Fetched wait() {
         for (;;) {
             for (provider::Fetched& ended : fetcher_.advance())
                 if (ended.id == id_)
-                    return std::move(ended.completions);
+                    return std::move(ended);
             pause();
         }
     }
@@ -49,7 +50,7 @@ class Flight {
             const auto timeout = static_cast<long>(fetcher_.timeout().count());
             (void)WaitLatchOrSocket(MyLatch,
                                     WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-                                    fetcher_.fd(), timeout, pg::wait_event("RolecallProviderAnswer"));
+                                    fetcher_.fd(), timeout, wait_for_answer.id());
             ResetLatch(MyLatch);
             CHECK_FOR_INTERRUPTS();
         });
@@ -65,27 +66,37 @@ provider::Request request_for(const Provider& p, const std::string& path, const 
     request.headers = p.headers;
     request.credentials = p.credentials;
     request.ca_file = p.ca_file;
+    request.proxy = p.proxy;
     request.timeout = p.timeout;
+    request.connect_timeout = p.connect_timeout;
     request.max_response_bytes = std::size_t{1024} * settings::max_response_size;
     return request;
 }
 
 }  // namespace
 
-std::vector<provider::Request> requests_for(const Provider& p, const std::string& subject) {
-    std::vector<provider::Request> requests{request_for(p, p.request_path, subject)};
+std::vector<provider::PagedRequest> requests_for(const Provider& p, const std::string& subject,
+                                                 const provider::Validators& known) {
+    std::vector<provider::PagedRequest> requests{{request_for(p, p.request_path, subject), {}}};
     if (!p.roles_request_path.empty())
-        requests.push_back(request_for(p, p.roles_request_path, subject));
+        requests.push_back({request_for(p, p.roles_request_path, subject), {}});
+    requests.back().paging = p.paging;
+    if (p.paging.style == provider::Paging::Style::none)
+        requests.back().request.validators = known;
     return requests;
 }
 
-void check_completion(const Provider& p, const std::string& subject, const Completion& done) {
+void check_fetched(const Provider& p, const std::string& subject, const provider::Fetched& fetched) {
+    if (fetched.refused)
+        throw Error("RC104", "provider \"" + p.name + "\" gave an answer that cannot be used",
+                    fetched.refused->detail(), fetched.refused->hint());
+    if (fetched.is_complete())
+        return;
+    const Completion& done = *fetched.failed;
     if (done.failed_in != Phase::none)
         throw Error("RC101", "provider \"" + p.name + "\" could not be asked",
                     "The request failed in phase \"" + std::string(to_string(done.failed_in)) +
                         "\": " + done.failure + ".");
-    if (done.status >= 200 && done.status < 300)
-        return;
     const std::string status = "It answered with HTTP status " + std::to_string(done.status) + ".";
     if (done.status == 404 || done.status == 410)
         throw Error("RC103", "provider \"" + p.name + "\" does not know subject \"" + subject + "\"", status);
@@ -102,13 +113,12 @@ bool is_trouble(const Error& error) {
     return strcmp(error.sqlstate(), "RC101") == 0 || strcmp(error.sqlstate(), "RC102") == 0;
 }
 
-Answers fetch(const Provider& p, const std::string& subject) {
-    Flight flight(session_fetcher(), requests_for(p, subject));
-    std::vector<Completion> done = flight.wait();
-    for (const Completion& completion : done)
-        check_completion(p, subject, completion);
-    return {.profile = std::move(done.front().body),
-            .roles = done.size() > 1 ? std::move(done[1].body) : std::string()};
+std::vector<provider::Pages> fetch(const Provider& p, const std::string& subject,
+                                   const provider::Validators& known) {
+    Flight flight(session_fetcher(), requests_for(p, subject, known));
+    provider::Fetched fetched = flight.wait();
+    check_fetched(p, subject, fetched);
+    return std::move(fetched.answers);
 }
 
 }  // namespace rolecall::sync

@@ -63,38 +63,40 @@ struct Preparation {
     std::optional<User> user;  // nullopt: there is none
     Provider provider;
     bool fresh = false;
+    provider::Validators known;  // of the answer that the user's roles are from
 };
 
 Preparation prepare(std::int64_t id, bool force) {
-    Preparation p{.user = find_user(id), .provider = {}};
+    Preparation p{.user = find_user(id), .provider = {}, .fresh = false, .known = {}};
     if (!p.user)
         return p;
     require_subject(*p.user);
     p.provider = read_provider(p.user->provider);
     p.fresh = !force && is_fresh(*p.user, p.provider.ttl_seconds, now());
+    if (!force && gives(p.user->version, p.provider, provider_grants(id)))
+        p.known = p.user->version.validators;
     return p;
 }
 
 // Applies, and sees to it that the worker comes back in time.
-Outcome apply_here(const User& user, const std::vector<core::OwnedGrant>& roles, std::int64_t ttl) {
+Outcome apply_here(const User& user, const ProviderUser& said, std::int64_t ttl) {
     const TimestampTz time = now();
     const TimestampTz due = due_after(time, ttl);
     wake_workers_at_commit(due);
-    return apply(user, roles, time, due);
+    return apply(user, said.roles, time, due, said.version);
 }
 
 // Everything is read again after the fetch: it took its time.
-Result apply_answers(const Preparation& before, const Answers& answers) {
+Result apply_answers(const Preparation& before, const std::vector<provider::Pages>& answers) {
     const User& asked = *before.user;
-    const std::string& roles = before.provider.roles_request_path.empty() ? answers.profile : answers.roles;
-    const ProviderUser said = map_answers(before.provider, asked.institutional_id, answers.profile, roles);
+    ProviderUser said = map_answers(before.provider, asked.institutional_id, answers);
     const std::optional<User> user = find_user(asked.id);
-    if (!user || !user->has_subject_of(asked))
+    if (!user || !user->has_subject_of(asked) ||
+        (said.unchanged && !keep_roles(*user, before.provider, said)))
         throw Error("40001", "user " + std::to_string(asked.id) + " changed while the provider was asked", {},
                     "Call the function again.");
-    return {.user = asked.id,
-            .skipped = false,
-            .outcome = apply_here(*user, said.roles, before.provider.ttl_seconds)};
+    return {
+        .user = asked.id, .skipped = false, .outcome = apply_here(*user, said, before.provider.ttl_seconds)};
 }
 
 Result sync_from_provider(std::int64_t id, bool force) {
@@ -116,7 +118,8 @@ Result sync_from_provider(std::int64_t id, bool force) {
     }
     log_start(*before.user);
     Stopwatch watch(before.provider.server);
-    const Answers answers = fetch(before.provider, before.user->institutional_id);
+    const std::vector<provider::Pages> answers =
+        fetch(before.provider, before.user->institutional_id, before.known);
     Result result = as_owner([&] { return apply_answers(before, answers); });
     watch.done(result.outcome.changed());
     return result;
@@ -138,7 +141,7 @@ Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
                                                         : read_provider(user->provider).ttl_seconds;
         if (!force && is_fresh(*user, ttl, now()))
             return skipped(*user);
-        return Result{.user = id, .skipped = false, .outcome = apply_here(*user, provider_user.roles, ttl)};
+        return Result{.user = id, .skipped = false, .outcome = apply_here(*user, provider_user, ttl)};
     });
     if (!result) {
         warn_unknown_user(id);

@@ -24,8 +24,7 @@ struct Settled {
 };
 
 ProviderUser map(const Job& job) {
-    return map_answers(*job.provider, job.claim.user.institutional_id, job.completions.front().body,
-                       job.completions.back().body);
+    return map_answers(*job.provider, job.claim.user.institutional_id, job.answers);
 }
 
 // Inside the transaction of settle().
@@ -51,8 +50,14 @@ Settled settle_job(Job& job) {
         put_back(asked.id, time);
         return {};
     }
-    return {.end = End::applied,
-            .outcome = apply(*user, said.roles, time, due_after(time, job.provider->ttl_seconds))};
+    if (said.unchanged && !keep_roles(*user, *job.provider, said)) {
+        forget_version(asked.id);
+        put_back(asked.id, time);
+        return {};
+    }
+    return {
+        .end = End::applied,
+        .outcome = apply(*user, said.roles, time, due_after(time, job.provider->ttl_seconds), said.version)};
 }
 
 void report(const Job& job, const Settled& settled) {

@@ -135,7 +135,29 @@ bool read_mapped_role(const Mapping& mapping, const pg::Rows& rows, std::uint64_
     return fits && !grant.kind.empty() && (grant.kind == core::global_kind) == grant.scope.empty();
 }
 
-std::vector<core::OwnedGrant> read_answered_roles(const Provider& provider, Datum answer) {
+// Who an answer is about: the subject that was asked for, or an error.
+ProviderUser read_profile(const Provider& provider, const std::string& subject, Datum answer) {
+    const Mapping& mapping = provider.mapping;
+    const pg::Rows row =
+        profile_statement.run({answer, path_parameter(mapping.subject), path_parameter(mapping.email),
+                               path_parameter(mapping.display_name), path_parameter(mapping.function)});
+    bool fits = true;
+    ProviderUser user;
+    user.code = scalar(row, 0, 1, fits);
+    if (user.code != subject)
+        bad_answer(provider,
+                   user.code
+                       ? "The response is about subject \"" + *user.code + "\", not \"" + subject + "\"."
+                       : "The response does not say whom it is about.",
+                   "Correct subject_path if it is wrong.");
+    user.email = scalar(row, 0, 2, fits);
+    user.display_name = scalar(row, 0, 3, fits);
+    user.function = scalar(row, 0, 4, fits);
+    return user;
+}
+
+// Adds the roles of an answer, or of one page of it.
+void read_answered_roles(const Provider& provider, Datum answer, std::vector<core::OwnedGrant>& roles) {
     const Mapping& mapping = provider.mapping;
     const pg::Parameter path = path_parameter(mapping.roles);
     if (roles_exist_statement.run({answer, path}).boolean(0, 1))
@@ -145,14 +167,13 @@ std::vector<core::OwnedGrant> read_answered_roles(const Provider& provider, Datu
     const pg::Rows rows =
         roles_statement.run({answer, path, path_parameter(mapping.role), path_parameter(mapping.scope_kind),
                              path_parameter(mapping.scope_id)});
-    std::vector<core::OwnedGrant> roles(rows.size());
+    const std::size_t before = roles.size();
+    roles.resize(before + rows.size());
     for (std::uint64_t row = 0; row < rows.size(); ++row)
-        if (!read_mapped_role(mapping, rows, row, roles[row]))
+        if (!read_mapped_role(mapping, rows, row, roles[before + row]))
             bad_answer(provider,
                        "Role " + std::to_string(row + 1) + " of the response has an unexpected shape.",
                        "Correct role_path, scope_kind_path and scope_id_path if they are wrong.");
-    core::normalize(roles);
-    return roles;
 }
 
 // ---- Users given in SQL
@@ -207,29 +228,39 @@ void append_json_string(std::string& to, const std::string& text) {
 
 }  // namespace
 
-ProviderUser map_answers(const Provider& provider, const std::string& subject, const std::string& profile,
-                         const std::string& roles) {
-    const Mapping& mapping = provider.mapping;
-    const Datum profile_json = parse_answer(provider, profile);
-    const Datum roles_json = &roles == &profile ? profile_json : parse_answer(provider, roles);
+ProviderUser map_answers(const Provider& provider, const std::string& subject,
+                         const std::vector<provider::Pages>& answers) {
+    std::optional<ProviderUser> user;
+    std::vector<core::OwnedGrant> roles;
+    const bool unchanged = answers.back().front().status == provider::not_modified;
+    for (const provider::Pages& answer : answers) {
+        if (unchanged && &answer == &answers.back())
+            break;
+        for (const provider::Completion& page : answer) {
+            const Datum json = parse_answer(provider, page.body);
+            if (&answer == &answers.front()) {  // every page of it must be about the subject
+                ProviderUser said = read_profile(provider, subject, json);
+                if (!user)
+                    user = std::move(said);
+            }
+            if (&answer == &answers.back())
+                read_answered_roles(provider, json, roles);
+        }
+    }
+    if (!user)
+        user.emplace();
+    core::normalize(roles);
+    if (provider.paging.style == provider::Paging::Style::none)  // else the first page speaks for itself only
+        user->version = version_of(answers.back().front(), provider, roles);
+    user->roles = std::move(roles);
+    user->unchanged = unchanged;
+    return *std::move(user);
+}
 
-    const pg::Rows row =
-        profile_statement.run({profile_json, path_parameter(mapping.subject), path_parameter(mapping.email),
-                               path_parameter(mapping.display_name), path_parameter(mapping.function)});
-    bool fits = true;
-    ProviderUser user;
-    user.code = scalar(row, 0, 1, fits);
-    if (user.code != subject)
-        bad_answer(provider,
-                   user.code
-                       ? "The response is about subject \"" + *user.code + "\", not \"" + subject + "\"."
-                       : "The response does not say whom it is about.",
-                   "Correct subject_path if it is wrong.");
-    user.email = scalar(row, 0, 2, fits);
-    user.display_name = scalar(row, 0, 3, fits);
-    user.function = scalar(row, 0, 4, fits);
-    user.roles = read_answered_roles(provider, roles_json);
-    return user;
+bool keep_roles(const User& user, const Provider& provider, ProviderUser& said) {
+    said.roles = provider_grants(user.id);
+    said.version = user.version;
+    return gives(user.version, provider, said.roles);
 }
 
 ProviderUser read_provider_user(const Jsonb* jsonb) {
@@ -243,7 +274,9 @@ ProviderUser read_provider_user(const Jsonb* jsonb) {
             .email = text_member(value, "email"),
             .display_name = text_member(value, "display_name"),
             .function = text_member(value, "function"),
-            .roles = read_given_roles(roles)};
+            .roles = read_given_roles(roles),
+            .unchanged = false,
+            .version = {}};
 }
 
 std::vector<core::OwnedGrant> read_roles(const Jsonb* roles) { return read_given_roles(value_of(roles)); }

@@ -6,7 +6,8 @@
 #include <optional>
 
 #include "core/grant_set.h"
-#include "sync/provider.h"
+#include "provider/fetcher.h"
+#include "sync/apply.h"
 
 extern "C" {
 #include "utils/jsonb.h"
@@ -21,13 +22,19 @@ struct ProviderUser {
     std::optional<std::string> display_name;
     std::optional<std::string> function;
     std::vector<core::OwnedGrant> roles;  ///< normalized
+    bool unchanged = false;               ///< instead of roles: the answer is the one that was known
+    Version version;                      ///< of the answer
 };
 
-/// Maps the answers to one subject: `profile` and `roles`, which may be the same text. Throws Error RC104
-/// where one is not JSON, is about another subject, has no roles member, or a role of the wrong shape; names
-/// the provider. Needs SPI.
-ProviderUser map_answers(const Provider& provider, const std::string& subject, const std::string& profile,
-                         const std::string& roles);
+/// Maps the answers about one subject: who it is from the first one, the roles from all pages of the last,
+/// which may be the same. Throws Error RC104 where one is not JSON, is about another subject, has no roles
+/// member, or a role of the wrong shape; names the provider. Needs SPI.
+ProviderUser map_answers(const Provider& provider, const std::string& subject,
+                         const std::vector<provider::Pages>& answers);
+
+/// Fills in what an unchanged answer stands for: the roles that the user holds from the provider. False: they
+/// are not what the answer gave, and it must be asked for again, as a whole.
+bool keep_roles(const User& user, const Provider& provider, ProviderUser& said);
 
 /// The same for a user given as {email, code, display_name, function, roles: [{role, on}]}. Throws Error
 /// 22023.

@@ -76,6 +76,12 @@ Credentials credentials_of(const Options& server, const Options& mapping, const 
     return credentials;
 }
 
+std::optional<std::string> proxy_of(const std::string& option) {
+    if (option == "environment")
+        return std::nullopt;
+    return option == "none" ? std::string() : option;
+}
+
 }  // namespace
 
 std::int64_t Provider::default_ttl_seconds() { return settings::sync_ttl; }
@@ -97,12 +103,16 @@ Provider read_provider(const std::string& name) {
     p.base_url = provider::check_base_url(server.get("base_url"));
     p.request_path = server.get("request_path");
     p.roles_request_path = server.get("roles_request_path");
+    p.paging = paging_of(server, server.get("roles_path"));
     p.credentials = credentials_of(server, mapping, name);
     p.ca_file = server.get("ca_file");
     p.ttl_seconds =
         server.has("sync_ttl") ? server.milliseconds("sync_ttl") / 1000 : Provider::default_ttl_seconds();
     p.timeout = std::chrono::milliseconds(
         server.has("request_timeout") ? server.milliseconds("request_timeout") : settings::request_timeout);
+    p.connect_timeout = std::chrono::milliseconds(
+        server.has("connect_timeout") ? server.milliseconds("connect_timeout") : settings::connect_timeout);
+    p.proxy = proxy_of(server.get("proxy"));
     p.max_in_flight =
         server.has("max_in_flight") ? std::stoi(server.get("max_in_flight")) : settings::max_in_flight;
     p.headers = split_headers(server.get("headers"));

@@ -3,7 +3,9 @@
 
 #include "pg/pg.h"
 
-#include "provider/transport.h"
+#include <optional>
+
+#include "provider/pager.h"
 
 namespace rolecall::sync {
 
@@ -26,10 +28,13 @@ struct Provider {
     std::string base_url;
     std::string request_path;
     std::string roles_request_path;  ///< of a second request, whose answer has the roles; mostly empty
+    provider::Paging paging;         ///< of the answer that has the roles
     provider::Credentials credentials;
     std::string ca_file;
     std::int64_t ttl_seconds = 0;
+    std::optional<std::string> proxy = "";  ///< as provider::Request has it
     std::chrono::milliseconds timeout{0};
+    std::chrono::milliseconds connect_timeout{0};
     int max_in_flight = 0;
     std::vector<std::string> headers;  ///< "Name: value", also those of the user mapping
     Mapping mapping;

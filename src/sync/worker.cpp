@@ -40,6 +40,8 @@ constexpr std::int64_t missing_users_at_once = 10'000;
 constexpr auto clean_up_every = std::chrono::minutes(1);
 constexpr auto missing_users_every = std::chrono::minutes(10);
 
+pg::WaitEvent wait_for_work{"RolecallWorkerMain"};
+
 class Worker {
  public:
     explicit Worker(const Place& place)
@@ -233,9 +235,11 @@ class Worker {
         job->started = Clock::now();
         count_in_flight(provider.server, 1);
         ++line_of(provider).asked;
+        const provider::Validators known =
+            job->claim.forced ? provider::Validators() : job->claim.user.version.validators;
         try {
             const provider::FetchId id =
-                fetcher_.start(requests_for(provider, job->claim.user.institutional_id));
+                fetcher_.start(requests_for(provider, job->claim.user.institutional_id, known));
             in_flight_[id] = std::move(job);
             return;
         } catch (const Error& error) {
@@ -249,18 +253,17 @@ class Worker {
     void collect() {
         for (provider::Fetched& fetched : fetcher_.advance()) {
             JobPtr job = std::move(in_flight_.extract(fetched.id).mapped());
-            job->completions = std::move(fetched.completions);
-            for (const provider::Completion& completion : job->completions)
-                check(*job, completion);
+            check(*job, fetched);
+            job->answers = std::move(fetched.answers);
             finish(std::move(job));
         }
     }
 
     // What an answer means for the user, and for the provider.
-    static void check(Job& job, const provider::Completion& completion) {
+    static void check(Job& job, const provider::Fetched& fetched) {
         const Provider& provider = *job.provider;
         try {
-            check_completion(provider, job.claim.user.institutional_id, completion);
+            check_fetched(provider, job.claim.user.institutional_id, fetched);
             report_answer(provider.server);
         } catch (const Error& error) {
             job.error = error.summary();
@@ -269,9 +272,9 @@ class Worker {
                 return;
             }
             report_trouble(provider.server, now());
-            if (completion.retry_after.count() > 0)
-                report_wait(provider.server,
-                            now() + std::min(completion.retry_after, longest_wait).count() * USECS_PER_SEC);
+            const std::chrono::seconds wait = std::min(fetched.failed->retry_after, longest_wait);
+            if (wait.count() > 0)
+                report_wait(provider.server, now() + wait.count() * USECS_PER_SEC);
         }
     }
 
@@ -325,14 +328,13 @@ class Worker {
             const std::string activity =
                 "waiting for " + std::to_string(in_flight_.size()) + " answers of providers";
             pgstat_report_activity(STATE_RUNNING, activity.c_str());
-            wait_for_latch(static_cast<long>(fetcher_.timeout().count()), fetcher_.fd(),
-                           "RolecallProviderAnswer");
+            wait_for_latch(static_cast<long>(fetcher_.timeout().count()), fetcher_.fd(), wait_for_answer);
             return;
         }
         if (left <= 0)
             return;
         pgstat_report_activity(STATE_IDLE, nullptr);
-        wait_for_latch(static_cast<long>(left), -1, "RolecallWorkerMain");
+        wait_for_latch(static_cast<long>(left), -1, wait_for_work);
     }
 
     Place place_;

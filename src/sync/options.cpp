@@ -74,6 +74,11 @@ void check_ttl(const std::string& value) {
         invalid("an interval of time cannot be negative");
 }
 
+void check_scope(const std::string& value) {
+    if (value != "all" && value != "active")
+        invalid("unknown scope: \"" + value + "\"", "Use all or active.");
+}
+
 void check_timeout(const std::string& value) {
     const std::int64_t ms = parse_milliseconds(value);
     if (ms < 1 || ms > 3'600'000)
@@ -126,6 +131,14 @@ void check_count(const std::string& value) {
         invalid("the value must be a number from 1 to 99999");
 }
 
+void check_rate(const std::string& value) {
+    const double rate = parse("number", [&] {
+        return DatumGetFloat8(DirectFunctionCall1(float8in, CStringGetDatum(value.c_str())));
+    });
+    if (!(rate >= 0.001 && rate <= 1e6) && rate != 0)
+        invalid("the value must be 0 (no limit) or a number from 0.001 to 1000000");
+}
+
 void check_first_page(const std::string& value) {
     if (!is_number(value, 0))
         invalid("the value must be a number from 0 to 99999");
@@ -164,6 +177,7 @@ constexpr const char* accred_roles_request =
 
 // In alphabetical order.
 constexpr Option options[] = {
+    {"active_window", ForeignServerRelationId, check_ttl, nullptr, nullptr},
     {"auth", ForeignServerRelationId, check_auth, "none", "none"},
     {"base_url", ForeignServerRelationId, check_base_url, nullptr, nullptr},
     {"ca_file", ForeignServerRelationId, check_ca_file, nullptr, nullptr},
@@ -182,6 +196,7 @@ constexpr Option options[] = {
     {"paging", ForeignServerRelationId, check_paging, "none", "none"},
     {"password", UserMappingRelationId, check_not_empty, nullptr, nullptr},
     {"proxy", ForeignServerRelationId, check_proxy, "none", "none"},
+    {"rate_limit", ForeignServerRelationId, check_rate, nullptr, nullptr},
     {"request_path", ForeignServerRelationId, provider::check_request_path, "/users/{subject}",
      "/persons/{subject}"},
     {"request_timeout", ForeignServerRelationId, check_timeout, nullptr, nullptr},
@@ -192,6 +207,7 @@ constexpr Option options[] = {
     {"scope_id_path", ForeignServerRelationId, check_path, nullptr, "$.reason.resource.cf"},
     {"scope_kind_path", ForeignServerRelationId, check_path, nullptr, nullptr},
     {"subject_path", ForeignServerRelationId, check_path, "$.code", "$.id"},
+    {"sync_scope", ForeignServerRelationId, check_scope, nullptr, nullptr},
     {"sync_ttl", ForeignServerRelationId, check_ttl, nullptr, nullptr},
     {"token", UserMappingRelationId, check_not_empty, nullptr, nullptr},
     {"username", UserMappingRelationId, check_not_empty, nullptr, nullptr},

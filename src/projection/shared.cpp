@@ -154,9 +154,26 @@ bool floor_is_ready() {
         return false;
     // Prepared transactions survive a restart, their stamps do not: whatever has an id by now must be
     // finished.
-    core::raise_bound(shared.head->common_floor, pg::next_full_xid());
+    const core::FullXid bound = pg::next_full_xid();
+    core::FullXid none = 0;
+    shared.head->first_bound.compare_exchange_strong(none, bound);
+    core::raise_bound(shared.head->common_floor, bound);
     shared.head->floor_ready.store(1, std::memory_order_release);
     return true;
+}
+
+void narrow_floor() {
+    if (!floor_is_ready() || testing::fault(Fault::floor_at_start_only))
+        return;
+    const core::FullXid own = U64FromFullTransactionId(GetTopFullTransactionId());
+    const core::Snapshot now = pg::xid_snapshot(GetLatestSnapshot());
+    auto* running = static_cast<core::FullXid*>(palloc(sizeof(core::FullXid) * (now.running.size() + 1)));
+    std::size_t count = 0;
+    running[count++] = own;
+    for (const TransactionId xid : now.running)
+        if (BackendXidGetPid(xid) == 0 && TransactionIdIsInProgress(xid))  // prepared
+            running[count++] = core::widen(xid, now.xmax);
+    core::replace_bound(shared.head->common_floor, shared.head->first_bound.load(), {running, count});
 }
 
 namespace {

@@ -34,6 +34,7 @@ struct alignas(64) BackendCounters {
 struct SharedHead {
     std::uint64_t seed;                      // of core::hash
     std::atomic<std::uint32_t> floor_ready;  // the common floor was raised after recovery
+    std::atomic<core::FullXid> first_bound;  // ... to this
     core::Stamp common_floor;
 };
 
@@ -91,8 +92,14 @@ bool versions_of(const Dependencies& on, std::uint64_t& versions);
 
 core::Writers writers_of(const Dependencies& on, const core::Snapshot& snapshot);
 
-/// Raises the common floor at the first use after recovery. False while the server is in recovery.
+/// Raises the common floor at the first use after recovery: everybody must have finished who had an id by
+/// then, for the stamps of prepared transactions were lost. False while the server is in recovery.
 bool floor_is_ready();
+
+/// Lets only those wait for whom it must be: the prepared transactions that are still there. Else any
+/// transaction that was open at the first use would keep everything from being cached until it ends. Once
+/// after recovery, in a transaction of the caller's that does nothing else.
+void narrow_floor();
 
 /// Each adds the caller's transaction to a stamp, assigning its id if it has none.
 void stamp(std::uint64_t hash);

@@ -11,6 +11,7 @@ CREATE TABLE rolecall.sync_state (
     last_error text,
     last_error_at timestamptz,
     etag text,
+    last_revocation_at timestamptz,
     leased_by integer,
     leased_at timestamptz,
     leased_until timestamptz
@@ -23,6 +24,7 @@ COMMENT ON COLUMN rolecall.sync_state.requested_at IS 'a sync was asked for and 
 COMMENT ON COLUMN rolecall.sync_state.force IS 'the request holds whatever the TTL';
 COMMENT ON COLUMN rolecall.sync_state.leased_by IS 'the worker that has taken the user';
 COMMENT ON COLUMN rolecall.sync_state.leased_until IS 'no worker takes the user before: one has it, or a failure is being waited out';
+COMMENT ON COLUMN rolecall.sync_state.last_revocation_at IS 'the last time a sync took something away: counted once in each window of the brake';
 COMMENT ON COLUMN rolecall.sync_state.attempts IS 'failures since the last success';
 
 CREATE INDEX sync_state_next_idx ON rolecall.sync_state (provider, next_sync_at);

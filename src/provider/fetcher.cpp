@@ -52,6 +52,8 @@ std::vector<Fetched> Fetcher::advance() {
         const FetchId id = owner->second;
         owners_.erase(owner);
         Fetch& fetch = fetches_.at(id);
+        const auto place = std::find(fetch.requests.begin(), fetch.requests.end(), completion.id);
+        completion.part = static_cast<std::size_t>(place - fetch.requests.begin());
         if (!is_good(completion)) {
             give_up(fetch);
             Fetched failed{.id = id, .completions = {}};
@@ -60,8 +62,7 @@ std::vector<Fetched> Fetcher::advance() {
             fetches_.erase(id);
             continue;
         }
-        const auto place = std::find(fetch.requests.begin(), fetch.requests.end(), completion.id);
-        fetch.completions[static_cast<std::size_t>(place - fetch.requests.begin())] = std::move(completion);
+        fetch.completions[completion.part] = std::move(completion);
         if (--fetch.missing == 0) {
             ended.push_back({.id = id, .completions = std::move(fetch.completions)});
             fetches_.erase(id);

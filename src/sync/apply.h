@@ -6,6 +6,8 @@
 #include <optional>
 
 #include "core/grant_set.h"
+#include "sync/brake.h"
+#include "sync/mapping.h"
 #include "sync/provider.h"
 
 extern "C" {
@@ -19,6 +21,8 @@ struct User {
     std::int64_t id = 0;
     std::string provider;          ///< empty: none
     std::string institutional_id;  ///< empty: none
+    bool is_active = false;
+    bool stopped = false;  ///< the provider's syncs are
     std::optional<TimestampTz> last_sync;
 
     /// Is the other the same person for the same provider?
@@ -27,13 +31,23 @@ struct User {
     }
 };
 
+/// Why a sync was not applied; nothing was written then.
+enum class Hindrance {
+    none,
+    busy,   ///< without patience: another transaction takes something away just now
+    brake,  ///< the provider's syncs are to be stopped
+};
+
 struct Outcome {
+    Hindrance hindrance = Hindrance::none;
+    Excess excess{};  ///< with Hindrance::brake
     bool roles_changed = false;
     bool units_changed = false;
-    std::vector<core::OwnedGrant> old_roles;
-    std::vector<core::OwnedGrant> new_roles;
+    bool deactivated = false;
+    std::vector<core::OwnedGrant> old_roles{};
+    std::vector<core::OwnedGrant> new_roles{};
 
-    bool changed() const { return roles_changed || units_changed; }
+    bool changed() const { return roles_changed || units_changed || deactivated; }
 };
 
 /// Makes other syncs of this user wait until the transaction ends. Assigns no transaction id.
@@ -54,11 +68,12 @@ TimestampTz due_after(TimestampTz time, std::int64_t ttl_seconds);
 /// The user's grants that a provider gave, normalized.
 std::vector<core::OwnedGrant> provider_grants(std::int64_t user);
 
-/// Replaces the provider's grants by `roles` (normalized), lets units follow, and notes the sync as of
-/// `time`, the next one to be due at `next`. Local grants are not touched. Roles that do not exist are
-/// created.
-Outcome apply(const User& user, const std::vector<core::OwnedGrant>& roles, TimestampTz time,
-              TimestampTz next);
+/// Replaces the provider's grants by those that it names, lets units follow, and notes the sync as of `time`,
+/// the next one to be due at `next`. Local grants are not touched. Roles that do not exist are created. A
+/// subject that is gone loses the provider's grants, and is deactivated if the rules say so. The last holder
+/// of a protected role keeps it, and stays active; a warning says so.
+Outcome apply(const User& user, const ProviderUser& said, const Rules& rules, Patience patience,
+              TimestampTz time, TimestampTz next);
 
 struct UnitsOutcome {
     bool changed = false;

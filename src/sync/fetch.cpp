@@ -79,16 +79,27 @@ std::vector<provider::Request> requests_for(const Provider& p, const std::string
     return requests;
 }
 
-void check_completion(const Provider& p, const std::string& subject, const Completion& done) {
+namespace {
+
+// Whoever is asked about a person's roles only may have other reasons not to find them.
+bool is_not_found(const Completion& done) {
+    return done.failed_in == Phase::none && (done.status == 404 || done.status == 410) && done.part == 0;
+}
+
+std::string status_of(const Completion& done) {
+    return "It answered with HTTP status " + std::to_string(done.status) + ".";
+}
+
+}  // namespace
+
+void check_completion(const Provider& p, const Completion& done) {
     if (done.failed_in != Phase::none)
         throw Error("RC101", "provider \"" + p.name + "\" could not be asked",
                     "The request failed in phase \"" + std::string(to_string(done.failed_in)) +
                         "\": " + done.failure + ".");
-    if (done.status >= 200 && done.status < 300)
+    if ((done.status >= 200 && done.status < 300) || is_not_found(done))
         return;
-    const std::string status = "It answered with HTTP status " + std::to_string(done.status) + ".";
-    if (done.status == 404 || done.status == 410)
-        throw Error("RC103", "provider \"" + p.name + "\" does not know subject \"" + subject + "\"", status);
+    const std::string status = status_of(done);
     if (done.status == 401 || done.status == 403)
         throw Error("RC102", "provider \"" + p.name + "\" refused the request", status,
                     "Check the option auth and the user mapping of the server's owner.");
@@ -106,9 +117,17 @@ Answers fetch(const Provider& p, const std::string& subject) {
     Flight flight(session_fetcher(), requests_for(p, subject));
     std::vector<Completion> done = flight.wait();
     for (const Completion& completion : done)
-        check_completion(p, subject, completion);
-    return {.profile = std::move(done.front().body),
-            .roles = done.size() > 1 ? std::move(done[1].body) : std::string()};
+        check_completion(p, completion);
+    return answers_of(std::move(done));
+}
+
+Answers answers_of(std::vector<Completion> completions) {
+    Completion& profile = completions.front();
+    if (is_not_found(profile))
+        return {.profile = {}, .roles = {}, .not_found = status_of(profile)};
+    return {.profile = std::move(profile.body),
+            .roles = completions.size() > 1 ? std::move(completions[1].body) : std::string(),
+            .not_found = {}};
 }
 
 }  // namespace rolecall::sync

@@ -12,6 +12,7 @@
 #include "sync/provider.h"
 #include "sync/queue.h"
 #include "sync/roster.h"
+#include "sync/rules.h"
 #include "sync/statistics.h"
 
 namespace rolecall::sync {
@@ -72,29 +73,37 @@ Preparation prepare(std::int64_t id, bool force) {
     require_subject(*p.user);
     p.provider = read_provider(p.user->provider);
     p.fresh = !force && is_fresh(*p.user, p.provider.ttl_seconds, now());
+    if (p.user->stopped && !p.fresh)
+        throw stopped_error(p.user->provider);
     return p;
 }
 
 // Applies, and sees to it that the worker comes back in time.
-Outcome apply_here(const User& user, const std::vector<core::OwnedGrant>& roles, std::int64_t ttl) {
+Outcome apply_here(const User& user, const ProviderUser& said, const Rules& rules, std::int64_t ttl) {
+    if (user.stopped)
+        throw stopped_error(user.provider);
     const TimestampTz time = now();
     const TimestampTz due = due_after(time, ttl);
     wake_workers_at_commit(due);
-    return apply(user, roles, time, due);
+    Outcome outcome = apply(user, said, rules, Patience::wait, time, due);
+    if (outcome.hindrance == Hindrance::brake) {
+        stop_provider_durably(user.provider, outcome.excess);
+        throw stopped_error(user.provider);
+    }
+    return outcome;
 }
 
 // Everything is read again after the fetch: it took its time.
 Result apply_answers(const Preparation& before, const Answers& answers) {
     const User& asked = *before.user;
-    const std::string& roles = before.provider.roles_request_path.empty() ? answers.profile : answers.roles;
-    const ProviderUser said = map_answers(before.provider, asked.institutional_id, answers.profile, roles);
+    const ProviderUser said = understand(before.provider, asked.institutional_id, answers);
     const std::optional<User> user = find_user(asked.id);
     if (!user || !user->has_subject_of(asked))
         throw Error("40001", "user " + std::to_string(asked.id) + " changed while the provider was asked", {},
                     "Call the function again.");
     return {.user = asked.id,
             .skipped = false,
-            .outcome = apply_here(*user, said.roles, before.provider.ttl_seconds)};
+            .outcome = apply_here(*user, said, before.provider.rules, before.provider.ttl_seconds)};
 }
 
 Result sync_from_provider(std::int64_t id, bool force) {
@@ -122,8 +131,15 @@ Result sync_from_provider(std::int64_t id, bool force) {
     return result;
 }
 
+// For users without one: nothing is forbidden.
+Provider no_provider() {
+    Provider none;
+    none.ttl_seconds = Provider::default_ttl_seconds();
+    return none;
+}
+
 Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
-    const ProviderUser provider_user = read_provider_user(said);
+    ProviderUser provider_user = read_provider_user(said);
     lock_user(id);
     std::optional<Result> result = as_owner([&]() -> std::optional<Result> {
         const std::optional<User> user = find_user(id);
@@ -134,11 +150,13 @@ Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
             throw Error("22023", "invalid provider user",
                         "It is about subject \"" + *provider_user.code + "\", not \"" +
                             user->institutional_id + "\".");
-        const std::int64_t ttl = user->provider.empty() ? Provider::default_ttl_seconds()
-                                                        : read_provider(user->provider).ttl_seconds;
-        if (!force && is_fresh(*user, ttl, now()))
+        const Provider provider = user->provider.empty() ? no_provider() : read_provider(user->provider);
+        if (!force && is_fresh(*user, provider.ttl_seconds, now()))
             return skipped(*user);
-        return Result{.user = id, .skipped = false, .outcome = apply_here(*user, provider_user.roles, ttl)};
+        check_roles(provider.name, provider.rules, provider_user);
+        return Result{.user = id,
+                      .skipped = false,
+                      .outcome = apply_here(*user, provider_user, provider.rules, provider.ttl_seconds)};
     });
     if (!result) {
         warn_unknown_user(id);

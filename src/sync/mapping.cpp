@@ -1,6 +1,7 @@
 #include "sync/mapping.h"
 
 #include "core/error.h"
+#include "core/json_keys.h"
 #include "pg/role_json.h"
 #include "pg/spi.h"
 
@@ -30,21 +31,24 @@ namespace {
 // ---- Answers as jsonb
 // --------------------------------------------------------------------------------------
 
+// What PostgreSQL says of a text that is not JSON may quote it, and is not passed on: it goes to logs.
 Datum parse_answer(const Provider& provider, const std::string& body) {
     if (body.find('\0') != std::string::npos)
         bad_answer(provider, "The response contains a zero byte.");
+    Datum json{};
     try {
-        return pg::call([&] {
+        json = pg::call([&] {
             const int length = static_cast<int>(body.size());
             (void)pg_verify_mbstr(PG_UTF8, body.c_str(), length, false);
             char* text = pg_any_to_server(body.c_str(), length, PG_UTF8);
             return DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
         });
     } catch (const pg::PgError& error) {
-        const char* detail = error.report()->detail;
-        bad_answer(provider, std::string("The response is not valid JSON: ") + error.what() +
-                                 (detail != nullptr ? std::string(": ") + detail : std::string()));
+        bad_answer(provider, std::string("The response is not valid JSON: ") + error.what() + ".");
     }
+    if (core::duplicate_key(body))
+        bad_answer(provider, "An object of the response names a member twice.");
+    return json;
 }
 
 pg::Parameter path_parameter(const std::string& path) {
@@ -78,8 +82,9 @@ std::optional<std::string> scalar(const pg::Rows& rows, std::uint64_t row, int c
 
 pg::Statement profile_statement(
     "SELECT jsonb_path_query_first($1, $2, '{}', true), jsonb_path_query_first($1, $3, '{}', true),"
-    "       jsonb_path_query_first($1, $4, '{}', true), jsonb_path_query_first($1, $5, '{}', true)",
-    {JSONBOID, JSONPATHOID, JSONPATHOID, JSONPATHOID, JSONPATHOID});
+    "       jsonb_path_query_first($1, $4, '{}', true), jsonb_path_query_first($1, $5, '{}', true),"
+    "       jsonb_path_query_first($1, $6, '{}', true)",
+    {JSONBOID, JSONPATHOID, JSONPATHOID, JSONPATHOID, JSONPATHOID, JSONPATHOID});
 
 // NULL, in silent mode, is the strict path's complaint: there is no such member.
 pg::Statement roles_exist_statement("SELECT jsonb_path_exists($1, $2, '{}', true) IS NULL",
@@ -155,6 +160,23 @@ std::vector<core::OwnedGrant> read_answered_roles(const Provider& provider, Datu
     return roles;
 }
 
+// What goes to logs is not the provider's to fill.
+std::string clipped(const std::string& text) {
+    constexpr int most = 64;
+    return text.substr(
+        0, static_cast<std::size_t>(pg_mbcliplen(text.data(), static_cast<int>(text.size()), most)));
+}
+
+bool is_active(const Provider& provider, const pg::Rows& profile) {
+    if (!profile.is_null(0, 5)) {
+        const JsonbValue value = value_at(profile, 0, 5);
+        if (value.type == jbvBool)
+            return value.val.boolean;
+    }
+    bad_answer(provider, "The response does not say whether the subject is active.",
+               "Correct active_path if it is wrong: it must find true or false.");
+}
+
 // ---- Users given in SQL
 // ------------------------------------------------------------------------------------
 
@@ -215,20 +237,24 @@ ProviderUser map_answers(const Provider& provider, const std::string& subject, c
 
     const pg::Rows row =
         profile_statement.run({profile_json, path_parameter(mapping.subject), path_parameter(mapping.email),
-                               path_parameter(mapping.display_name), path_parameter(mapping.function)});
+                               path_parameter(mapping.display_name), path_parameter(mapping.function),
+                               path_parameter(mapping.active)});
     bool fits = true;
     ProviderUser user;
     user.code = scalar(row, 0, 1, fits);
     if (user.code != subject)
         bad_answer(provider,
-                   user.code
-                       ? "The response is about subject \"" + *user.code + "\", not \"" + subject + "\"."
-                       : "The response does not say whom it is about.",
+                   user.code ? "The response is about subject \"" + clipped(*user.code) + "\", not \"" +
+                                   subject + "\"."
+                             : "The response does not say whom it is about.",
                    "Correct subject_path if it is wrong.");
     user.email = scalar(row, 0, 2, fits);
     user.display_name = scalar(row, 0, 3, fits);
     user.function = scalar(row, 0, 4, fits);
-    user.roles = read_answered_roles(provider, roles_json);
+    if (!mapping.active.empty() && !is_active(provider, row))
+        user.gone = "It says that the subject is inactive.";
+    else
+        user.roles = read_answered_roles(provider, roles_json);
     return user;
 }
 

@@ -21,11 +21,12 @@ struct ProviderUser {
     std::optional<std::string> display_name;
     std::optional<std::string> function;
     std::vector<core::OwnedGrant> roles;  ///< normalized
+    std::optional<std::string> gone{};    ///< why the subject counts as not there; then there are no roles
 };
 
 /// Maps the answers to one subject: `profile` and `roles`, which may be the same text. Throws Error RC104
-/// where one is not JSON, is about another subject, has no roles member, or a role of the wrong shape; names
-/// the provider. Needs SPI.
+/// where one is not JSON or names a member twice, is about another subject, has no roles member, or a role of
+/// the wrong shape; names the provider. Needs SPI.
 ProviderUser map_answers(const Provider& provider, const std::string& subject, const std::string& profile,
                          const std::string& roles);
 

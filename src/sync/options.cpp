@@ -79,11 +79,10 @@ void check_path(const std::string& value) {
     (void)parse("jsonpath", [&] { return DirectFunctionCall1(jsonpath_in, CStringGetDatum(value.c_str())); });
 }
 
-void check_roles_path(const std::string& value) {
+void check_strict_path(const std::string& value) {
     if (value.starts_with("lax ") || value.starts_with("strict "))
-        invalid(
-            "the mode of roles_path cannot be chosen",
-            "It is always strict: an answer without the roles member must differ from one without roles.");
+        invalid("the mode of this path cannot be chosen",
+                "It is always strict: an answer without the member must differ from one where it is empty.");
     check_path(value);
 }
 
@@ -111,6 +110,35 @@ void check_headers(const std::string& value) {
     }
 }
 
+void check_window(const std::string& value) {
+    const std::int64_t ms = parse_milliseconds(value);
+    if (ms < 60'000 || ms > std::int64_t{366} * 86'400'000)
+        invalid("a window must lie between 1 minute and 1 year");
+}
+
+void check_share(const std::string& value) {
+    const std::size_t digits = value.find_first_not_of("0123456789");
+    if (digits == 0 || digits > 3 || value.substr(std::min(digits, value.size())) != "%" ||
+        std::stoi(value) > 100)
+        invalid("the value must be a whole percentage from 0% to 100%");
+}
+
+void check_unknown_roles(const std::string& value) {
+    if (value != "create" && value != "skip" && value != "error")
+        invalid("unknown way to treat unknown roles: \"" + value + "\"", "Use create, skip or error.");
+}
+
+void check_on_not_found(const std::string& value) {
+    if (value != "keep" && value != "revoke" && value != "deactivate")
+        invalid("unknown way to treat users who are not found: \"" + value + "\"",
+                "Use keep, revoke or deactivate.");
+}
+
+void check_names(const std::string& value) {
+    if (split_list(value).empty())
+        invalid("the list names nothing", "Separate names by commas.");
+}
+
 void check_in_flight(const std::string& value) {
     if (value.empty() || value.size() > 5 || value.find_first_not_of("0123456789") != std::string::npos ||
         std::stoi(value) < 1)
@@ -135,6 +163,7 @@ constexpr const char* accred_roles_request =
 
 // In alphabetical order.
 constexpr Option options[] = {
+    {"active_path", ForeignServerRelationId, check_strict_path, nullptr, nullptr},
     {"auth", ForeignServerRelationId, check_auth, "none", "none"},
     {"base_url", ForeignServerRelationId, check_base_url, nullptr, nullptr},
     {"ca_file", ForeignServerRelationId, check_ca_file, nullptr, nullptr},
@@ -145,12 +174,16 @@ constexpr Option options[] = {
     {"headers", UserMappingRelationId, check_headers, nullptr, nullptr},
     {"kind", ForeignServerRelationId, check_kind, "json", "accred"},
     {"max_in_flight", ForeignServerRelationId, check_in_flight, nullptr, nullptr},
+    {"max_revocation", ForeignServerRelationId, check_share, "20%", "20%"},
+    {"on_not_found", ForeignServerRelationId, check_on_not_found, "keep", "keep"},
     {"password", UserMappingRelationId, check_not_empty, nullptr, nullptr},
+    {"protected_roles", ForeignServerRelationId, check_names, nullptr, nullptr},
     {"request_path", ForeignServerRelationId, provider::check_request_path, "/users/{subject}",
      "/persons/{subject}"},
     {"request_timeout", ForeignServerRelationId, check_timeout, nullptr, nullptr},
+    {"revocation_window", ForeignServerRelationId, check_window, "1 day", "1 day"},
     {"role_path", ForeignServerRelationId, check_path, "$.role", "$.name"},
-    {"roles_path", ForeignServerRelationId, check_roles_path, "$.roles[*]", accred_roles},
+    {"roles_path", ForeignServerRelationId, check_strict_path, "$.roles[*]", accred_roles},
     {"roles_request_path", ForeignServerRelationId, provider::check_request_path, nullptr,
      accred_roles_request},
     {"scope_id_path", ForeignServerRelationId, check_path, nullptr, "$.reason.resource.cf"},
@@ -158,6 +191,7 @@ constexpr Option options[] = {
     {"subject_path", ForeignServerRelationId, check_path, "$.code", "$.id"},
     {"sync_ttl", ForeignServerRelationId, check_ttl, nullptr, nullptr},
     {"token", UserMappingRelationId, check_not_empty, nullptr, nullptr},
+    {"unknown_roles", ForeignServerRelationId, check_unknown_roles, "create", "create"},
     {"username", UserMappingRelationId, check_not_empty, nullptr, nullptr},
 };
 
@@ -222,6 +256,22 @@ std::vector<std::string> split_headers(const std::string& text) {
     return lines;
 }
 
+std::vector<std::string> split_list(const std::string& text) {
+    constexpr const char* spaces = " \t\r\n";
+    std::vector<std::string> names;
+    for (std::size_t start = 0; start <= text.size();) {
+        const std::size_t end = std::min(text.find(',', start), text.size());
+        const std::string part = text.substr(start, end - start);
+        const std::size_t first = part.find_first_not_of(spaces);
+        if (first != std::string::npos)
+            names.push_back(part.substr(first, part.find_last_not_of(spaces) - first + 1));
+        start = end + 1;
+    }
+    std::sort(names.begin(), names.end());
+    names.erase(std::unique(names.begin(), names.end()), names.end());
+    return names;
+}
+
 Options Options::of_server(List* list) {
     Options result;
     result.given_ = to_map(list);
@@ -248,6 +298,8 @@ std::string Options::get(const char* name) const {
 }
 
 std::int64_t Options::milliseconds(const char* name) const { return parse_milliseconds(get(name)); }
+
+double Options::share(const char* name) const { return std::stoi(get(name)) / 100.0; }
 
 }  // namespace rolecall::sync
 

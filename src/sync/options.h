@@ -21,6 +21,7 @@ class Options {
     bool has(const char* name) const { return !get(name).empty(); }
     std::string get(const char* name) const;  ///< "" when there is none
     std::int64_t milliseconds(const char* name) const;
+    double share(const char* name) const;  ///< "20%" is 0.2
 
  private:
     std::map<std::string, std::string> given_;
@@ -29,5 +30,8 @@ class Options {
 
 /// The option `headers`: lines of "Name: value".
 std::vector<std::string> split_headers(const std::string& text);
+
+/// Lists of names: separated by commas, with spaces around them or not; sorted, each once.
+std::vector<std::string> split_list(const std::string& text);
 
 }  // namespace rolecall::sync

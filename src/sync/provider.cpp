@@ -76,6 +76,22 @@ Credentials credentials_of(const Options& server, const Options& mapping, const 
     return credentials;
 }
 
+Rules rules_of(const Options& server) {
+    Rules rules;
+    rules.max_revocation = server.share("max_revocation");
+    rules.revocation_window_seconds = server.milliseconds("revocation_window") / 1000;
+    rules.protected_roles = split_list(server.get("protected_roles"));
+    const std::string unknown = server.get("unknown_roles");
+    rules.unknown_roles = unknown == "skip"    ? Rules::UnknownRoles::skip
+                          : unknown == "error" ? Rules::UnknownRoles::error
+                                               : Rules::UnknownRoles::create;
+    const std::string not_found = server.get("on_not_found");
+    rules.on_not_found = not_found == "revoke"       ? Rules::OnNotFound::revoke
+                         : not_found == "deactivate" ? Rules::OnNotFound::deactivate
+                                                     : Rules::OnNotFound::keep;
+    return rules;
+}
+
 }  // namespace
 
 std::int64_t Provider::default_ttl_seconds() { return settings::sync_ttl; }
@@ -115,7 +131,9 @@ Provider read_provider(const std::string& name) {
                  .subject = server.get("subject_path"),
                  .email = server.get("email_path"),
                  .display_name = server.get("display_name_path"),
-                 .function = server.get("function_path")};
+                 .function = server.get("function_path"),
+                 .active = server.has("active_path") ? "strict " + server.get("active_path") : ""};
+    p.rules = rules_of(server);
     return p;
 }
 

@@ -18,6 +18,19 @@ struct Mapping {
     std::string email;
     std::string display_name;
     std::string function;
+    std::string active;  ///< a boolean; strict, so that absent differs from false
+};
+
+/// What a provider's syncs may do to the directory.
+struct Rules {
+    enum class UnknownRoles { create, skip, error };
+    enum class OnNotFound { keep, revoke, deactivate };
+
+    double max_revocation = 1;  ///< the share of grants, and of users, that a window may cost
+    std::int64_t revocation_window_seconds = 0;
+    std::vector<std::string> protected_roles;  ///< whose last holder keeps them
+    UnknownRoles unknown_roles = UnknownRoles::create;
+    OnNotFound on_not_found = OnNotFound::keep;
 };
 
 struct Provider {
@@ -33,6 +46,7 @@ struct Provider {
     int max_in_flight = 0;
     std::vector<std::string> headers;  ///< "Name: value", also those of the user mapping
     Mapping mapping;
+    Rules rules;
 
     /// rolecall.sync_ttl: where a provider says nothing, and for users without one.
     static std::int64_t default_ttl_seconds();

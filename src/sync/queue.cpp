@@ -28,7 +28,10 @@ pg::Statement add_missing_statement(
     " LIMIT $2 ON CONFLICT (user_id) DO UPDATE SET provider = excluded.provider RETURNING 1",
     {TIMESTAMPTZOID, INT8OID});
 
-pg::Statement providers_statement("SELECT * FROM rolecall.queued_providers()", {});
+pg::Statement providers_statement(
+    "SELECT q.name FROM rolecall.queued_providers() q(name)"
+    " WHERE NOT EXISTS (SELECT FROM rolecall.stopped_providers s WHERE s.provider = q.name)",
+    {});
 
 // Both claims: $1 now, $2 lease until, $3 index, $4 started, $5 provider, $6 how many. A lease counts while
 // it lasts, unless this index took it in an earlier life.

@@ -32,7 +32,7 @@ void take_requests();
 /// how many.
 std::int64_t add_missing_users(TimestampTz now, std::int64_t most);
 
-/// The providers that users have, configured or not.
+/// The providers that users have, configured or not, but for those that are stopped.
 std::vector<std::string> queued_providers();
 
 /// Takes at most `most` users of a provider until `lease_until`: forced requests first, then requests, then

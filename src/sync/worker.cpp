@@ -260,7 +260,7 @@ class Worker {
     static void check(Job& job, const provider::Completion& completion) {
         const Provider& provider = *job.provider;
         try {
-            check_completion(provider, job.claim.user.institutional_id, completion);
+            check_completion(provider, completion);
             report_answer(provider.server);
         } catch (const Error& error) {
             job.error = error.summary();

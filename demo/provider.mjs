@@ -5,8 +5,12 @@
 // It prints one line of JSON with its addresses: {"url": ..., "tls": ..., "control": ...}, and then serves
 //
 //   GET {url}/users/{code}                        a user with roles, for kind 'json'
+//   GET {url}/users                               {"users": [...]}: all of them
 //   GET {url}/persons/{id}                        the same user, for kind 'accred'
 //   GET {url}/authorizations?persid={id}&...      and what that kind says of roles
+//
+// With ?size=N an array comes in pages of N, chosen by page=1, 2 ..., by offset=, or by cursor=; the header Link and
+// the member "next" (an address with next=address) name the next page.
 //
 // Users 100000, 100001 ... exist from the start. The control server, on a port of its own, changes things:
 //
@@ -18,7 +22,8 @@
 //   DELETE {control}/requests       starts counting anew
 //
 // Faults: slow (ms), hang, down, 404, 410, 429 (retry_after), 500, broken_json, truncated, nested (depth), latin1,
-// twice, echo, wrong_subject, no_roles, empty_object, inactive, huge (bytes), endless, reset, redirect (location).
+// twice, echo, wrong_subject, no_roles, empty_object, inactive, huge (bytes), endless, reset, redirect (location); and
+// of pages: same_page, next_page (link), endless_pages. A fault with "from": N spares what comes before item N.
 
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -93,12 +98,42 @@ function countRequest(subject, response) {
     response.on('close', () => { counts.in_flight -= 1; });
 }
 
+// ---- Pages ---------------------------------------------------------------------------------------------------
+
+// Where a page begins: page and offset count, a cursor is opaque to whoever follows it.
+function startOf(query, size) {
+    if (query.has('page')) return (Number(query.get('page')) - 1) * size;
+    if (query.has('cursor')) return Number(atob(query.get('cursor')).slice(1));
+    return Number(query.get('offset') ?? 0);
+}
+
+// The page that the query asks for of the array `name` in `body`, and the headers that go with it.
+function pageOf(url, body, name, fault) {
+    const size = Number(url.searchParams.get('size') ?? 0);
+    if (size === 0) return { body, headers: {} };
+    const start = fault.mode === 'same_page' ? 0 : startOf(url.searchParams, size);
+    const end = start + size;
+    const endless = fault.mode === 'endless_pages';
+    const page = { ...body, [name]: body[name].slice(...(endless ? [0, size] : [start, end])) };
+    if (!endless && end >= body[name].length) return { body: { ...page, next: null }, headers: {} };
+    const cursor = btoa(`c${end}`);
+    const query = new URLSearchParams(url.searchParams);
+    query.set('cursor', cursor);
+    const next = fault.mode === 'next_page' ? fault.link : `${url.pathname}?${query}`;
+    const host = `http://${url.host}`;
+    return {
+        body: { ...page, serial: start, next: url.searchParams.get('next') === 'address' ? new URL(next, host).href : cursor },
+        headers: { link: `<${host}/>; rel="start", <${next}>; title="a, b"; rel="last next"` },
+    };
+}
+
 // ---- Faults --------------------------------------------------------------------------------------------------
 
 const faults = new Map();  // by subject; '' is for all
 
-function faultFor(subject) {
-    return faults.get(subject) ?? faults.get('') ?? { mode: 'none' };
+function faultFor(subject, start) {
+    const fault = faults.get(subject) ?? faults.get('');
+    return fault !== undefined && start >= (fault.from ?? 0) ? fault : { mode: 'none' };
 }
 
 function sendJson(response, status, body, headers = {}) {
@@ -152,6 +187,9 @@ const faultModes = {
     huge: (fault, request, response, answer) => answer((body) => ({ ...body, padding: 'x'.repeat(fault.bytes ?? 1 << 27) })),
     endless: (fault, request, response) => pour(response),
     reset: (fault, request) => request.socket.resetAndDestroy(),
+    same_page: (fault, request, response, answer) => answer(),
+    next_page: (fault, request, response, answer) => answer(),
+    endless_pages: (fault, request, response, answer) => answer(),
     redirect: (fault, request, response) => {
         response.writeHead(302, { location: fault.location });
         response.end();
@@ -173,18 +211,33 @@ const routes = {
     authorizations: (user) => ({ authorizations: authorizations(user) }),
 };
 
+function everybody() {
+    const codes = new Set(changed.keys());
+    for (let n = 0; n < Number(options.users); n += 1) codes.add(String(FIRST_CODE + n));
+    return { users: [...codes].map(userOf).filter((user) => user !== undefined) };
+}
+
+// What there is at an address, and the name of its array; undefined: nothing.
+function resourceAt(resource, subject) {
+    if (resource === 'users' && subject === '') return [everybody(), 'users'];
+    const user = userOf(subject);
+    if (routes[resource] === undefined || user === undefined) return undefined;
+    return [routes[resource](user), resource === 'authorizations' ? 'authorizations' : 'roles'];
+}
+
 function provide(request, response) {
-    const url = new URL(request.url, 'http://provider');
+    const url = new URL(request.url, `http://${request.headers.host}`);
     const [, resource, last = ''] = url.pathname.split('/');
     const subject = resource === 'authorizations' ? url.searchParams.get('persid') ?? '' : decodeURIComponent(last);
     countRequest(subject, response);
     if (!authorized(request)) return sendJson(response, 401, { error: 'who are you?' });
+    const fault = faultFor(subject, startOf(url.searchParams, Number(url.searchParams.get('size'))));
     const answer = (change = (body) => body) => {
-        const user = userOf(subject);
-        if (routes[resource] === undefined || user === undefined) return sendJson(response, 404, { error: 'not found' });
-        return sendJson(response, 200, change(routes[resource](user)));
+        const found = resourceAt(resource, subject);
+        if (found === undefined) return sendJson(response, 404, { error: 'not found' });
+        const { body, headers } = pageOf(url, ...found, fault);
+        return sendJson(response, 200, change(body), headers);
     };
-    const fault = faultFor(subject);
     const act = () => faultModes[fault.mode](fault, request, response, answer);
     return Number(options.delay) > 0 ? setTimeout(act, Number(options.delay)) : act();
 }

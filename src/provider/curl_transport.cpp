@@ -82,6 +82,15 @@ struct Transfer {
     }
 };
 
+// The header of the last answer, its lines joined by commas.
+std::string header_of(CURL* easy, const char* name) {
+    std::string value;
+    curl_header* header = nullptr;
+    for (std::size_t i = 0; curl_easy_header(easy, name, i, CURLH_HEADER, -1, &header) == CURLHE_OK; ++i)
+        value += (i > 0 ? ", " : "") + std::string(header->value);
+    return value;
+}
+
 std::size_t on_body(char* data, std::size_t, std::size_t bytes, void* argument) {
     auto* transfer = static_cast<Transfer*>(argument);
     if (transfer->body.size() + bytes > transfer->limit) {
@@ -311,8 +320,10 @@ class CurlTransport final : public Transport {
         curl_off_t seconds = 0;
         curl_easy_getinfo(t.easy.get(), CURLINFO_RETRY_AFTER, &seconds);
         done.retry_after = std::chrono::seconds(seconds);
-        if (code == CURLE_OK)
+        if (code == CURLE_OK) {
+            done.link = header_of(t.easy.get(), "Link");
             return done;
+        }
         done.failed_in = phase_of(t, code);
         if (t.too_large)
             done.failure = "the response is larger than " + std::to_string(t.limit) + " bytes";

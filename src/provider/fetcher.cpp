@@ -6,33 +6,86 @@ namespace rolecall::provider {
 
 namespace {
 
+using std::chrono::milliseconds;
+
 bool is_good(const Completion& completion) {
     return completion.failed_in == Phase::none && completion.status >= 200 && completion.status < 300;
 }
 
 }  // namespace
 
-void Fetcher::give_up(const Fetch& fetch) {
-    for (const RequestId request : fetch.requests)
-        if (owners_.erase(request) > 0)
-            transport_->cancel(request);
+void Fetcher::ask(FetchId id, Fetch& fetch, Part& part, const Request& request) {
+    part.under_way = transport_->start(request);
+    owners_[part.under_way] = id;
+    ++fetch.requests;
 }
 
-FetchId Fetcher::start(const std::vector<Request>& requests) {
-    Fetch fetch;
+// A completion: it could not be asked for.
+std::optional<Completion> Fetcher::ask_for_next_page(FetchId id, Fetch& fetch, Part& part) {
+    Request request = part.pager.request();
+    part.room -= std::min(part.pages.back().body.size(), part.room);
+    request.max_response_bytes = part.room;
+    request.timeout = std::chrono::duration_cast<milliseconds>(part.deadline - now_());
+    Completion failed;
+    failed.failed_in = Phase::body;
+    failed.failure = "timed out";
+    if (request.timeout <= milliseconds(0))
+        return failed;
     try {
-        for (const Request& request : requests) {
-            fetch.requests.push_back(transport_->start(request));
-            owners_[fetch.requests.back()] = last_id_ + 1;
+        ask(id, fetch, part, request);
+        return std::nullopt;
+    } catch (const std::exception& error) {
+        failed.failure = error.what();
+        return failed;
+    }
+}
+
+// Takes what one request brought; `done` says how the fetch failed, if it did.
+void Fetcher::take(FetchId id, Fetch& fetch, Completion completion, Fetched& done) {
+    const auto part = std::find_if(fetch.parts.begin(), fetch.parts.end(),
+                                   [&](const Part& p) { return p.under_way == completion.id; });
+    part->under_way = 0;
+    if (!is_good(completion)) {
+        done.failed = std::move(completion);
+        done.failed_at_once = part == fetch.parts.begin() && part->pages.empty();
+        return;
+    }
+    part->pages.push_back(std::move(completion));
+    try {
+        if (part->pager.advance(part->pages.back()))
+            done.failed = ask_for_next_page(id, fetch, *part);
+        else
+            --fetch.missing;
+    } catch (const Error& error) {
+        done.refused = error;
+    }
+}
+
+void Fetcher::give_up(const Fetch& fetch) {
+    for (const Part& part : fetch.parts)
+        if (part.under_way != 0 && owners_.erase(part.under_way) > 0)
+            transport_->cancel(part.under_way);
+}
+
+FetchId Fetcher::start(const std::vector<PagedRequest>& requests) {
+    Fetch fetch;
+    const FetchId id = last_id_ + 1;
+    try {
+        for (const PagedRequest& paged : requests) {
+            fetch.parts.push_back({.pager = Pager(paged.request, paged.paging),
+                                   .under_way = 0,
+                                   .deadline = now_() + paged.request.timeout,
+                                   .room = paged.request.max_response_bytes,
+                                   .pages = {}});
+            ask(id, fetch, fetch.parts.back(), fetch.parts.back().pager.request());
         }
     } catch (...) {
         give_up(fetch);
         throw;
     }
     fetch.missing = requests.size();
-    fetch.completions.resize(requests.size());
-    fetches_[++last_id_] = std::move(fetch);
-    return last_id_;
+    fetches_.emplace(id, std::move(fetch));
+    return last_id_ = id;
 }
 
 void Fetcher::cancel(FetchId id) {
@@ -52,21 +105,19 @@ std::vector<Fetched> Fetcher::advance() {
         const FetchId id = owner->second;
         owners_.erase(owner);
         Fetch& fetch = fetches_.at(id);
-        const auto place = std::find(fetch.requests.begin(), fetch.requests.end(), completion.id);
-        completion.part = static_cast<std::size_t>(place - fetch.requests.begin());
-        if (!is_good(completion)) {
-            give_up(fetch);
-            Fetched failed{.id = id, .completions = {}};
-            failed.completions.push_back(std::move(completion));
-            ended.push_back(std::move(failed));
-            fetches_.erase(id);
+        Fetched done{
+            .id = id, .answers = {}, .failed = {}, .failed_at_once = false, .refused = {}, .requests = 0};
+        take(id, fetch, std::move(completion), done);
+        if (done.is_complete() && fetch.missing > 0)
             continue;
-        }
-        fetch.completions[completion.part] = std::move(completion);
-        if (--fetch.missing == 0) {
-            ended.push_back({.id = id, .completions = std::move(fetch.completions)});
-            fetches_.erase(id);
-        }
+        if (done.is_complete())
+            for (Part& part : fetch.parts)
+                done.answers.push_back(std::move(part.pages));
+        else
+            give_up(fetch);
+        done.requests = fetch.requests;
+        fetches_.erase(id);
+        ended.push_back(std::move(done));
     }
     return ended;
 }

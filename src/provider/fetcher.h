@@ -1,31 +1,55 @@
-// Fetches that take one request or several: all answers of one subject come together.
+// Fetches that take several requests, and several pages each: all answers of one subject come together, or a
+// failure.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <vector>
 
+#include "core/error.h"
+#include "provider/pager.h"
 #include "provider/transport.h"
 
 namespace rolecall::provider {
 
 using FetchId = std::uint64_t;
 
-/// What came of a fetch: the completions of its requests, in their order. When one does not bring a 2xx
-/// status the others are given up, and it is the only one.
+/// A request whose answer may come in pages.
+struct PagedRequest {
+    Request request;
+    Paging paging;
+};
+
+/// A complete answer: its pages, at least one.
+using Pages = std::vector<Completion>;
+
+/// What came of a fetch: the answers to its requests, in their order. Or, with the others given up, the
+/// completion that has a failure or a status other than 2xx, or why pages could not be followed (Pager).
 struct Fetched {
     FetchId id = 0;
-    std::vector<Completion> completions;
+    std::vector<Pages> answers;
+    std::optional<Completion> failed;
+    bool failed_at_once = false;  ///< the first request did, at its first page
+    std::optional<Error> refused;
+    int requests = 0;  ///< that were made, pages counted
+
+    bool is_complete() const { return !failed && !refused; }
 };
 
 /// Runs fetches over a transport, which it owns. One thread, as the transport.
 class Fetcher {
  public:
-    explicit Fetcher(std::unique_ptr<Transport> transport) : transport_(std::move(transport)) {}
+    using Clock = std::chrono::steady_clock;
 
-    /// Starts a fetch of at least one request. Throws what Transport::start() throws, and leaves nothing
-    /// behind.
-    FetchId start(const std::vector<Request>& requests);
+    /// `now` is for tests.
+    explicit Fetcher(std::unique_ptr<Transport> transport,
+                     std::function<Clock::time_point()> now = Clock::now)
+        : transport_(std::move(transport)), now_(std::move(now)) {}
+
+    /// Starts a fetch of at least one request. Time and size that a request allows are for all its pages
+    /// together. Throws what Transport::start() throws, and leaves nothing behind.
+    FetchId start(const std::vector<PagedRequest>& requests);
 
     /// Gives a fetch up; nothing is heard of it any more.
     void cancel(FetchId id);
@@ -40,15 +64,28 @@ class Fetcher {
     std::size_t in_flight() const { return fetches_.size(); }
 
  private:
-    struct Fetch {
-        std::vector<RequestId> requests;
-        std::vector<Completion> completions;  // a place for each request
-        std::size_t missing = 0;
+    // One request of a fetch, on its way through its pages.
+    struct Part {
+        Pager pager;
+        RequestId under_way = 0;  // 0: complete
+        Clock::time_point deadline;
+        std::size_t room = 0;  // bytes
+        Pages pages;
     };
 
+    struct Fetch {
+        std::vector<Part> parts;
+        std::size_t missing = 0;
+        int requests = 0;
+    };
+
+    void ask(FetchId id, Fetch& fetch, Part& part, const Request& request);
+    void take(FetchId id, Fetch& fetch, Completion completion, Fetched& done);
+    std::optional<Completion> ask_for_next_page(FetchId id, Fetch& fetch, Part& part);
     void give_up(const Fetch& fetch);
 
     std::unique_ptr<Transport> transport_;
+    std::function<Clock::time_point()> now_;
     FetchId last_id_ = 0;
     std::map<FetchId, Fetch> fetches_;
     std::map<RequestId, FetchId> owners_;

@@ -41,10 +41,18 @@ class ScriptedTransport final : public Transport {
 
     /// The script: a request is answered, or fails.
     void answer(RequestId id, int status, std::string body) {
-        complete({.id = id, .status = status, .body = std::move(body), .failure = {}});
+        Completion completion;
+        completion.id = id;
+        completion.status = status;
+        completion.body = std::move(body);
+        complete(std::move(completion));
     }
     void fail(RequestId id, Phase phase, std::string failure) {
-        complete({.id = id, .status = 0, .body = {}, .failed_in = phase, .failure = std::move(failure)});
+        Completion completion;
+        completion.id = id;
+        completion.failed_in = phase;
+        completion.failure = std::move(failure);
+        complete(std::move(completion));
     }
 
     std::vector<Started> started;

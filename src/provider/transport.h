@@ -36,9 +36,9 @@ using RequestId = std::uint64_t;
 /// What became of a request: a status and a body, or a failure that says in which phase.
 struct Completion {
     RequestId id = 0;
-    std::size_t part = 0;  ///< which of a fetch's requests, from 0; the fetcher says
-    int status = 0;        ///< HTTP status; 0: none was received
+    int status = 0;  ///< HTTP status; 0: none was received
     std::string body;
+    std::string link;                     ///< the headers Link, joined by commas
     std::chrono::seconds retry_after{0};  ///< what the provider asks for by Retry-After
     Phase failed_in = Phase::none;        ///< none: an answer arrived, whatever its status
     std::string failure;                  ///< lower case, without a period, without secrets

@@ -98,6 +98,17 @@ std::string request_url(std::string_view base, std::string_view path, const std:
     return url;
 }
 
+std::string with_parameter(const std::string& url, const std::string& name, const std::string& value) {
+    return url + (url.find('?') == std::string::npos ? '?' : '&') + name + '=' + encode(value);
+}
+
+std::optional<std::string> resolve_url(const std::string& base, const std::string& reference) {
+    const Url url = parse(base);
+    if (url == nullptr || curl_url_set(url.get(), CURLUPART_URL, reference.c_str(), 0) != CURLUE_OK)
+        return std::nullopt;
+    return part(url, CURLUPART_URL);
+}
+
 bool same_origin(const std::string& a, const std::string& b) {
     const Url first = parse(a);
     const Url second = parse(b);

@@ -28,17 +28,17 @@ Fetcher& session_fetcher() {
 // A fetch that is given up when the wait for it ends early.
 class Flight {
  public:
-    Flight(Fetcher& fetcher, const std::vector<provider::Request>& requests)
+    Flight(Fetcher& fetcher, const std::vector<provider::PagedRequest>& requests)
         : fetcher_(fetcher), id_(fetcher.start(requests)) {}
     ~Flight() { fetcher_.cancel(id_); }
     Flight(const Flight&) = delete;
     Flight& operator=(const Flight&) = delete;
 
-    std::vector<Completion> wait() {
+    provider::Fetched wait() {
         for (;;) {
             for (provider::Fetched& ended : fetcher_.advance())
                 if (ended.id == id_)
-                    return std::move(ended.completions);
+                    return std::move(ended);
             pause();
         }
     }
@@ -72,18 +72,20 @@ provider::Request request_for(const Provider& p, const std::string& path, const 
 
 }  // namespace
 
-std::vector<provider::Request> requests_for(const Provider& p, const std::string& subject) {
-    std::vector<provider::Request> requests{request_for(p, p.request_path, subject)};
+std::vector<provider::PagedRequest> requests_for(const Provider& p, const std::string& subject) {
+    std::vector<provider::PagedRequest> requests{{request_for(p, p.request_path, subject), {}}};
     if (!p.roles_request_path.empty())
-        requests.push_back(request_for(p, p.roles_request_path, subject));
+        requests.push_back({request_for(p, p.roles_request_path, subject), {}});
+    requests.back().paging = p.paging;
     return requests;
 }
 
 namespace {
 
 // Whoever is asked about a person's roles only may have other reasons not to find them.
-bool is_not_found(const Completion& done) {
-    return done.failed_in == Phase::none && (done.status == 404 || done.status == 410) && done.part == 0;
+bool is_not_found(const provider::Fetched& fetched) {
+    return fetched.failed && fetched.failed_at_once && fetched.failed->failed_in == Phase::none &&
+           (fetched.failed->status == 404 || fetched.failed->status == 410);
 }
 
 std::string status_of(const Completion& done) {
@@ -92,13 +94,17 @@ std::string status_of(const Completion& done) {
 
 }  // namespace
 
-void check_completion(const Provider& p, const Completion& done) {
+void check_fetched(const Provider& p, const provider::Fetched& fetched) {
+    if (fetched.refused)
+        throw Error("RC104", "provider \"" + p.name + "\" gave an answer that cannot be used",
+                    fetched.refused->detail(), fetched.refused->hint());
+    if (fetched.is_complete() || is_not_found(fetched))
+        return;
+    const Completion& done = *fetched.failed;
     if (done.failed_in != Phase::none)
         throw Error("RC101", "provider \"" + p.name + "\" could not be asked",
                     "The request failed in phase \"" + std::string(to_string(done.failed_in)) +
                         "\": " + done.failure + ".");
-    if ((done.status >= 200 && done.status < 300) || is_not_found(done))
-        return;
     const std::string status = status_of(done);
     if (done.status == 401 || done.status == 403)
         throw Error("RC102", "provider \"" + p.name + "\" refused the request", status,
@@ -115,19 +121,14 @@ bool is_trouble(const Error& error) {
 
 Answers fetch(const Provider& p, const std::string& subject) {
     Flight flight(session_fetcher(), requests_for(p, subject));
-    std::vector<Completion> done = flight.wait();
-    for (const Completion& completion : done)
-        check_completion(p, completion);
-    return answers_of(std::move(done));
+    provider::Fetched fetched = flight.wait();
+    check_fetched(p, fetched);
+    return answers_of(std::move(fetched));
 }
 
-Answers answers_of(std::vector<Completion> completions) {
-    Completion& profile = completions.front();
-    if (is_not_found(profile))
-        return {.profile = {}, .roles = {}, .not_found = status_of(profile)};
-    return {.profile = std::move(profile.body),
-            .roles = completions.size() > 1 ? std::move(completions[1].body) : std::string(),
-            .not_found = {}};
+Answers answers_of(provider::Fetched fetched) {
+    return {.pages = std::move(fetched.answers),
+            .not_found = is_not_found(fetched) ? status_of(*fetched.failed) : std::string()};
 }
 
 }  // namespace rolecall::sync

@@ -38,8 +38,7 @@ Settled settle_job(Job& job) {
     ProviderUser said;
     if (job.error.empty())
         (void)run_in_subtransaction(
-            [&] { said = understand(*job.provider, asked.institutional_id, answers_of(job.completions)); },
-            job.error);
+            [&] { said = understand(*job.provider, asked.institutional_id, job.answers); }, job.error);
     if (!job.error.empty()) {
         note_failed(job.claim, job.error, time);
         return {.end = End::failed, .outcome = {}};

@@ -6,7 +6,7 @@
 #include <chrono>
 #include <functional>
 
-#include "provider/transport.h"
+#include "sync/fetch.h"
 #include "sync/provider.h"
 #include "sync/queue.h"
 
@@ -17,8 +17,8 @@ struct Job {
     std::shared_ptr<const Provider> provider;
     TimestampTz asked_at = 0;                       ///< by the clock of syncs
     std::chrono::steady_clock::time_point started;  ///< to measure how long it takes
-    std::vector<provider::Completion> completions;  ///< of the requests that requests_for() made
-    std::string error;                              ///< why there is nothing to apply; empty: there is
+    Answers answers;
+    std::string error;  ///< why there is nothing to apply; empty: there is
 };
 
 using JobPtr = std::unique_ptr<Job>;

@@ -140,26 +140,6 @@ bool read_mapped_role(const Mapping& mapping, const pg::Rows& rows, std::uint64_
     return fits && !grant.kind.empty() && (grant.kind == core::global_kind) == grant.scope.empty();
 }
 
-std::vector<core::OwnedGrant> read_answered_roles(const Provider& provider, Datum answer) {
-    const Mapping& mapping = provider.mapping;
-    const pg::Parameter path = path_parameter(mapping.roles);
-    if (roles_exist_statement.run({answer, path}).boolean(0, 1))
-        bad_answer(
-            provider, "The response has no roles where roles_path says.",
-            "An answer without the roles member never removes a role. Correct roles_path if it is wrong.");
-    const pg::Rows rows =
-        roles_statement.run({answer, path, path_parameter(mapping.role), path_parameter(mapping.scope_kind),
-                             path_parameter(mapping.scope_id)});
-    std::vector<core::OwnedGrant> roles(rows.size());
-    for (std::uint64_t row = 0; row < rows.size(); ++row)
-        if (!read_mapped_role(mapping, rows, row, roles[row]))
-            bad_answer(provider,
-                       "Role " + std::to_string(row + 1) + " of the response has an unexpected shape.",
-                       "Correct role_path, scope_kind_path and scope_id_path if they are wrong.");
-    core::normalize(roles);
-    return roles;
-}
-
 // What goes to logs is not the provider's to fill.
 std::string clipped(const std::string& text) {
     constexpr int most = 64;
@@ -175,6 +155,50 @@ bool is_active(const Provider& provider, const pg::Rows& profile) {
     }
     bad_answer(provider, "The response does not say whether the subject is active.",
                "Correct active_path if it is wrong: it must find true or false.");
+}
+
+// Who an answer is about: the subject that was asked for, or an error.
+ProviderUser read_profile(const Provider& provider, const std::string& subject, Datum answer) {
+    const Mapping& mapping = provider.mapping;
+    const pg::Rows row =
+        profile_statement.run({answer, path_parameter(mapping.subject), path_parameter(mapping.email),
+                               path_parameter(mapping.display_name), path_parameter(mapping.function),
+                               path_parameter(mapping.active)});
+    bool fits = true;
+    ProviderUser user;
+    user.code = scalar(row, 0, 1, fits);
+    if (user.code != subject)
+        bad_answer(provider,
+                   user.code ? "The response is about subject \"" + clipped(*user.code) + "\", not \"" +
+                                   subject + "\"."
+                             : "The response does not say whom it is about.",
+                   "Correct subject_path if it is wrong.");
+    user.email = scalar(row, 0, 2, fits);
+    user.display_name = scalar(row, 0, 3, fits);
+    user.function = scalar(row, 0, 4, fits);
+    if (!mapping.active.empty() && !is_active(provider, row))
+        user.gone = "It says that the subject is inactive.";
+    return user;
+}
+
+// Adds the roles of an answer, or of one page of it.
+void read_answered_roles(const Provider& provider, Datum answer, std::vector<core::OwnedGrant>& roles) {
+    const Mapping& mapping = provider.mapping;
+    const pg::Parameter path = path_parameter(mapping.roles);
+    if (roles_exist_statement.run({answer, path}).boolean(0, 1))
+        bad_answer(
+            provider, "The response has no roles where roles_path says.",
+            "An answer without the roles member never removes a role. Correct roles_path if it is wrong.");
+    const pg::Rows rows =
+        roles_statement.run({answer, path, path_parameter(mapping.role), path_parameter(mapping.scope_kind),
+                             path_parameter(mapping.scope_id)});
+    const std::size_t before = roles.size();
+    roles.resize(before + rows.size());
+    for (std::uint64_t row = 0; row < rows.size(); ++row)
+        if (!read_mapped_role(mapping, rows, row, roles[before + row]))
+            bad_answer(provider,
+                       "Role " + std::to_string(row + 1) + " of the response has an unexpected shape.",
+                       "Correct role_path, scope_kind_path and scope_id_path if they are wrong.");
 }
 
 // ---- Users given in SQL
@@ -229,33 +253,27 @@ void append_json_string(std::string& to, const std::string& text) {
 
 }  // namespace
 
-ProviderUser map_answers(const Provider& provider, const std::string& subject, const std::string& profile,
-                         const std::string& roles) {
-    const Mapping& mapping = provider.mapping;
-    const Datum profile_json = parse_answer(provider, profile);
-    const Datum roles_json = &roles == &profile ? profile_json : parse_answer(provider, roles);
-
-    const pg::Rows row =
-        profile_statement.run({profile_json, path_parameter(mapping.subject), path_parameter(mapping.email),
-                               path_parameter(mapping.display_name), path_parameter(mapping.function),
-                               path_parameter(mapping.active)});
-    bool fits = true;
-    ProviderUser user;
-    user.code = scalar(row, 0, 1, fits);
-    if (user.code != subject)
-        bad_answer(provider,
-                   user.code ? "The response is about subject \"" + clipped(*user.code) + "\", not \"" +
-                                   subject + "\"."
-                             : "The response does not say whom it is about.",
-                   "Correct subject_path if it is wrong.");
-    user.email = scalar(row, 0, 2, fits);
-    user.display_name = scalar(row, 0, 3, fits);
-    user.function = scalar(row, 0, 4, fits);
-    if (!mapping.active.empty() && !is_active(provider, row))
-        user.gone = "It says that the subject is inactive.";
-    else
-        user.roles = read_answered_roles(provider, roles_json);
-    return user;
+ProviderUser map_answers(const Provider& provider, const std::string& subject,
+                         const std::vector<provider::Pages>& answers) {
+    std::optional<ProviderUser> user;
+    std::vector<core::OwnedGrant> roles;
+    for (const provider::Pages& answer : answers) {
+        for (const provider::Completion& page : answer) {
+            const Datum json = parse_answer(provider, page.body);
+            if (&answer == &answers.front()) {  // every page of it must be about the subject
+                ProviderUser said = read_profile(provider, subject, json);
+                if (said.gone)
+                    return said;
+                if (!user)
+                    user = std::move(said);
+            }
+            if (&answer == &answers.back())
+                read_answered_roles(provider, json, roles);
+        }
+    }
+    core::normalize(roles);
+    user->roles = std::move(roles);
+    return *std::move(user);
 }
 
 ProviderUser read_provider_user(const Jsonb* jsonb) {

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "core/grant_set.h"
+#include "provider/fetcher.h"
 #include "sync/provider.h"
 
 extern "C" {
@@ -24,11 +25,11 @@ struct ProviderUser {
     std::optional<std::string> gone{};    ///< why the subject counts as not there; then there are no roles
 };
 
-/// Maps the answers to one subject: `profile` and `roles`, which may be the same text. Throws Error RC104
-/// where one is not JSON or names a member twice, is about another subject, has no roles member, or a role of
-/// the wrong shape; names the provider. Needs SPI.
-ProviderUser map_answers(const Provider& provider, const std::string& subject, const std::string& profile,
-                         const std::string& roles);
+/// Maps the answers about one subject: who it is from the first one, the roles from all pages of the last,
+/// which may be the same. Throws Error RC104 where one is not JSON or names a member twice, is about another
+/// subject, has no roles member, or a role of the wrong shape; names the provider. Needs SPI.
+ProviderUser map_answers(const Provider& provider, const std::string& subject,
+                         const std::vector<provider::Pages>& answers);
 
 /// The same for a user given as {email, code, display_name, function, roles: [{role, on}]}. Throws Error
 /// 22023.

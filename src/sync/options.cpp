@@ -139,10 +139,34 @@ void check_names(const std::string& value) {
         invalid("the list names nothing", "Separate names by commas.");
 }
 
-void check_in_flight(const std::string& value) {
-    if (value.empty() || value.size() > 5 || value.find_first_not_of("0123456789") != std::string::npos ||
-        std::stoi(value) < 1)
+bool is_number(const std::string& value, int least) {
+    return !value.empty() && value.size() <= 5 &&
+           value.find_first_not_of("0123456789") == std::string::npos && std::stoi(value) >= least;
+}
+
+void check_count(const std::string& value) {
+    if (!is_number(value, 1))
         invalid("the value must be a number from 1 to 99999");
+}
+
+void check_first_page(const std::string& value) {
+    if (!is_number(value, 0))
+        invalid("the value must be a number from 0 to 99999");
+}
+
+void check_paging(const std::string& value) { (void)paging_style(value); }
+
+// It becomes part of an address as it stands.
+void check_parameter(const std::string& value) {
+    constexpr std::string_view letters =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~$[]";
+    if (value.empty() || value.find_first_not_of(letters) != std::string::npos)
+        invalid("it is not the name of a query parameter");
+}
+
+void check_cursor_path(const std::string& value) {
+    if (!provider::MemberPath::parse(value))
+        invalid("the path must consist of members", "For example $.meta.next.");
 }
 
 // ---- What there is
@@ -167,15 +191,20 @@ constexpr Option options[] = {
     {"auth", ForeignServerRelationId, check_auth, "none", "none"},
     {"base_url", ForeignServerRelationId, check_base_url, nullptr, nullptr},
     {"ca_file", ForeignServerRelationId, check_ca_file, nullptr, nullptr},
+    {"cursor_path", ForeignServerRelationId, check_cursor_path, "$.next", "$.next"},
     {"display_name_path", ForeignServerRelationId, check_path, "$.display_name", "$.display"},
     {"email_path", ForeignServerRelationId, check_path, "$.email", "$.email"},
+    {"first_page", ForeignServerRelationId, check_first_page, "1", "1"},
     {"function_path", ForeignServerRelationId, check_path, "$.function", "$.position"},
     {"headers", ForeignServerRelationId, check_headers, nullptr, nullptr},
     {"headers", UserMappingRelationId, check_headers, nullptr, nullptr},
     {"kind", ForeignServerRelationId, check_kind, "json", "accred"},
-    {"max_in_flight", ForeignServerRelationId, check_in_flight, nullptr, nullptr},
+    {"max_in_flight", ForeignServerRelationId, check_count, nullptr, nullptr},
+    {"max_pages", ForeignServerRelationId, check_count, "1000", "1000"},
     {"max_revocation", ForeignServerRelationId, check_share, "20%", "20%"},
     {"on_not_found", ForeignServerRelationId, check_on_not_found, "keep", "keep"},
+    {"page_parameter", ForeignServerRelationId, check_parameter, nullptr, nullptr},
+    {"paging", ForeignServerRelationId, check_paging, "none", "none"},
     {"password", UserMappingRelationId, check_not_empty, nullptr, nullptr},
     {"protected_roles", ForeignServerRelationId, check_names, nullptr, nullptr},
     {"request_path", ForeignServerRelationId, provider::check_request_path, "/users/{subject}",
@@ -223,6 +252,16 @@ std::map<std::string, std::string> to_map(List* list) {
     return map;
 }
 
+// What paging needs of other options.
+void check_paging_of(const Options& server) {
+    using Style = provider::Paging::Style;
+    const Style style = paging_style(server.get("paging"));
+    if ((style == Style::page || style == Style::offset) &&
+        !provider::MemberPath::of_array(server.get("roles_path")))
+        invalid("paging by \"" + server.get("paging") + "\" needs a roles_path that begins with an array",
+                "For example $.data.roles[*]: the last page is the one on which that array is empty.");
+}
+
 void validate(const std::map<std::string, std::string>& given, Oid catalog) {
     for (const auto& [name, value] : given) {
         const Option& option = option_for(name, catalog);
@@ -238,9 +277,32 @@ void validate(const std::map<std::string, std::string>& given, Oid catalog) {
     if (catalog == ForeignServerRelationId && !given.contains("base_url"))
         throw Error("HV00J", "option \"base_url\" is required", {},
                     "For example OPTIONS (kind 'json', base_url 'https://hr.example.org/api').");
+    if (catalog == ForeignServerRelationId)
+        check_paging_of(Options::of_server(given));
 }
 
 }  // namespace
+
+provider::Paging::Style paging_style(const std::string& name) {
+    using Style = provider::Paging::Style;
+    for (const auto& [style, its_name] :
+         {std::pair{Style::none, "none"}, std::pair{Style::link, "link"}, std::pair{Style::page, "page"},
+          std::pair{Style::offset, "offset"}, std::pair{Style::cursor, "cursor"}})
+        if (name == its_name)
+            return style;
+    invalid("unknown paging: \"" + name + "\"", "Use none, link, page, offset or cursor.");
+}
+
+provider::Paging paging_of(const Options& server, const std::string& items_path) {
+    provider::Paging paging;
+    paging.style = paging_style(server.get("paging"));
+    paging.parameter = server.has("page_parameter") ? server.get("page_parameter") : server.get("paging");
+    paging.first = std::stoi(server.get("first_page"));
+    paging.items = provider::MemberPath::of_array(items_path).value_or(provider::MemberPath());
+    paging.cursor = provider::MemberPath::parse(server.get("cursor_path")).value_or(provider::MemberPath());
+    paging.most_pages = std::stoi(server.get("max_pages"));
+    return paging;
+}
 
 std::vector<std::string> split_headers(const std::string& text) {
     std::vector<std::string> lines;
@@ -272,9 +334,11 @@ std::vector<std::string> split_list(const std::string& text) {
     return names;
 }
 
-Options Options::of_server(List* list) {
+Options Options::of_server(List* list) { return of_server(to_map(list)); }
+
+Options Options::of_server(std::map<std::string, std::string> given) {
     Options result;
-    result.given_ = to_map(list);
+    result.given_ = std::move(given);
     const bool accred = result.get("kind") == "accred";
     for (const Option& option : options) {
         const char* value = accred ? option.accred : option.json;

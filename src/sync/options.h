@@ -6,6 +6,8 @@
 
 #include <map>
 
+#include "provider/pager.h"
+
 extern "C" {
 #include "nodes/pg_list.h"
 }
@@ -16,6 +18,7 @@ class Options {
  public:
     /// From the catalog's list of DefElem; the kind's preset fills in what is not there.
     static Options of_server(List* list);
+    static Options of_server(std::map<std::string, std::string> given);
     static Options of_mapping(List* list);
 
     bool has(const char* name) const { return !get(name).empty(); }
@@ -33,5 +36,11 @@ std::vector<std::string> split_headers(const std::string& text);
 
 /// Lists of names: separated by commas, with spaces around them or not; sorted, each once.
 std::vector<std::string> split_list(const std::string& text);
+
+/// Throws Error 22023 where there is no such style.
+provider::Paging::Style paging_style(const std::string& name);
+
+/// How a server pages an answer in which `items_path` picks the items.
+provider::Paging paging_of(const Options& server, const std::string& items_path);
 
 }  // namespace rolecall::sync

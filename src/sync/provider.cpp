@@ -113,6 +113,7 @@ Provider read_provider(const std::string& name) {
     p.base_url = provider::check_base_url(server.get("base_url"));
     p.request_path = server.get("request_path");
     p.roles_request_path = server.get("roles_request_path");
+    p.paging = paging_of(server, server.get("roles_path"));
     p.credentials = credentials_of(server, mapping, name);
     p.ca_file = server.get("ca_file");
     p.ttl_seconds =

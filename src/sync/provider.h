@@ -3,7 +3,7 @@
 
 #include "pg/pg.h"
 
-#include "provider/transport.h"
+#include "provider/pager.h"
 
 namespace rolecall::sync {
 
@@ -39,6 +39,7 @@ struct Provider {
     std::string base_url;
     std::string request_path;
     std::string roles_request_path;  ///< of a second request, whose answer has the roles; mostly empty
+    provider::Paging paging;         ///< of the answer that has the roles
     provider::Credentials credentials;
     std::string ca_file;
     std::int64_t ttl_seconds = 0;

@@ -42,8 +42,7 @@ void check_roles(const std::string& provider, const Rules& rules, ProviderUser& 
 ProviderUser understand(const Provider& provider, const std::string& subject, const Answers& answers) {
     ProviderUser said;
     if (answers.not_found.empty())
-        said = map_answers(provider, subject, answers.profile,
-                           provider.roles_request_path.empty() ? answers.profile : answers.roles);
+        said = map_answers(provider, subject, answers.pages);
     else
         said.gone = answers.not_found;
     if (said.gone && provider.rules.on_not_found == Rules::OnNotFound::keep)

@@ -249,18 +249,17 @@ class Worker {
     void collect() {
         for (provider::Fetched& fetched : fetcher_.advance()) {
             JobPtr job = std::move(in_flight_.extract(fetched.id).mapped());
-            job->completions = std::move(fetched.completions);
-            for (const provider::Completion& completion : job->completions)
-                check(*job, completion);
+            check(*job, fetched);
+            job->answers = answers_of(std::move(fetched));
             finish(std::move(job));
         }
     }
 
     // What an answer means for the user, and for the provider.
-    static void check(Job& job, const provider::Completion& completion) {
+    static void check(Job& job, const provider::Fetched& fetched) {
         const Provider& provider = *job.provider;
         try {
-            check_completion(provider, completion);
+            check_fetched(provider, fetched);
             report_answer(provider.server);
         } catch (const Error& error) {
             job.error = error.summary();
@@ -269,9 +268,9 @@ class Worker {
                 return;
             }
             report_trouble(provider.server, now());
-            if (completion.retry_after.count() > 0)
-                report_wait(provider.server,
-                            now() + std::min(completion.retry_after, longest_wait).count() * USECS_PER_SEC);
+            const std::chrono::seconds wait = std::min(fetched.failed->retry_after, longest_wait);
+            if (wait.count() > 0)
+                report_wait(provider.server, now() + wait.count() * USECS_PER_SEC);
         }
     }
 

@@ -10,11 +10,27 @@ namespace {
 
 class FetcherTest : public testing::Test {
  protected:
-    FetcherTest() : script(new ScriptedTransport), fetcher(std::unique_ptr<Transport>(script)) {}
+    FetcherTest()
+        : script(new ScriptedTransport),
+          fetcher(std::unique_ptr<Transport>(script), [this] { return time; }) {}
 
-    static std::vector<Request> requests(int count) {
-        return std::vector<Request>(static_cast<std::size_t>(count));
+    static std::vector<PagedRequest> requests(int count) {
+        return std::vector<PagedRequest>(static_cast<std::size_t>(count));
     }
+
+    // A request that pages by cursor.
+    static PagedRequest paged() {
+        PagedRequest request;
+        request.request.url = "http://h/u";
+        request.request.timeout = std::chrono::milliseconds(1000);
+        request.request.max_response_bytes = 100;
+        request.paging.style = Paging::Style::cursor;
+        request.paging.parameter = "c";
+        request.paging.cursor = MemberPath::parse("$.next").value();
+        return request;
+    }
+
+    Fetcher::Clock::time_point time;
 
     ScriptedTransport* script;  // the fetcher's
     Fetcher fetcher;
@@ -27,8 +43,11 @@ TEST_F(FetcherTest, OneRequestIsOneAnswer) {
     const auto ended = fetcher.advance();
     ASSERT_EQ(ended.size(), 1U);
     EXPECT_EQ(ended[0].id, id);
-    ASSERT_EQ(ended[0].completions.size(), 1U);
-    EXPECT_EQ(ended[0].completions[0].body, "body");
+    ASSERT_EQ(ended[0].answers.size(), 1U);
+    ASSERT_EQ(ended[0].answers[0].size(), 1U);
+    EXPECT_EQ(ended[0].answers[0][0].body, "body");
+    EXPECT_TRUE(ended[0].is_complete());
+    EXPECT_EQ(ended[0].requests, 1);
     EXPECT_EQ(fetcher.in_flight(), 0U);
 }
 
@@ -39,9 +58,9 @@ TEST_F(FetcherTest, AnswersComeTogetherInTheOrderOfTheirRequests) {
     script->answer(1, 204, "first");
     const auto ended = fetcher.advance();
     ASSERT_EQ(ended.size(), 1U);
-    ASSERT_EQ(ended[0].completions.size(), 2U);
-    EXPECT_EQ(ended[0].completions[0].body, "first");
-    EXPECT_EQ(ended[0].completions[1].body, "second");
+    ASSERT_EQ(ended[0].answers.size(), 2U);
+    EXPECT_EQ(ended[0].answers[0][0].body, "first");
+    EXPECT_EQ(ended[0].answers[1][0].body, "second");
 }
 
 TEST_F(FetcherTest, TheFirstFailureEndsAFetch) {
@@ -50,8 +69,9 @@ TEST_F(FetcherTest, TheFirstFailureEndsAFetch) {
     script->answer(2, 404, "gone");
     const auto ended = fetcher.advance();
     ASSERT_EQ(ended.size(), 1U);
-    ASSERT_EQ(ended[0].completions.size(), 1U);
-    EXPECT_EQ(ended[0].completions[0].status, 404);
+    ASSERT_TRUE(ended[0].failed);
+    EXPECT_EQ(ended[0].failed->status, 404);
+    EXPECT_TRUE(ended[0].answers.empty());
     EXPECT_EQ(script->cancelled, (std::set<RequestId>{3}));
     EXPECT_EQ(script->in_flight(), 0U);
 }
@@ -65,9 +85,9 @@ TEST_F(FetcherTest, FetchesDoNotDisturbEachOther) {
     const auto ended = fetcher.advance();
     ASSERT_EQ(ended.size(), 2U);
     EXPECT_EQ(ended[0].id, a);
-    EXPECT_EQ(ended[0].completions[0].failed_in, Phase::connect);
+    EXPECT_EQ(ended[0].failed.value().failed_in, Phase::connect);
     EXPECT_EQ(ended[1].id, b);
-    EXPECT_EQ(ended[1].completions.size(), 2U);
+    EXPECT_EQ(ended[1].answers.size(), 2U);
 }
 
 TEST_F(FetcherTest, NothingIsHeardOfACancelledFetch) {
@@ -90,6 +110,85 @@ TEST_F(FetcherTest, AFetchThatCannotStartLeavesNothingBehind) {
     const auto ended = fetcher.advance();
     ASSERT_EQ(ended.size(), 1U);
     EXPECT_EQ(ended[0].id, id);
+}
+
+TEST_F(FetcherTest, PagesOfAnAnswerComeTogether) {
+    fetcher.start({requests(1)[0], paged()});
+    script->answer(2, 200, R"({"next": "b"})");
+    EXPECT_TRUE(fetcher.advance().empty());
+    ASSERT_EQ(script->started.size(), 3U);
+    EXPECT_EQ(script->started[2].request.url, "http://h/u?c=b");
+    script->answer(3, 200, R"({"next": null})");
+    EXPECT_TRUE(fetcher.advance().empty());
+    script->answer(1, 200, "profile");
+    const auto ended = fetcher.advance();
+    ASSERT_EQ(ended.size(), 1U);
+    ASSERT_EQ(ended[0].answers.size(), 2U);
+    EXPECT_EQ(ended[0].answers[0].size(), 1U);
+    ASSERT_EQ(ended[0].answers[1].size(), 2U);
+    EXPECT_EQ(ended[0].answers[1][0].body, R"({"next": "b"})");
+    EXPECT_EQ(ended[0].answers[1][1].body, R"({"next": null})");
+    EXPECT_EQ(ended[0].requests, 3);
+    EXPECT_EQ(fetcher.in_flight(), 0U);
+}
+
+TEST_F(FetcherTest, APageThatFailsFailsTheFetch) {
+    fetcher.start({paged(), paged()});
+    script->answer(1, 200, R"({"next": "b"})");
+    EXPECT_TRUE(fetcher.advance().empty());
+    script->answer(3, 500, "");
+    const auto ended = fetcher.advance();
+    ASSERT_EQ(ended.size(), 1U);
+    EXPECT_EQ(ended[0].failed.value().status, 500);
+    EXPECT_TRUE(ended[0].answers.empty());
+    EXPECT_EQ(script->cancelled, (std::set<RequestId>{2}));
+}
+
+TEST_F(FetcherTest, PagesThatTurnInACircleFailTheFetch) {
+    fetcher.start({paged()});
+    script->answer(1, 200, R"({"next": "b"})");
+    EXPECT_TRUE(fetcher.advance().empty());
+    script->answer(2, 200, R"({"next": "b"})");
+    const auto ended = fetcher.advance();
+    ASSERT_EQ(ended.size(), 1U);
+    EXPECT_FALSE(ended[0].is_complete());
+    EXPECT_STREQ(ended[0].refused.value().sqlstate(), "RC104");
+    EXPECT_EQ(script->in_flight(), 0U);
+    EXPECT_EQ(fetcher.in_flight(), 0U);
+}
+
+TEST_F(FetcherTest, TimeAndSizeAreForAllPagesTogether) {
+    fetcher.start({paged()});
+    time += std::chrono::milliseconds(300);
+    script->answer(1, 200, R"({"next": "b"})");
+    EXPECT_TRUE(fetcher.advance().empty());
+    EXPECT_EQ(script->started[1].request.timeout, std::chrono::milliseconds(700));
+    EXPECT_EQ(script->started[1].request.max_response_bytes, 87U);
+    time += std::chrono::milliseconds(700);
+    script->answer(2, 200, R"({"next": "c"})");
+    const auto ended = fetcher.advance();
+    ASSERT_EQ(ended.size(), 1U);
+    EXPECT_EQ(ended[0].failed.value().failure, "timed out");
+    EXPECT_EQ(script->started.size(), 2U);
+}
+
+TEST_F(FetcherTest, ANextPageThatCannotBeAskedForFailsTheFetch) {
+    fetcher.start({paged(), paged()});
+    script->refuse_after = 0;
+    script->answer(1, 200, R"({"next": "b"})");
+    const auto ended = fetcher.advance();
+    ASSERT_EQ(ended.size(), 1U);
+    EXPECT_EQ(ended[0].failed.value().failure, "refused by the script");
+    EXPECT_EQ(script->in_flight(), 0U);
+}
+
+TEST_F(FetcherTest, AFetchThatIsCancelledBetweenPagesIsForgotten) {
+    const FetchId id = fetcher.start({paged()});
+    script->answer(1, 200, R"({"next": "b"})");
+    EXPECT_TRUE(fetcher.advance().empty());
+    fetcher.cancel(id);
+    EXPECT_EQ(script->cancelled, (std::set<RequestId>{2}));
+    EXPECT_EQ(fetcher.in_flight(), 0U);
 }
 
 }  // namespace

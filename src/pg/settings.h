@@ -5,11 +5,13 @@
 
 namespace rolecall::settings {
 
+extern int audit_retention;    // rolecall.audit_retention, s; -1: for good
 extern bool cache;             // rolecall.cache
 extern int cache_size;         // rolecall.cache_size, kB
 extern int max_document_size;  // rolecall.max_document_size, kB
 extern int max_in_flight;      // rolecall.max_in_flight
 extern int max_response_size;  // rolecall.max_response_size, kB
+extern char* request_id;       // rolecall.request_id
 extern int request_timeout;    // rolecall.request_timeout, ms
 extern int sync_batch_size;    // rolecall.sync_batch_size
 extern int sync_naptime;       // rolecall.sync_naptime, ms

@@ -72,11 +72,14 @@ provider::Request request_for(const Provider& p, const std::string& path, const 
 
 }  // namespace
 
-std::vector<provider::PagedRequest> requests_for(const Provider& p, const std::string& subject) {
+std::vector<provider::PagedRequest> requests_for(const Provider& p, const std::string& subject,
+                                                 const std::string& request_id) {
     std::vector<provider::PagedRequest> requests{{request_for(p, p.request_path, subject), {}}};
     if (!p.roles_request_path.empty())
         requests.push_back({request_for(p, p.roles_request_path, subject), {}});
     requests.back().paging = p.paging;
+    for (provider::PagedRequest& paged : requests)
+        paged.request.headers.push_back("X-Request-Id: " + request_id);
     return requests;
 }
 
@@ -119,8 +122,8 @@ bool is_trouble(const Error& error) {
     return strcmp(error.sqlstate(), "RC101") == 0 || strcmp(error.sqlstate(), "RC102") == 0;
 }
 
-Answers fetch(const Provider& p, const std::string& subject) {
-    Flight flight(session_fetcher(), requests_for(p, subject));
+Answers fetch(const Provider& p, const std::string& subject, const std::string& request_id) {
+    Flight flight(session_fetcher(), requests_for(p, subject, request_id));
     provider::Fetched fetched = flight.wait();
     check_fetched(p, fetched);
     return answers_of(std::move(fetched));

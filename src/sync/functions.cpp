@@ -3,8 +3,10 @@
 
 #include "core/error.h"
 #include "pg/acting.h"
+#include "pg/settings.h"
 #include "pg/spi.h"
 #include "sync/apply.h"
+#include "sync/attribution.h"
 #include "sync/clock.h"
 #include "sync/fetch.h"
 #include "sync/log.h"
@@ -64,6 +66,7 @@ struct Preparation {
     std::optional<User> user;  // nullopt: there is none
     Provider provider;
     bool fresh = false;
+    std::string request_id = current_request_id();
 };
 
 Preparation prepare(std::int64_t id, bool force) {
@@ -101,6 +104,7 @@ Result apply_answers(const Preparation& before, const Answers& answers) {
     if (!user || !user->has_subject_of(asked))
         throw Error("40001", "user " + std::to_string(asked.id) + " changed while the provider was asked", {},
                     "Call the function again.");
+    const Attribution attribution(Cause::sync, {}, user->provider, before.request_id);
     return {.user = asked.id,
             .skipped = false,
             .outcome = apply_here(*user, said, before.provider.rules, before.provider.ttl_seconds)};
@@ -125,7 +129,7 @@ Result sync_from_provider(std::int64_t id, bool force) {
     }
     log_start(*before.user);
     Stopwatch watch(before.provider.server);
-    const Answers answers = fetch(before.provider, before.user->institutional_id);
+    const Answers answers = fetch(before.provider, before.user->institutional_id, before.request_id);
     Result result = as_owner([&] { return apply_answers(before, answers); });
     watch.done(result.outcome.changed());
     return result;
@@ -154,6 +158,7 @@ Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
         if (!force && is_fresh(*user, provider.ttl_seconds, now()))
             return skipped(*user);
         check_roles(provider.name, provider.rules, provider_user);
+        const Attribution attribution(Cause::given, {}, user->provider, settings::request_id);
         return Result{.user = id,
                       .skipped = false,
                       .outcome = apply_here(*user, provider_user, provider.rules, provider.ttl_seconds)};

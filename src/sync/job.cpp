@@ -3,6 +3,7 @@
 #include "core/backoff.h"
 #include "pg/testing.h"
 #include "sync/apply.h"
+#include "sync/attribution.h"
 #include "sync/clock.h"
 #include "sync/log.h"
 #include "sync/mapping.h"
@@ -56,6 +57,7 @@ Settled settle_job(Job& job) {
         put_back(asked.id, time);
         return {};
     }
+    const Attribution attribution(Cause::sync, "rolecall sync worker", user->provider, job.request_id);
     Settled settled{.end = End::applied,
                     .outcome = apply(*user, said, job.provider->rules, Patience::none, time,
                                      due_after(time, job.provider->ttl_seconds))};

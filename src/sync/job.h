@@ -17,6 +17,7 @@ struct Job {
     std::shared_ptr<const Provider> provider;
     TimestampTz asked_at = 0;                       ///< by the clock of syncs
     std::chrono::steady_clock::time_point started;  ///< to measure how long it takes
+    std::string request_id;
     Answers answers;
     std::string error;  ///< why there is nothing to apply; empty: there is
 };

@@ -86,10 +86,12 @@ void check_strict_path(const std::string& value) {
     check_path(value);
 }
 
-void check_ca_file(const std::string& value) {
+void check_file(const std::string& value) {
     if (!pg::call([] { return superuser(); }))
         throw Error("42501", "only superusers may set it", "The server reads files that others may not.");
     check_not_empty(value);
+    if (!is_absolute_path(value.c_str()))
+        invalid("the path must be absolute");
 }
 
 // Credentials have options of their own; the rest would break the request.
@@ -108,6 +110,11 @@ void check_headers(const std::string& value) {
                 invalid(std::string("header ") + ours + " cannot be set",
                         "For credentials use auth and the user mapping.");
     }
+}
+
+void check_staleness(const std::string& value) {
+    if (parse_milliseconds(value) < 1000)
+        invalid("the interval must be a second or longer");
 }
 
 void check_window(const std::string& value) {
@@ -190,7 +197,7 @@ constexpr Option options[] = {
     {"active_path", ForeignServerRelationId, check_strict_path, nullptr, nullptr},
     {"auth", ForeignServerRelationId, check_auth, "none", "none"},
     {"base_url", ForeignServerRelationId, check_base_url, nullptr, nullptr},
-    {"ca_file", ForeignServerRelationId, check_ca_file, nullptr, nullptr},
+    {"ca_file", ForeignServerRelationId, check_file, nullptr, nullptr},
     {"cursor_path", ForeignServerRelationId, check_cursor_path, "$.next", "$.next"},
     {"display_name_path", ForeignServerRelationId, check_path, "$.display_name", "$.display"},
     {"email_path", ForeignServerRelationId, check_path, "$.email", "$.email"},
@@ -202,6 +209,7 @@ constexpr Option options[] = {
     {"max_in_flight", ForeignServerRelationId, check_count, nullptr, nullptr},
     {"max_pages", ForeignServerRelationId, check_count, "1000", "1000"},
     {"max_revocation", ForeignServerRelationId, check_share, "20%", "20%"},
+    {"max_staleness", ForeignServerRelationId, check_staleness, nullptr, nullptr},
     {"on_not_found", ForeignServerRelationId, check_on_not_found, "keep", "keep"},
     {"page_parameter", ForeignServerRelationId, check_parameter, nullptr, nullptr},
     {"paging", ForeignServerRelationId, check_paging, "none", "none"},
@@ -217,6 +225,7 @@ constexpr Option options[] = {
      accred_roles_request},
     {"scope_id_path", ForeignServerRelationId, check_path, nullptr, "$.reason.resource.cf"},
     {"scope_kind_path", ForeignServerRelationId, check_path, nullptr, nullptr},
+    {"secret_file", ForeignServerRelationId, check_file, nullptr, nullptr},
     {"subject_path", ForeignServerRelationId, check_path, "$.code", "$.id"},
     {"sync_ttl", ForeignServerRelationId, check_ttl, nullptr, nullptr},
     {"token", UserMappingRelationId, check_not_empty, nullptr, nullptr},

@@ -31,6 +31,7 @@ struct Rules {
     std::vector<std::string> protected_roles;  ///< whose last holder keeps them
     UnknownRoles unknown_roles = UnknownRoles::create;
     OnNotFound on_not_found = OnNotFound::keep;
+    std::int64_t max_staleness_seconds = 0;  ///< 0: none
 };
 
 struct Provider {

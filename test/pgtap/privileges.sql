@@ -48,7 +48,7 @@ SELECT denied('tap_nobody', 'SELECT rolecall.me(9001)', 'me()');
 SELECT denied('tap_nobody', $$SELECT rolecall.has_role('9001', 'reader')$$, 'has_role()');
 SELECT denied('tap_nobody', $$SELECT rolecall.sync_user_roles(9001, '{"roles": []}')$$, 'sync_user_roles()');
 SELECT denied('tap_nobody', format('TABLE %s', c.oid::regclass), 'relation ' || c.oid::regclass)
-FROM pg_class c WHERE c.relnamespace = 'rolecall'::regnamespace AND c.relkind IN ('r', 'v') ORDER BY 1;
+FROM pg_class c WHERE c.relnamespace = 'rolecall'::regnamespace AND c.relkind IN ('r', 'v') ORDER BY c.relname;
 
 -- A reader: the reads, with no right on any table.
 GRANT EXECUTE ON FUNCTION rolecall.me(bigint), rolecall.has_role(bigint, text), rolecall.has_role(bigint, text, text, text),

@@ -18,7 +18,7 @@ SHLIB_LINK  = -lcurl -lstdc++ -Wl,--version-script=$(CURDIR)/src/exports.map
 EXTRA_CLEAN = build $(OBJS:.o=.d)
 
 # Tests against a server that has the library preloaded (make installcheck); the rest is below.
-REGRESS        = extension me freshness expiry ddl providers
+REGRESS        = extension me freshness expiry ddl projections providers
 ISOLATION      = $(sort $(patsubst test/isolation/specs/%.spec,%,$(wildcard test/isolation/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=test/isolation --load-extension=rolecall
 PROVE_TESTS    = $(sort $(wildcard test/tap/*.pl))
@@ -41,7 +41,7 @@ $(shlib): src/exports.map
 
 # The install script, in this order.
 SCRIPT_PARTS = $(addprefix sql/extension/,head.sql directory.sql sync_state.sql audit.sql safety.sql authentication.sql views.sql \
-	projections.sql reads.sql providers.sql sync.sql statistics.sql dump.sql privileges.sql)
+	projections.sql projection_admin.sql reads.sql providers.sql sync.sql statistics.sql dump.sql privileges.sql)
 $(SCRIPT): $(SCRIPT_PARTS) rolecall.control Makefile
 	mkdir -p build
 	cat $(SCRIPT_PARTS) > $@

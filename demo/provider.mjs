@@ -1,6 +1,7 @@
 // An identity provider for the demo and the tests: a real HTTP server on loopback, without any framework.
 //
 //   node demo/provider.mjs [--users 10000] [--delay MS] [--token T] [--basic user:password] [--tls DIR]
+//        [--http2] [--validators etag | modified]
 //
 // It prints one line of JSON with its addresses: {"url": ..., "tls": ..., "control": ...}, and then serves
 //
@@ -17,8 +18,10 @@
 //   PUT    {control}/users/{code}   a user as JSON;  DELETE removes one
 //   PUT    {control}/fault          {"mode": "slow", "ms": 500, "subject": "100003"}; without subject: for all
 //   DELETE {control}/fault          no faults any more
-//   GET    {control}/requests       {"total", "in_flight", "most_in_flight", "by_subject", "connections",
-//                                   "headers"}: of the last request, without credentials
+//   GET    {control}/requests       {"total", "in_flight", "most_in_flight", "most_of_one", "by_subject", "order",
+//                                   "not_modified", "connections", "http2", "headers"}: order has the subjects as
+//                                   they came, most_of_one how many requests for one were under way at once,
+//                                   http2 counts requests, headers are the last request's, without credentials
 //   DELETE {control}/requests       starts counting anew
 //
 // Faults: slow (ms), hang, down, 404, 410, 429 (retry_after), 500, broken_json, truncated, nested (depth), latin1,
@@ -26,8 +29,10 @@
 // of pages: same_page, next_page (link), endless_pages. A fault with "from": N spares what comes before item N.
 
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
+import http2 from 'node:http2';
 import https from 'node:https';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -35,6 +40,7 @@ import { parseArgs } from 'node:util';
 const FIRST_CODE = 100000;
 const ROLES = ['reader', 'editor', 'admin', 'auditor', 'manager'];
 const UNITS = 200;
+const MOST_ORDER = 200_000;
 
 const { values: options } = parseArgs({
     options: {
@@ -43,12 +49,15 @@ const { values: options } = parseArgs({
         token: { type: 'string' },
         basic: { type: 'string' },
         tls: { type: 'string' },
+        http2: { type: 'boolean', default: false },
+        validators: { type: 'string' },
     },
 });
 
 // ---- Users ---------------------------------------------------------------------------------------------------
 
 const changed = new Map();
+const changes = new Map();  // how many of each
 
 function generated(code) {
     const n = Number(code) - FIRST_CODE;
@@ -82,20 +91,32 @@ function authorizations(user) {
 
 // ---- Counting ------------------------------------------------------------------------------------------------
 
-const counts = { total: 0, in_flight: 0, most_in_flight: 0, by_subject: {}, connections: 0, headers: {} };
+const counts = { in_flight: 0, headers: {} };
+const underWay = new Map();  // by subject
 
 function resetCounts() {
-    Object.assign(counts, { total: 0, most_in_flight: counts.in_flight, by_subject: {}, connections: 0 });
+    Object.assign(counts, {
+        total: 0, most_in_flight: counts.in_flight, most_of_one: 0, by_subject: {}, order: [], not_modified: 0,
+        connections: 0, http2: 0,
+    });
 }
+resetCounts();
 
 function countRequest(subject, response) {
     counts.total += 1;
     counts.in_flight += 1;
     counts.most_in_flight = Math.max(counts.most_in_flight, counts.in_flight);
     counts.by_subject[subject] = (counts.by_subject[subject] ?? 0) + 1;
+    if (counts.order.length < MOST_ORDER) counts.order.push(subject);
+    counts.http2 += response.req.httpVersion === '2.0';
+    underWay.set(subject, (underWay.get(subject) ?? 0) + 1);
+    counts.most_of_one = Math.max(counts.most_of_one, underWay.get(subject));
     const { authorization, ...headers } = response.req.headers;
     counts.headers = headers;
-    response.on('close', () => { counts.in_flight -= 1; });
+    response.on('close', () => {
+        counts.in_flight -= 1;
+        underWay.set(subject, underWay.get(subject) - 1);
+    });
 }
 
 // ---- Pages ---------------------------------------------------------------------------------------------------
@@ -125,6 +146,21 @@ function pageOf(url, body, name, fault) {
         body: { ...page, serial: start, next: url.searchParams.get('next') === 'address' ? new URL(next, host).href : cursor },
         headers: { link: `<${host}/>; rel="start", <${next}>; title="a, b"; rel="last next"` },
     };
+}
+
+// ---- Versions ------------------------------------------------------------------------------------------------
+
+// What a user's answer is sent with, so that it can be asked for another one only. Times are of long ago: one of just
+// now would not tell two changes apart.
+function validatorsOf(subject, body) {
+    if (options.validators === 'etag') return { etag: `"${createHash('sha256').update(JSON.stringify(body)).digest('hex')}"` };
+    if (options.validators !== 'modified') return {};
+    return { 'last-modified': new Date(Date.UTC(2020, 0, 1) + 1000 * (changes.get(subject) ?? 0)).toUTCString() };
+}
+
+function isKnown(request, { etag, 'last-modified': modified }) {
+    return (etag !== undefined && request.headers['if-none-match'] === etag)
+        || (modified !== undefined && request.headers['if-modified-since'] === modified);
 }
 
 // ---- Faults --------------------------------------------------------------------------------------------------
@@ -226,7 +262,7 @@ function resourceAt(resource, subject) {
 }
 
 function provide(request, response) {
-    const url = new URL(request.url, `http://${request.headers.host}`);
+    const url = new URL(request.url, `http://${request.headers.host ?? request.authority}`);
     const [, resource, last = ''] = url.pathname.split('/');
     const subject = resource === 'authorizations' ? url.searchParams.get('persid') ?? '' : decodeURIComponent(last);
     countRequest(subject, response);
@@ -236,7 +272,13 @@ function provide(request, response) {
         const found = resourceAt(resource, subject);
         if (found === undefined) return sendJson(response, 404, { error: 'not found' });
         const { body, headers } = pageOf(url, ...found, fault);
-        return sendJson(response, 200, change(body), headers);
+        const validators = validatorsOf(subject, body);
+        if (isKnown(request, validators)) {
+            counts.not_modified += 1;
+            response.writeHead(304, validators);
+            return response.end();
+        }
+        return sendJson(response, 200, change(body), { ...headers, ...validators });
     };
     const act = () => faultModes[fault.mode](fault, request, response, answer);
     return Number(options.delay) > 0 ? setTimeout(act, Number(options.delay)) : act();
@@ -263,7 +305,7 @@ class Listener {
         const { server } = this;
         this.server = undefined;
         const closed = new Promise((resolve) => { server.close(resolve); });
-        server.closeAllConnections();
+        server.closeAllConnections?.();
         await closed;
     }
 }
@@ -287,7 +329,10 @@ async function setFault(fault, listeners) {
 
 function controller(listeners) {
     const actions = {
-        'PUT users': async (code, request) => { changed.set(code, { code, ...(await bodyOf(request)) }); },
+        'PUT users': async (code, request) => {
+            changed.set(code, { code, ...(await bodyOf(request)) });
+            changes.set(code, (changes.get(code) ?? 0) + 1);
+        },
         'DELETE users': async (code) => { changed.set(code, undefined); },
         'PUT fault': async (_, request) => setFault(await bodyOf(request), listeners),
         'DELETE fault': async () => {
@@ -324,7 +369,9 @@ await plain.up();
 const addresses = { url: `http://127.0.0.1:${plain.port}` };
 if (options.tls !== undefined) {
     const pair = certificate(options.tls);
-    const secure = new Listener(() => https.createServer(pair, provide));
+    const secure = new Listener(() => (options.http2
+        ? http2.createSecureServer({ ...pair, allowHTTP1: true }, provide)
+        : https.createServer(pair, provide)));
     await secure.up();
     listeners.push(secure);
     addresses.tls = `https://localhost:${secure.port}`;

@@ -29,7 +29,7 @@ SELECT rolecall.me(1) ->> 'email' AS email;
 -- The view
 CREATE TABLE saved AS SELECT pg_get_viewdef('rolecall.me_view') AS definition;
 CREATE OR REPLACE VIEW rolecall.me_view AS
-SELECT p.user_id AS uid, jsonb_build_object('id', p.user_id, 'replaced', true) AS doc, p.valid_from, p.valid_until FROM rolecall.user_profile p;
+SELECT p.user_id AS uid, jsonb_build_object('id', p.user_id, 'replaced', true) AS doc, p.valid_from, p.valid_until, p.email, p.tenant_id FROM rolecall.user_profile p;
 SELECT rolecall.me(1) AS replaced;
 SELECT hits('SELECT rolecall.me(1)') AS hit;
 DO $$ BEGIN EXECUTE 'CREATE OR REPLACE VIEW rolecall.me_view AS ' || (SELECT definition FROM saved); END $$;
@@ -57,7 +57,6 @@ ALTER TABLE rolecall.users ENABLE TRIGGER ALL;
 SELECT rolecall.me(1) ->> 'display_name' AS enabled;
 SELECT hits('SELECT rolecall.me(1)') AS hits;
 SELECT not_installed_unwatched > 0 AS counted FROM rolecall.stat_cache;
-SELECT rolecall.put_watch_triggers(p.id, w.relation, w.key_column)
-FROM rolecall.watches w JOIN rolecall.projections p ON p.name = w.projection WHERE w.relation = 'rolecall.users'::regclass;
+SELECT rolecall.repair_projection('me');
 SELECT rolecall.me(1) ->> 'display_name' AS repaired;
 SELECT hits('SELECT rolecall.me(1)') AS hits;

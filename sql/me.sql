@@ -85,7 +85,8 @@ SELECT rolecall.me(2) -> 'roles_synced' AS roles_synced;
 -- Documents that break the contract of has_role() say so; the document itself is still served.
 BEGIN;
 CREATE OR REPLACE VIEW rolecall.me_view AS
-SELECT id AS uid, '{"roles": [{"role": "admin", "on": {"a": "1", "b": "2"}}]}'::jsonb AS doc, NULL::timestamptz AS valid_from, NULL::timestamptz AS valid_until
+SELECT id AS uid, '{"roles": [{"role": "admin", "on": {"a": "1", "b": "2"}}]}'::jsonb AS doc, NULL::timestamptz AS valid_from, NULL::timestamptz AS valid_until,
+       email, tenant_id
 FROM rolecall.users;
 SELECT rolecall.me(1);
 SELECT rolecall.has_role(1, 'admin');

@@ -1,30 +1,53 @@
 -- Projections: views whose documents are held in shared memory, and the watches that keep them fresh.
 
+CREATE FUNCTION rolecall.random_id() RETURNS bigint
+LANGUAGE sql VOLATILE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT ('x' || encode(substring(uuid_send(gen_random_uuid()) FOR 8), 'hex'))::bit(64)::bigint
+$$;
+COMMENT ON FUNCTION rolecall.random_id() IS 'an id that was never used before';
+
 CREATE TABLE rolecall.projections (
-    name name PRIMARY KEY,
-    id bigint NOT NULL UNIQUE DEFAULT ('x' || encode(substring(uuid_send(gen_random_uuid()) FOR 8), 'hex'))::bit(64)::bigint
-        CHECK (id <> 0),
+    name name NOT NULL,
     builtin boolean NOT NULL DEFAULT false,
+    id bigint NOT NULL UNIQUE DEFAULT rolecall.random_id() CHECK (id <> 0),
     view regclass NOT NULL,
     key_column name NOT NULL,
     doc_column name NOT NULL,
     ttl interval CHECK (ttl > interval '0'),
-    query text NOT NULL
+    query text NOT NULL,
+    PRIMARY KEY (name, builtin)
 );
 COMMENT ON TABLE rolecall.projections IS 'views whose documents are held in shared memory, one document per key';
+COMMENT ON COLUMN rolecall.projections.builtin IS 'made by the extension; one of the application''s with the same name takes its place';
 COMMENT ON COLUMN rolecall.projections.id IS 'random and never reused, so that nothing of a dropped projection is ever shown';
 COMMENT ON COLUMN rolecall.projections.query IS 'what a document is: one column, with $1 as the key; kept by a trigger';
 
 CREATE TABLE rolecall.watches (
-    projection name NOT NULL REFERENCES rolecall.projections ON UPDATE CASCADE ON DELETE CASCADE,
+    projection name NOT NULL,
     builtin boolean NOT NULL DEFAULT false,
+    id bigint PRIMARY KEY DEFAULT rolecall.random_id(),
     relation regclass NOT NULL,
-    key_column name
+    is_lookup boolean NOT NULL DEFAULT false,
+    key_column name,
+    FOREIGN KEY (projection, builtin) REFERENCES rolecall.projections ON UPDATE CASCADE ON DELETE CASCADE,
+    CONSTRAINT watches_key_column_check CHECK (is_lookup OR key_column IS NOT NULL)
 );
 COMMENT ON TABLE rolecall.watches IS 'the tables behind each projection''s view';
-COMMENT ON COLUMN rolecall.watches.key_column IS 'the column that holds the key of the document a row belongs to; NULL: a lookup, whose rows belong to all';
+COMMENT ON COLUMN rolecall.watches.id IS 'random and never reused: names the groups of a lookup';
+COMMENT ON COLUMN rolecall.watches.is_lookup IS 'a row may belong to many documents';
+COMMENT ON COLUMN rolecall.watches.key_column IS 'the column that holds the key of the document a row belongs to; of a lookup: what those documents'' rows refer to, or NULL: a row belongs to all documents';
 
-CREATE UNIQUE INDEX watches_key ON rolecall.watches (projection, relation, coalesce(key_column, ''));
+CREATE UNIQUE INDEX watches_key ON rolecall.watches (projection, builtin, relation, is_lookup, coalesce(key_column, ''));
+
+CREATE TABLE rolecall.watch_references (
+    watch bigint NOT NULL REFERENCES rolecall.watches ON DELETE CASCADE,
+    builtin boolean NOT NULL DEFAULT false,
+    relation regclass NOT NULL,
+    column_name name NOT NULL,
+    PRIMARY KEY (watch, relation, column_name)
+);
+COMMENT ON TABLE rolecall.watch_references IS 'how documents refer to rows of a lookup: by which columns of their own rows';
+COMMENT ON COLUMN rolecall.watch_references.relation IS 'a watched table, whose rows belong to one document each';
 
 CREATE FUNCTION rolecall.set_projection_query() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -46,8 +69,11 @@ CREATE TRIGGER definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE O
 FOR EACH STATEMENT EXECUTE FUNCTION rolecall.definition_changed();
 CREATE TRIGGER definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rolecall.watches
 FOR EACH STATEMENT EXECUTE FUNCTION rolecall.definition_changed();
+CREATE TRIGGER definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rolecall.watch_references
+FOR EACH STATEMENT EXECUTE FUNCTION rolecall.definition_changed();
 ALTER TABLE rolecall.projections ENABLE ALWAYS TRIGGER definition_changed;
 ALTER TABLE rolecall.watches ENABLE ALWAYS TRIGGER definition_changed;
+ALTER TABLE rolecall.watch_references ENABLE ALWAYS TRIGGER definition_changed;
 
 -- ---- Watches ------------------------------------------------------------------------------------------------
 
@@ -59,23 +85,31 @@ CREATE FUNCTION rolecall.watch_truncate() RETURNS trigger
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_watch_truncate';
 COMMENT ON FUNCTION rolecall.watch_truncate() IS 'raises the floor of a projection when a table behind it is truncated';
 
-CREATE FUNCTION rolecall.put_watch_triggers(projection_id bigint, relation regclass, key_column name) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION rolecall.members_of(relation regclass) RETURNS SETOF regclass
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    WITH RECURSIVE members AS (
+        SELECT relation AS oid
+        UNION
+        SELECT i.inhrelid::regclass FROM members m JOIN pg_inherits i ON i.inhparent = m.oid
+    )
+    SELECT m.oid FROM members m
+$$;
+COMMENT ON FUNCTION rolecall.members_of(regclass) IS 'a table with its partitions and children, on every level';
+
+CREATE FUNCTION rolecall.put_watch_triggers(watch bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    prefix text := 'rolecall_' || to_hex(projection_id);
-    row_trigger text := prefix || coalesce('_' || (SELECT attnum FROM pg_attribute
-                                                   WHERE attrelid = relation AND attname = key_column), '_lookup');
-    arguments text := quote_literal(projection_id::text) || coalesce(', ' || quote_literal(key_column), '');
+    w rolecall.watches := (SELECT w FROM rolecall.watches w WHERE w.id = watch);
+    projection_id text := (SELECT p.id FROM rolecall.projections p WHERE (p.name, p.builtin) = (w.projection, w.builtin));
+    prefix text := 'rolecall_' || to_hex(projection_id::bigint);
+    row_trigger text := concat_ws('_', prefix, CASE WHEN w.is_lookup THEN 'lookup' END,
+        (SELECT attnum FROM pg_attribute WHERE attrelid = w.relation AND attname = w.key_column));
+    arguments text := (SELECT string_agg(quote_literal(a), ', ') FROM unnest(ARRAY[
+        projection_id, w.key_column::text, CASE WHEN w.is_lookup AND w.key_column IS NOT NULL THEN watch::text END]) a
+        WHERE a IS NOT NULL);
     member regclass;
 BEGIN
-    FOR member IN
-        WITH RECURSIVE members AS (
-            SELECT relation AS oid
-            UNION
-            SELECT i.inhrelid::regclass FROM members m JOIN pg_inherits i ON i.inhparent = m.oid
-        )
-        SELECT m.oid FROM members m
-    LOOP
+    FOR member IN SELECT m FROM rolecall.members_of(w.relation) m LOOP
         -- A partition has its parent's row trigger already; no other child has.
         IF row_trigger NOT IN (SELECT tgname FROM pg_trigger WHERE tgrelid = member) THEN
             EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW
@@ -90,7 +124,7 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION rolecall.put_watch_triggers(bigint, regclass, name) IS 'creates the triggers of one watch on a table and its children';
+COMMENT ON FUNCTION rolecall.put_watch_triggers(bigint) IS 'creates the triggers of one watch on a table and its children, where they are missing';
 
 -- ---- DDL ----------------------------------------------------------------------------------------------------
 
@@ -182,14 +216,20 @@ ALTER EVENT TRIGGER rolecall_drop ENABLE ALWAYS;
 INSERT INTO rolecall.projections (name, builtin, view, key_column, doc_column)
 VALUES ('me', true, 'rolecall.me_view', 'uid', 'doc');
 
-INSERT INTO rolecall.watches (projection, builtin, relation, key_column)
-VALUES ('me', true, 'rolecall.users', 'id'),
-       ('me', true, 'rolecall.user_roles', 'user_id'),
-       ('me', true, 'rolecall.user_units', 'user_id'),
-       ('me', true, 'rolecall.roles', NULL),
-       ('me', true, 'rolecall.units', NULL),
-       ('me', true, 'rolecall.tenants', NULL);
+INSERT INTO rolecall.watches (projection, builtin, relation, is_lookup, key_column)
+VALUES ('me', true, 'rolecall.users', false, 'id'),
+       ('me', true, 'rolecall.user_roles', false, 'user_id'),
+       ('me', true, 'rolecall.user_units', false, 'user_id'),
+       ('me', true, 'rolecall.roles', true, 'name'),
+       ('me', true, 'rolecall.units', true, 'id'),
+       ('me', true, 'rolecall.tenants', true, 'id');
 
-SELECT rolecall.put_watch_triggers(p.id, w.relation, w.key_column)
-FROM rolecall.watches w JOIN rolecall.projections p ON p.name = w.projection;
+INSERT INTO rolecall.watch_references (watch, builtin, relation, column_name)
+SELECT w.id, true, r.relation, r.column_name
+FROM rolecall.watches w
+JOIN (VALUES ('rolecall.roles'::regclass, 'rolecall.user_roles'::regclass, 'role'::name),
+             ('rolecall.units', 'rolecall.user_units', 'unit_id'),
+             ('rolecall.tenants', 'rolecall.users', 'tenant_id')) r(lookup, relation, column_name) ON r.lookup = w.relation;
+
+SELECT rolecall.put_watch_triggers(w.id) FROM rolecall.watches w;
 

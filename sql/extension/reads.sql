@@ -54,6 +54,38 @@ CREATE FUNCTION rolecall.project(projection name, key text) RETURNS jsonb
 LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_project';
 COMMENT ON FUNCTION rolecall.project(name, text) IS 'the document of a key; NULL when there is none. Needs SELECT on the projection''s view';
 
+CREATE FUNCTION rolecall.project_many(projection name, keys text[], OUT key text, OUT doc jsonb) RETURNS SETOF record
+LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'rolecall_project_many';
+COMMENT ON FUNCTION rolecall.project_many(name, text[]) IS 'the documents of many keys, in their order. Needs SELECT on the projection''s view';
+
+CREATE FUNCTION rolecall.me_many(uids bigint[], OUT uid bigint, OUT doc jsonb) RETURNS SETOF record
+LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'rolecall_me_many';
+CREATE FUNCTION rolecall.me_many(uids uuid[], OUT uid uuid, OUT doc jsonb) RETURNS SETOF record
+LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'rolecall_me_many';
+CREATE FUNCTION rolecall.me_many(uids text[], OUT uid text, OUT doc jsonb) RETURNS SETOF record
+LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'rolecall_me_many';
+COMMENT ON FUNCTION rolecall.me_many(bigint[]) IS 'many users, one row each, in the order of the ids; doc is NULL where there is no such user';
+COMMENT ON FUNCTION rolecall.me_many(uuid[]) IS 'many users, one row each, in the order of the ids; doc is NULL where there is no such user';
+COMMENT ON FUNCTION rolecall.me_many(text[]) IS 'many users, one row each, in the order of the ids; doc is NULL where there is no such user';
+
+CREATE FUNCTION rolecall.me_by_email(email text, tenant uuid DEFAULT NULL) RETURNS jsonb
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_me_by_email';
+COMMENT ON FUNCTION rolecall.me_by_email(text, uuid) IS 'the user with this e-mail address, in this tenant; NULL when there is none, an error when there are several';
+
+-- The identity that the session set. Trustworthy only where clients cannot run statements of their own.
+
+CREATE FUNCTION rolecall.current_uid() RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_current_uid';
+COMMENT ON FUNCTION rolecall.current_uid() IS 'the user on whose behalf the session acts: rolecall.uid, or member sub of request.jwt.claims; NULL when neither is set';
+
+CREATE FUNCTION rolecall.me() RETURNS jsonb
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_me_current';
+COMMENT ON FUNCTION rolecall.me() IS 'the user on whose behalf the session acts; NULL when there is none';
+
+CREATE FUNCTION rolecall.has_role(role text) RETURNS boolean
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_has_role_current';
+COMMENT ON FUNCTION rolecall.has_role(text) IS 'does the user on whose behalf the session acts hold this role on any scope?';
+
 CREATE FUNCTION rolecall.user_id(external_id text) RETURNS bigint
 LANGUAGE sql STABLE STRICT PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT u.id FROM rolecall.users u WHERE u.external_id = user_id.external_id

@@ -12,6 +12,8 @@ CREATE TABLE rolecall.sync_state (
     last_error_at timestamptz,
     etag text,
     last_revocation_at timestamptz,
+    last_modified text,
+    fingerprint bigint,
     leased_by integer,
     leased_at timestamptz,
     leased_until timestamptz
@@ -25,6 +27,8 @@ COMMENT ON COLUMN rolecall.sync_state.force IS 'the request holds whatever the T
 COMMENT ON COLUMN rolecall.sync_state.leased_by IS 'the worker that has taken the user';
 COMMENT ON COLUMN rolecall.sync_state.leased_until IS 'no worker takes the user before: one has it, or a failure is being waited out';
 COMMENT ON COLUMN rolecall.sync_state.last_revocation_at IS 'the last time a sync took something away: counted once in each window of the brake';
+COMMENT ON COLUMN rolecall.sync_state.etag IS 'of the answer that was applied last: the provider is asked for another one only; so is last_modified';
+COMMENT ON COLUMN rolecall.sync_state.fingerprint IS 'of what was made of that answer: etag and last_modified do not count when it no longer fits';
 COMMENT ON COLUMN rolecall.sync_state.attempts IS 'failures since the last success';
 
 CREATE INDEX sync_state_next_idx ON rolecall.sync_state (provider, next_sync_at);

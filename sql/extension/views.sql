@@ -67,9 +67,11 @@ SELECT p.user_id AS uid,
            'roles_stale', p.roles_stale,
            'metadata', p.metadata) AS doc,
        p.valid_from,
-       p.valid_until
+       p.valid_until,
+       p.email,
+       p.tenant_id
 FROM rolecall.user_profile p;
-COMMENT ON VIEW rolecall.me_view IS 'the document of me(uid)';
+COMMENT ON VIEW rolecall.me_view IS 'the document of me(uid); email and tenant_id are what me_by_email() goes by';
 
 CREATE VIEW rolecall.user_full_view AS
 SELECT p.user_id, p.external_id, p.tenant_id, p.email, p.display_name, p.function, p.provider, p.institutional_id,

@@ -58,20 +58,22 @@ Cache::Word* Cache::copy_in(Word* to, const char* from, std::uint64_t bytes) {
     return to;
 }
 
-void Cache::fill(Word* entry, std::uint64_t size, const Key& key, const EntryHead& head, const char* access,
-                 const char* document) {
+void Cache::fill(Word* entry, std::uint64_t size, const Key& key, const EntryHead& head,
+                 const Payload& payload) {
     store(entry[at_extent], state_live << 32 | size);
     store(entry[at_hash], key.hash);
     store(entry[at_projection], key.projection);
     store(entry[at_database], std::uint64_t{key.database} << 32 | key.bytes.size());
-    store(entry[at_load_xmin], head.load_xmin);
+    store(entry[at_versions], head.versions);
     store(entry[at_from], static_cast<std::uint64_t>(head.window.from));
     store(entry[at_until], static_cast<std::uint64_t>(head.window.until));
     store(entry[at_loaded], static_cast<std::uint64_t>(head.loaded_at));
     store(entry[at_lengths], std::uint64_t{head.access_bytes} << 32 | head.document_bytes);
+    store(entry[at_groups], head.group_bytes);
     Word* at = copy_in(entry + head_words, key.bytes.data(), key.bytes.size());
-    at = copy_in(at, access, head.access_bytes);
-    copy_in(at, document, head.document_bytes);
+    at = copy_in(at, payload.groups, head.group_bytes);
+    at = copy_in(at, payload.access, head.access_bytes);
+    copy_in(at, payload.document, head.document_bytes);
 }
 
 // Takes an entry out of the index; its memory stays where it is until the ring comes round.
@@ -138,11 +140,10 @@ std::uint64_t Cache::allocate(std::uint32_t p, std::uint64_t size) {
     }
 }
 
-InstallResult Cache::install(const Key& key, const EntryHead& head, const char* access,
-                             const char* document) {
+InstallResult Cache::install(const Key& key, const EntryHead& head, const Payload& payload) {
     const std::uint32_t p = partition_of(key.hash);
-    const std::uint64_t size =
-        head_words + words(key.bytes.size()) + words(head.access_bytes) + words(head.document_bytes);
+    const std::uint64_t size = head_words + words(key.bytes.size()) + words(head.group_bytes) +
+                               words(head.access_bytes) + words(head.document_bytes);
     if (size > layout_.ring_words / largest_share)
         return InstallResult::too_large;
 
@@ -154,7 +155,7 @@ InstallResult Cache::install(const Key& key, const EntryHead& head, const char* 
         Word* entry = ring(p) + offset_in(load(b.slots[present]));
         if (size_of(entry) == size) {
             begin_change(b);
-            fill(entry, size, key, head, access, document);
+            fill(entry, size, key, head, payload);
             end_change(b);
             return InstallResult::installed;
         }
@@ -162,7 +163,7 @@ InstallResult Cache::install(const Key& key, const EntryHead& head, const char* 
     }
 
     const std::uint64_t offset = allocate(p, size);
-    fill(ring(p) + offset, size, key, head, access, document);
+    fill(ring(p) + offset, size, key, head, payload);
     int slot = 0;
     while (slot < slots_per_bucket && load(b.slots[slot]) != 0)
         ++slot;

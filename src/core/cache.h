@@ -30,15 +30,22 @@ struct Key {
 
 /// What an entry says about itself, beside its payload.
 struct EntryHead {
-    FullXid load_xmin = 0;             ///< xmin of the snapshot under which it was loaded
+    std::uint64_t versions = 0;        ///< sum of its stamps' versions when it was loaded
     Window window;                     ///< when it holds
     std::int64_t loaded_at = 0;        ///< microseconds, the server's epoch
     std::uint32_t document_bytes = 0;  ///< 0: a cached "no such key"
     std::uint32_t access_bytes = 0;    ///< the compact block, core/access.h
+    std::uint32_t group_bytes = 0;     ///< the stamps of the groups it belongs to, 4 bytes each
 };
 
-/// Which payload a reader wants copied.
-enum class Part { access, document };
+/// The payloads of an entry.
+enum class Part { groups, access, document };
+
+struct Payload {
+    const char* groups = nullptr;
+    const char* access = nullptr;
+    const char* document = nullptr;
+};
 
 enum class InstallResult {
     installed,
@@ -80,14 +87,14 @@ class Cache {
         return static_cast<std::uint32_t>((hash >> 32) * layout_.partitions >> 32);
     }
 
-    /// Looks a key up and copies head and the wanted part. `reserve(const EntryHead&, bytes)` returns where
-    /// the part goes: `bytes` rounded up to a multiple of 8, aligned to 8; it may be called more than once
-    /// and may leave by longjmp. False: not cached (or changing too fast to be copied, which is as good).
+    /// Looks a key up and copies head, groups and the wanted part. `reserve(Part, bytes)` returns where a
+    /// part goes: `bytes` rounded up to a multiple of 8, aligned to 8; it may be called more than once and
+    /// may leave by longjmp. False: not cached (or changing too fast to be copied, which is as good).
     template <typename Reserve>
     bool read(const Key& key, Part part, EntryHead& head, Reserve&& reserve) const;
 
     /// Puts a document in place of the one with its key, if any. The caller holds the partition's lock.
-    InstallResult install(const Key& key, const EntryHead& head, const char* access, const char* document);
+    InstallResult install(const Key& key, const EntryHead& head, const Payload& payload);
 
     /// Forgets a key; false when it was not there. The caller holds the partition's lock.
     bool remove(const Key& key);
@@ -132,17 +139,19 @@ class Cache {
         std::uint64_t index_evictions;
     };
 
-    // The words of an entry, in this order, then key, access block and document, each padded to a word.
+    // The words of an entry, in this order, then key, groups, access block and document, each padded to a
+    // word.
     enum : std::uint32_t {
         at_extent,  // state << 32 | size in words; read by writers only
         at_hash,
         at_projection,
         at_database,  // database << 32 | key bytes
-        at_load_xmin,
+        at_versions,
         at_from,
         at_until,
         at_loaded,
         at_lengths,  // access bytes << 32 | document bytes
+        at_groups,   // bytes
         head_words,
     };
     enum : std::uint64_t { state_filler = 0, state_live = 1, state_dead = 2 };
@@ -177,7 +186,7 @@ class Cache {
     void pass_oldest(std::uint32_t p);
     void forget(std::uint32_t p, Bucket& b, int slot);
     static void fill(Word* entry, std::uint64_t size, const Key& key, const EntryHead& head,
-                     const char* access, const char* document);
+                     const Payload& payload);
 
     static void begin_change(Bucket& b) {
         b.sequence.store(b.sequence.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);

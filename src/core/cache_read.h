@@ -29,13 +29,14 @@ inline bool Cache::has_key(const Word* entry, const Key& key) {
 // NOLINTEND(clang-analyzer-core.NonNullParamChecker)
 
 inline void Cache::read_head(const Word* entry, EntryHead& head) {
-    head.load_xmin = load(entry[at_load_xmin]);
+    head.versions = load(entry[at_versions]);
     head.window.from = static_cast<std::int64_t>(load(entry[at_from]));
     head.window.until = static_cast<std::int64_t>(load(entry[at_until]));
     head.loaded_at = static_cast<std::int64_t>(load(entry[at_loaded]));
     const std::uint64_t lengths = load(entry[at_lengths]);
     head.access_bytes = static_cast<std::uint32_t>(lengths >> 32);
     head.document_bytes = static_cast<std::uint32_t>(lengths);
+    head.group_bytes = static_cast<std::uint32_t>(load(entry[at_groups]));
 }
 
 inline void Cache::copy_out(const Word* from, char* to, std::uint64_t count) {
@@ -84,15 +85,17 @@ bool Cache::read(const Key& key, Part part, EntryHead& head, Reserve&& reserve) 
 
         // The head is sound, so its lengths are; the payload may still change under the copy.
         const Word* payload = entry + head_words + key_words;
-        std::uint64_t count = words(head.access_bytes);
+        std::uint64_t count = words(head.group_bytes);
+        if (count > 0)
+            copy_out(payload, reserve(Part::groups, count * 8), count);
+        payload += count;
+        count = words(head.access_bytes);
         if (part == Part::document) {
             payload += count;
             count = words(head.document_bytes);
         }
-        if (count == 0)
-            return true;
-        char* to = reserve(static_cast<const EntryHead&>(head), count * 8);
-        copy_out(payload, to, count);
+        if (part != Part::groups && count > 0)
+            copy_out(payload, reserve(part, count * 8), count);
         if (unchanged(b, sequence))
             return true;
     }

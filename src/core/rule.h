@@ -1,19 +1,16 @@
-// The arithmetic of the freshness rule: when a cached document may be installed and used. Pure, so that every
-// case can be tested; docs/architecture.md explains why the rule holds.
+// The arithmetic of the freshness rule: what a snapshot says about those who changed a document. Pure, so
+// that every case can be tested; docs/architecture.md explains why the rule holds.
 //
-// Numbers are full (64-bit) transaction ids. A *stamp* says: whoever uses a cached document of this key needs
-// a snapshot in which every transaction below the stamp has finished. A *floor* says the same of many keys.
+// Numbers are full (64-bit) ids of top-level transactions.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 
 namespace rolecall::core {
 
 using FullXid = std::uint64_t;
-
-/// The stamp that transaction `writer` (its top-level id) leaves on what it changes.
-constexpr FullXid stamp_of(FullXid writer) { return writer + 1; }
 
 /// Widens a 32-bit id that lies less than 2^31 behind the next id to be assigned. `reference` is a next id
 /// read at any earlier time: when it is too old, the result errs low, which only costs a hit, and never high.
@@ -23,18 +20,23 @@ constexpr FullXid widen(std::uint32_t xid, FullXid reference) {
     return wide < 0 ? 0 : static_cast<FullXid>(wide);
 }
 
-/// What a document needs of a snapshot: the latest of its stamp and of the floors above it.
-constexpr FullXid required(FullXid stamp, FullXid projection_floor, FullXid common_floor) {
-    return std::max({stamp, projection_floor, common_floor});
-}
+/// What a snapshot says about transactions. A view: `running` must outlive it.
+struct Snapshot {
+    FullXid xmin = 0;  ///< all below had finished
+    FullXid xmax = 0;  ///< from here on none had
+    FullXid own = 0;   ///< the transaction of who asks, or 0: never finished, and not among `running`
+    std::span<const std::uint32_t> running;  ///< low halves of those in between that had not
 
-/// May a document loaded under a snapshot with this xmin be installed?
-constexpr bool may_install(FullXid required, FullXid load_xmin) { return required <= load_xmin; }
-
-/// May a reader whose snapshot has `reader_xmin` use a document loaded under `load_xmin`?
-constexpr bool may_use(FullXid required, FullXid load_xmin, FullXid reader_xmin) {
-    return required <= std::min(load_xmin, reader_xmin);
-}
+    /// Had this transaction finished when the snapshot was taken? Then its changes are visible if it
+    /// committed, and will never be if it did not.
+    constexpr bool finished(FullXid writer) const {
+        if (writer < xmin)
+            return true;
+        if (writer >= xmax || writer == own)
+            return false;
+        return std::find(running.begin(), running.end(), static_cast<std::uint32_t>(writer)) == running.end();
+    }
+};
 
 /// The time in which a document holds, [from, until) in microseconds; compared with the reader's now().
 struct Window {

@@ -1,42 +1,199 @@
-// The stamp table: an array of 64-bit atomics in memory that all processes share, indexed by hash. Two keys
-// may share a slot; that costs a reload and never a wrong answer, because a slot only ever grows.
+// Stamps: who changed what a cached document shows. They live in memory that all processes share, indexed by
+// hash. Two keys may share a stamp; that costs a reload and never a wrong answer.
+//
+// A stamp names the transactions whose end a snapshot must have seen. It keeps only those that matter: when a
+// transaction is added, whoever has finished by then is dropped, because a snapshot in which the new one has
+// finished was taken later still. So a stamp usually names one, and no transaction that did not write here
+// can keep its documents from being cached, however long it runs.
+//
+// A reader takes a stamp's version along. Versions only grow, and change whenever a transaction is added: a
+// sum over several stamps is the same only if each of them is.
 #pragma once
 
+#include <sched.h>
+
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "core/rule.h"
 
 namespace rolecall::core {
 
+struct alignas(32) Stamp {
+    static constexpr std::size_t named = 2;
+
+    std::atomic<std::uint64_t> version;               ///< odd while it changes
+    std::atomic<FullXid> below;                       ///< every transaction below must have finished ...
+    std::array<std::atomic<FullXid>, named> writers;  ///< ... and these; 0: none
+};
+static_assert(sizeof(Stamp) == 32);
 static_assert(std::atomic<FullXid>::is_always_lock_free, "stamps are shared between processes");
 
-/// Raises `slot` to `value`, never lowers it. The order is sequentially consistent: a raise is seen by
-/// everyone who sees the commit that follows it.
-inline void raise(std::atomic<FullXid>& slot, FullXid value) {
-    FullXid seen = slot.load(std::memory_order_relaxed);
-    while (seen < value && !slot.compare_exchange_weak(seen, value, std::memory_order_seq_cst)) {
+namespace detail {
+
+// A stamp as it was at one moment.
+struct Copy {
+    std::uint64_t version = 0;
+    FullXid below = 0;
+    std::array<FullXid, Stamp::named> writers{};
+};
+
+// A sequence lock, as in core/cache_read.h: a copy counts if the version was even and has not moved.
+inline bool read(const Stamp& stamp, Copy& copy) {
+    copy.version = stamp.version.load(std::memory_order_acquire);
+    copy.below = stamp.below.load(std::memory_order_relaxed);
+    for (std::size_t i = 0; i < Stamp::named; ++i)
+        copy.writers[i] = stamp.writers[i].load(std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_acquire);
+    return (copy.version & 1) == 0 && stamp.version.load(std::memory_order_relaxed) == copy.version;
+}
+
+inline bool read_patiently(const Stamp& stamp, Copy& copy) {
+    constexpr int attempts = 16;
+    for (int attempt = 0; attempt < attempts; ++attempt)
+        if (read(stamp, copy))
+            return true;
+    return false;
+}
+
+// Replaces what a copy was taken of; false when it has changed since. Between the two versions nothing can
+// fail or wait.
+inline bool replace(Stamp& stamp, const Copy& seen, const Copy& next) {
+    std::uint64_t expected = seen.version;
+    if (!stamp.version.compare_exchange_strong(expected, seen.version + 1, std::memory_order_acquire,
+                                               std::memory_order_relaxed))
+        return false;
+    std::atomic_thread_fence(std::memory_order_release);
+    stamp.below.store(next.below, std::memory_order_relaxed);
+    for (std::size_t i = 0; i < Stamp::named; ++i)
+        stamp.writers[i].store(next.writers[i], std::memory_order_relaxed);
+    stamp.version.store(seen.version + 2, std::memory_order_release);
+    return true;
+}
+
+// Changes a stamp by `change(Copy&)`, which may be called more than once.
+template <typename Change>
+void update(Stamp& stamp, Change&& change) {
+    constexpr int spins = 100;
+    for (int attempt = 0;; ++attempt) {
+        Copy seen;
+        if (read(stamp, seen)) {
+            Copy next = seen;
+            change(next);
+            if (replace(stamp, seen, next))
+                return;
+        }
+        if (attempt >= spins)
+            sched_yield();
     }
 }
 
-/// A view of `slots` atomics (a power of two) that live elsewhere, zeroed before first use. Copyable.
+// Keeps those of `writers` that `keep(FullXid)` says, closing gaps; returns how many.
+template <typename Keep>
+std::size_t filter(std::array<FullXid, Stamp::named>& writers, Keep&& keep) {
+    std::size_t kept = 0;
+    for (FullXid& w : writers) {
+        const FullXid writer = std::exchange(w, 0);
+        if (writer != 0 && keep(writer))
+            writers[kept++] = writer;
+    }
+    return kept;
+}
+
+template <typename Running>
+void add(Copy& copy, FullXid writer, const Snapshot& known, Running&& running) {
+    std::size_t count = filter(copy.writers, [&](FullXid w) { return !known.finished(w); });
+    if (count == Stamp::named)
+        count = filter(copy.writers, running);
+    if (count < Stamp::named) {
+        copy.writers[count] = writer;
+        return;
+    }
+    // More at once than there are names: the lowest, likely the first to lie below all xmins, is covered by a
+    // bound.
+    FullXid& lowest = *std::min_element(copy.writers.begin(), copy.writers.end());
+    if (lowest < writer)
+        std::swap(lowest, writer);
+    copy.below = std::max(copy.below, writer + 1);
+}
+
+}  // namespace detail
+
+/// Adds `writer`, a running transaction, to who must have finished. `known`: any snapshot, may say of others
+/// that they have; `running(FullXid)` is asked where that is not enough. To be called by the writer itself,
+/// before it commits: whoever sees the commit sees the stamp.
+template <typename Running>
+void add_writer(Stamp& stamp, FullXid writer, const Snapshot& known, Running&& running) {
+    for (const auto& w : stamp.writers)
+        if (w.load(std::memory_order_relaxed) == writer)
+            return;  // nobody else adds it, and dropping it leaves a bound
+    detail::update(stamp, [&](detail::Copy& copy) { detail::add(copy, writer, known, running); });
+}
+
+/// Every transaction below `bound` must have finished.
+inline void raise_bound(Stamp& stamp, FullXid bound) {
+    detail::update(stamp, [bound](detail::Copy& copy) { copy.below = std::max(copy.below, bound); });
+}
+
+/// Adds the stamp's version to `versions`; false while the stamp changes. What is read is at least as new as
+/// anything read before it.
+inline bool add_version(const Stamp& stamp, std::uint64_t& versions) {
+    detail::Copy copy;
+    if (!detail::read_patiently(stamp, copy))
+        return false;
+    versions += copy.version;
+    return true;
+}
+
+/// The same, and false also where somebody has not finished for this snapshot.
+inline bool settled(const Stamp& stamp, const Snapshot& snapshot, std::uint64_t& versions) {
+    detail::Copy copy;
+    if (!detail::read_patiently(stamp, copy))
+        return false;
+    versions += copy.version;
+    return copy.below <= snapshot.xmin && std::all_of(copy.writers.begin(), copy.writers.end(),
+                                                      [&](FullXid w) { return snapshot.finished(w); });
+}
+
+/// What administrators are told of stamps.
+struct Writers {
+    FullXid latest = 0;      ///< the highest that is named; 0: none
+    FullXid unfinished = 0;  ///< one that has not finished for the snapshot; 0: none
+};
+
+/// Adds what a stamp says to `writers`.
+inline void describe(const Stamp& stamp, const Snapshot& snapshot, Writers& writers) {
+    detail::Copy copy;
+    if (!detail::read_patiently(stamp, copy))
+        return;
+    if (copy.below > snapshot.xmin)
+        writers.unfinished = snapshot.xmin;
+    for (const FullXid w : copy.writers) {
+        writers.latest = std::max(writers.latest, w);
+        if (!snapshot.finished(w))
+            writers.unfinished = w;
+    }
+}
+
+/// A table of `count` stamps (a power of two) that live elsewhere, zeroed before first use. Copyable.
 class Stamps {
  public:
     Stamps() = default;
-    Stamps(std::atomic<FullXid>* slots, std::size_t count)
-        : slots_(slots), shift_(64 - std::countr_zero(count)) {}
+    Stamps(Stamp* stamps, std::size_t count) : stamps_(stamps), shift_(64 - std::countr_zero(count)) {}
 
-    static constexpr std::size_t bytes(std::size_t count) { return count * sizeof(std::atomic<FullXid>); }
+    static constexpr std::size_t bytes(std::size_t count) { return count * sizeof(Stamp); }
 
-    /// Acquire: what is read after a cached copy was taken is at least as new as that copy.
-    FullXid read(std::uint64_t hash) const { return slot(hash).load(std::memory_order_acquire); }
-
-    std::atomic<FullXid>& slot(std::uint64_t hash) const { return slots_[hash >> shift_]; }
+    std::uint32_t index(std::uint64_t hash) const { return static_cast<std::uint32_t>(hash >> shift_); }
+    Stamp& operator[](std::uint32_t index) const { return stamps_[index]; }
+    Stamp& of(std::uint64_t hash) const { return stamps_[index(hash)]; }
 
  private:
-    std::atomic<FullXid>* slots_ = nullptr;
+    Stamp* stamps_ = nullptr;
     int shift_ = 63;
 };
 

@@ -4,6 +4,7 @@
 extern "C" {
 #include "commands/event_trigger.h"
 #include "common/base64.h"
+#include "nodes/nodes.h"
 #include "pgstat.h"
 #include "storage/lock.h"
 #if PG_VERSION_NUM >= 170000
@@ -49,6 +50,16 @@ inline int encode_base64(const std::uint8_t* bytes, int size, char* text, int ro
 #endif
 }
 
+/// A function for expression_tree_walker() and its kin, which had no parameters declared before
+/// PostgreSQL 16.
+inline auto tree_walker(bool (*walker)(Node*, void*)) {
+#if PG_VERSION_NUM >= 160000
+    return walker;
+#else
+    return reinterpret_cast<bool (*)()>(reinterpret_cast<void (*)()>(walker));
+#endif
+}
+
 /// This backend's place among MaxBackends, from 0; auxiliary processes lie beyond, -1 is none.
 inline int backend_slot() {
 #if PG_VERSION_NUM >= 170000
@@ -58,14 +69,25 @@ inline int backend_slot() {
 #endif
 }
 
-/// A wait event with a name of its own, from PostgreSQL 17 on; before, extensions share one.
-inline uint32 wait_event(const char* name) {
+/// A wait event with a name of its own, from PostgreSQL 17 on; before, extensions share one. Looked up once.
+class WaitEvent {
+ public:
+    constexpr explicit WaitEvent(const char* name) : name_(name) {}
+
+    uint32 id() {
 #if PG_VERSION_NUM >= 170000
-    return WaitEventExtensionNew(name);
+        if (id_ == 0)
+            id_ = WaitEventExtensionNew(name_);
+        return id_;
 #else
-    (void)name;
-    return PG_WAIT_EXTENSION;
+        (void)name_;
+        return PG_WAIT_EXTENSION;
 #endif
-}
+    }
+
+ private:
+    const char* name_;
+    [[maybe_unused]] uint32 id_ = 0;
+};
 
 }  // namespace rolecall::pg

@@ -27,6 +27,7 @@ bool check_request_id(char** value, void**, GucSource) {
 int audit_retention = 90 * 24 * 3600;
 bool cache = true;
 int cache_size = 64 * 1024;
+int connect_timeout = 5 * 1000;
 int max_document_size = 64;
 int max_in_flight = 64;
 int max_response_size = 1024;
@@ -36,6 +37,7 @@ int sync_batch_size = 200;
 int sync_naptime = 1000;
 int sync_ttl = 15 * 60;
 int sync_workers = 1;
+char* uid = nullptr;
 bool worker = true;
 
 void init() {
@@ -50,6 +52,11 @@ void init() {
         DefineCustomIntVariable("rolecall.cache_size", "Shared memory for cached documents.", nullptr,
                                 &cache_size, 64 * 1024, 1024, 64 * 1024 * 1024, PGC_POSTMASTER, GUC_UNIT_KB,
                                 nullptr, nullptr, nullptr);
+    }
+    DefineCustomIntVariable("rolecall.connect_timeout", "Time to find and reach a provider, TLS included.",
+                            nullptr, &connect_timeout, 5 * 1000, 1, 60 * 60 * 1000, PGC_USERSET, GUC_UNIT_MS,
+                            nullptr, nullptr, nullptr);
+    if (process_shared_preload_libraries_in_progress) {
         DefineCustomIntVariable("rolecall.max_document_size", "Largest document to cache.",
                                 "Larger ones are served from the view.", &max_document_size, 64, 1, 64 * 1024,
                                 PGC_POSTMASTER, GUC_UNIT_KB, nullptr, nullptr, nullptr);
@@ -87,6 +94,9 @@ void init() {
                             INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("rolecall.sync_workers", "Sync workers in each database that has the extension.",
                             nullptr, &sync_workers, 1, 1, 16, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+    DefineCustomStringVariable("rolecall.uid", "The user on whose behalf the session acts.",
+                               "What me() and has_role(role) go by; to be set with SET LOCAL.", &uid, "",
+                               PGC_USERSET, 0, nullptr, nullptr, nullptr);
     DefineCustomBoolVariable("rolecall.worker", "Synchronizes roles in the background.",
                              "Can be switched off for a database by ALTER DATABASE ... SET.", &worker, true,
                              PGC_SUSET, 0, nullptr, nullptr, nullptr);

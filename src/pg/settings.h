@@ -8,6 +8,7 @@ namespace rolecall::settings {
 extern int audit_retention;    // rolecall.audit_retention, s; -1: for good
 extern bool cache;             // rolecall.cache
 extern int cache_size;         // rolecall.cache_size, kB
+extern int connect_timeout;    // rolecall.connect_timeout, ms
 extern int max_document_size;  // rolecall.max_document_size, kB
 extern int max_in_flight;      // rolecall.max_in_flight
 extern int max_response_size;  // rolecall.max_response_size, kB
@@ -17,6 +18,7 @@ extern int sync_batch_size;    // rolecall.sync_batch_size
 extern int sync_naptime;       // rolecall.sync_naptime, ms
 extern int sync_ttl;           // rolecall.sync_ttl, s
 extern int sync_workers;       // rolecall.sync_workers, per database
+extern char* uid;              // rolecall.uid
 extern bool worker;            // rolecall.worker
 
 /// Defines them; called once, from _PG_init.

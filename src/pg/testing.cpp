@@ -95,8 +95,7 @@ void stamp_lookup_by_query(const TriggerData& data) {
     for (std::uint64_t i = 0; i < SPI_processed; ++i) {
         projection::KeyBuffer buffer;
         const Datum user = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null);
-        projection::raise_stamp(
-            projection::key_hash(d.id, projection::canonical_key(d.key_kind, user, buffer)));
+        projection::stamp(projection::key_hash(d.id, projection::canonical_key(d.key_kind, user, buffer)));
     }
     SPI_finish();
 }

@@ -14,14 +14,14 @@ namespace rolecall::testing {
 /// The faults, numbered as docs/architecture.md lists them.
 enum class Fault {
     none = 0,
-    stamp_read_before_entry = 1,
-    stamp_without_plus_one = 2,
+    stamps_read_before_entry = 1,
+    stamp_of_the_one_before = 2,
     subtransaction_id = 3,
     old_key_not_stamped = 4,
     new_key_not_stamped = 5,
     own_writes_ignored = 7,
-    reader_xmin_ignored = 9,
-    newest_snapshot_xmin = 10,
+    reader_ignored = 9,
+    newest_snapshot = 10,
     own_snapshot_query = 11,
     lookup_keys_by_query = 12,
     serializable_hit = 13,

@@ -39,7 +39,7 @@ void on_utility(PlannedStmt* statement, const char* text, bool read_only_tree, P
         standard_ProcessUtility(statement, text, read_only_tree, context, parameters, environment,
                                 destination, completion);
     if (retires && preloaded() && IsTransactionState())
-        raise_common_floor();
+        stamp_everything();
 }
 
 }  // namespace

@@ -1,19 +1,15 @@
 #include "projection/definition.h"
 
 #include "pg/acting.h"
+#include "projection/check.h"
+#include "projection/shared.h"
 
 extern "C" {
-#include "access/table.h"
-#include "catalog/catalog.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
-#include "catalog/pg_trigger.h"
-#include "commands/trigger.h"
-#include "parser/parse_func.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/numeric.h"
 #include "utils/plancache.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/uuid.h"
@@ -50,210 +46,158 @@ void on_transaction_end(XactEvent event, void*) {
     retired_plans = NIL;
 }
 
-// ---- The row
-// -----------------------------------------------------------------------------------------------
+// ---- The rows
 
-struct Row {
-    std::uint64_t id;
-    Oid view;
-    NameData key_column;
-    NameData doc_column;
-};
-
-struct Watch {
-    Oid relation;
-    bool keyed;
-    NameData key_column;
-};
-
-Datum column(int row, int number, bool* is_null) {
+Datum column(std::uint64_t row, int number, bool* is_null) {
     return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, number, is_null);
 }
 
-void select(const char* sql, const char* name) {
-    NameData argument;
-    namestrcpy(&argument, name);
-    Oid types[] = {NAMEOID};
-    Datum values[] = {NameGetDatum(&argument)};
-    if (SPI_execute_with_args(sql, 1, types, values, nullptr, true, 0) != SPI_OK_SELECT)
+void select(const char* sql, Oid type, Datum argument) {
+    if (SPI_execute_with_args(sql, 1, &type, &argument, nullptr, true, 0) != SPI_OK_SELECT)
         elog(ERROR, "could not read the projections");
 }
 
-bool read_row(const char* name, Row& row) {
-    select("SELECT id, view, key_column, doc_column FROM rolecall.projections WHERE name = $1", name);
+// The application's own projection takes the place of a built-in one.
+bool read_projection(Description& d) {
+    select(
+        "SELECT builtin, id, view, key_column, doc_column, extract(epoch FROM ttl) * 1000000 "
+        "FROM (SELECT *, row_number() OVER (ORDER BY builtin) AS place FROM rolecall.projections WHERE name "
+        "= $1) p "
+        "WHERE place = 1",
+        NAMEOID, NameGetDatum(&d.name));
     if (SPI_processed == 0)
         return false;
     bool is_null = false;
-    row.id = static_cast<std::uint64_t>(DatumGetInt64(column(0, 1, &is_null)));
-    row.view = DatumGetObjectId(column(0, 2, &is_null));
-    row.key_column = *DatumGetName(column(0, 3, &is_null));
-    row.doc_column = *DatumGetName(column(0, 4, &is_null));
+    d.builtin = DatumGetBool(column(0, 1, &is_null));
+    d.id = static_cast<std::uint64_t>(DatumGetInt64(column(0, 2, &is_null)));
+    d.view = DatumGetObjectId(column(0, 3, &is_null));
+    d.key_column = *DatumGetName(column(0, 4, &is_null));
+    d.doc_column = *DatumGetName(column(0, 5, &is_null));
+    const Datum ttl = column(0, 6, &is_null);
+    d.ttl = is_null ? 0 : DatumGetInt64(DirectFunctionCall1(numeric_int8, ttl));
     return true;
 }
 
-// In the current memory context; returns how many.
-int read_watches(const char* name, Watch** watches) {
-    MemoryContext caller = CurrentMemoryContext;
-    select("SELECT relation, key_column FROM rolecall.watches WHERE projection = $1", name);
-    const int count = static_cast<int>(SPI_processed);
-    *watches = static_cast<Watch*>(MemoryContextAllocZero(caller, sizeof(Watch) * std::max(count, 1)));
-    for (int i = 0; i < count; ++i) {
+// In `memory`, as the next.
+void read_watches(Description& d, MemoryContext memory) {
+    select(d.builtin ? "SELECT id, relation, is_lookup, key_column FROM rolecall.watches WHERE projection = "
+                       "$1 AND builtin"
+                     : "SELECT id, relation, is_lookup, key_column FROM rolecall.watches WHERE projection = "
+                       "$1 AND NOT builtin",
+           NAMEOID, NameGetDatum(&d.name));
+    auto* watches = static_cast<Watch*>(
+        MemoryContextAllocZero(memory, sizeof(Watch) * std::max<std::uint64_t>(SPI_processed, 1)));
+    d.watches = {watches, SPI_processed};
+    for (std::uint64_t i = 0; i < SPI_processed; ++i) {
         bool is_null = false;
-        (*watches)[i].relation = DatumGetObjectId(column(i, 1, &is_null));
-        const Datum key = column(i, 2, &is_null);
-        (*watches)[i].keyed = !is_null;
+        watches[i].id = static_cast<std::uint64_t>(DatumGetInt64(column(i, 1, &is_null)));
+        watches[i].relation = DatumGetObjectId(column(i, 2, &is_null));
+        watches[i].lookup = DatumGetBool(column(i, 3, &is_null));
+        const Datum key = column(i, 4, &is_null);
+        watches[i].keyed = !is_null;
         if (!is_null)
-            (*watches)[i].key_column = *DatumGetName(key);
+            watches[i].key_column = *DatumGetName(key);
     }
-    return count;
 }
 
-// ---- The load query
-// ----------------------------------------------------------------------------------------
+void read_references(Description& d, MemoryContext memory) {
+    List* references = NIL;
+    for (std::size_t w = 0; w < d.watches.size(); ++w) {
+        if (!d.watches[w].lookup)
+            continue;
+        select("SELECT relation, column_name FROM rolecall.watch_references WHERE watch = $1", INT8OID,
+               Int64GetDatum(static_cast<int64>(d.watches[w].id)));
+        for (std::uint64_t i = 0; i < SPI_processed; ++i) {
+            bool is_null = false;
+            auto* reference = static_cast<Reference*>(palloc0(sizeof(Reference)));
+            reference->watch = static_cast<int>(w);
+            reference->relation = DatumGetObjectId(column(i, 1, &is_null));
+            reference->column = *DatumGetName(column(i, 2, &is_null));
+            references = lappend(references, reference);
+        }
+    }
+    const auto count = static_cast<std::size_t>(list_length(references));
+    auto* all = static_cast<Reference*>(
+        MemoryContextAlloc(memory, sizeof(Reference) * std::max<std::size_t>(count, 1)));
+    d.references = {all, count};
+    ListCell* cell = nullptr;
+    foreach (cell, references)
+        *all++ = *static_cast<Reference*>(lfirst(cell));
+}
 
-const char* load_query(const Row& row) {
-    const char* window = "NULL::timestamptz, NULL::timestamptz";
-    if (get_attnum(row.view, "valid_from") != InvalidAttrNumber &&
-        get_attnum(row.view, "valid_until") != InvalidAttrNumber)
-        window = "v.valid_from, v.valid_until";
+// ---- The queries
+
+const char* name_of(Oid relation) {
+    return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)),
+                                      get_rel_name(relation));
+}
+
+const char* load_query(const Description& d) {
     return psprintf(
-        "SELECT v.%s, %s FROM %s v WHERE v.%s = $1", quote_identifier(NameStr(row.doc_column)), window,
-        quote_qualified_identifier(get_namespace_name(get_rel_namespace(row.view)), get_rel_name(row.view)),
-        quote_identifier(NameStr(row.key_column)));
+        "SELECT v.%s, %s FROM %s v WHERE v.%s = $1", quote_identifier(NameStr(d.doc_column)),
+        has_window(d.view) ? "v.valid_from, v.valid_until" : "NULL::timestamptz, NULL::timestamptz",
+        name_of(d.view), quote_identifier(NameStr(d.key_column)));
 }
 
-Oid column_type(const Row& row, const NameData& name) {
-    const AttrNumber number = get_attnum(row.view, NameStr(name));
+// What the rows of the key refer to; nullptr: no groups, or the rows are not as the watches say.
+const char* groups_query(const Description& d) {
+    StringInfoData query;
+    initStringInfo(&query);
+    for (const Reference& reference : d.references)
+        for (const Watch& watch : d.watches) {
+            if (watch.lookup || watch.relation != reference.relation)
+                continue;
+            if (get_attnum(watch.relation, NameStr(reference.column)) == InvalidAttrNumber ||
+                get_attnum(watch.relation, NameStr(watch.key_column)) == InvalidAttrNumber)
+                return nullptr;
+            appendStringInfo(&query, "%sSELECT %d, r.%s::text FROM %s r WHERE r.%s = $1",
+                             query.len > 0 ? " UNION ALL " : "", reference.watch,
+                             quote_identifier(NameStr(reference.column)), name_of(watch.relation),
+                             quote_identifier(NameStr(watch.key_column)));
+        }
+    return query.len > 0 ? query.data : nullptr;
+}
+
+Oid column_type(const Description& d, const NameData& name) {
+    const AttrNumber number = get_attnum(d.view, NameStr(name));
     if (number == InvalidAttrNumber)
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
-                        errmsg("column \"%s\" of the projection's view \"%s\" does not exist", NameStr(name),
-                               get_rel_name(row.view))));
-    return get_atttype(row.view, number);
+                        errmsg("column \"%s\" of the view of projection \"%s\" does not exist", NameStr(name),
+                               NameStr(d.name))));
+    return get_atttype(d.view, number);
 }
 
-SPIPlanPtr prepare(const Row& row, KeyKind& kind) {
-    const Oid key_type = column_type(row, row.key_column);
-    if (!key_kind_of(key_type, kind))
+void check_columns(Description& d) {
+    const Oid key_type = column_type(d, d.key_column);
+    if (!key_kind_of(key_type, d.key_kind))
         ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
                         errmsg("type %s cannot be the key of a projection", format_type_be(key_type)),
-                        errhint("Use bigint, integer, uuid, text or varchar.")));
-    if (column_type(row, row.doc_column) != JSONBOID)
-        ereport(ERROR,
-                (errcode(ERRCODE_DATATYPE_MISMATCH),
-                 errmsg("column \"%s\" of a projection must be of type jsonb", NameStr(row.doc_column))));
-    Oid types[] = {key_type_of(kind)};
-    SPIPlanPtr plan = SPI_prepare(load_query(row), 1, types);
+                        errhint("Use bigint, integer, uuid, text, varchar or char(n).")));
+    if (column_type(d, d.doc_column) != JSONBOID)
+        ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+                        errmsg("column \"%s\" of the view of projection \"%s\" must be of type jsonb",
+                               NameStr(d.doc_column), NameStr(d.name))));
+}
+
+SPIPlanPtr prepare(const Description& d, const char* query) {
+    Oid types[] = {key_type_of(d.key_kind)};
+    SPIPlanPtr plan = SPI_prepare(query, 1, types);
     if (plan == nullptr || SPI_keepplan(plan) != 0)
-        elog(ERROR, "could not plan a projection: %s", SPI_result_code_string(SPI_result));
+        elog(ERROR, "could not plan projection \"%s\": %s", NameStr(d.name),
+             SPI_result_code_string(SPI_result));
     return plan;
 }
 
-List* plan_relations(SPIPlanPtr plan) {
-    List* relations = NIL;
+// The rewritten queries of a plan, and the relations they read.
+List* plan_queries(SPIPlanPtr plan, List** relations) {
+    List* queries = NIL;
     ListCell* cell = nullptr;
-    foreach (cell, SPI_plan_get_plan_sources(plan))
-        relations =
-            list_concat_unique_oid(relations, static_cast<CachedPlanSource*>(lfirst(cell))->relationOids);
-    return relations;
-}
-
-// ---- The watches
-// -------------------------------------------------------------------------------------------
-
-struct Check {
-    const Row& row;
-    KeyKind kind;
-    char id[24];  // as the triggers' first argument has it
-    Oid row_function;
-    Oid truncate_function;
-    List* watched;  // relations that a watch covers
-};
-
-bool fires(const Trigger& trigger, Oid function, const char* id) {
-    return trigger.tgfoid == function && trigger.tgenabled == TRIGGER_FIRES_ALWAYS &&
-           trigger.tgqual == nullptr && trigger.tgnattr == 0 && trigger.tgnargs >= 1 &&
-           strcmp(trigger.tgargs[0], id) == 0;
-}
-
-const char* check_triggers(Relation relation, const Watch& watch, const Check& check) {
-    constexpr int row_events =
-        TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_DELETE | TRIGGER_TYPE_UPDATE;
-    bool row_found = false;
-    bool truncate_found = false;
-    const TriggerDesc* triggers = relation->trigdesc;
-    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
-        const Trigger& t = triggers->triggers[i];
-        if (fires(t, check.row_function, check.id) && t.tgtype == row_events) {
-            const char* column = t.tgnargs >= 2 ? t.tgargs[1] : nullptr;
-            row_found |= watch.keyed ? column != nullptr && strcmp(column, NameStr(watch.key_column)) == 0
-                                     : column == nullptr;
-        }
-        truncate_found |= fires(t, check.truncate_function, check.id) && t.tgtype == TRIGGER_TYPE_TRUNCATE;
+    foreach (cell, SPI_plan_get_plan_sources(plan)) {
+        const auto* source = static_cast<CachedPlanSource*>(lfirst(cell));
+        queries = list_concat(queries, source->query_list);
+        *relations = list_concat_unique_oid(*relations, source->relationOids);
     }
-    if (!row_found || !truncate_found)
-        return psprintf("a watch on \"%s\" is not in place", RelationGetRelationName(relation));
-    if (watch.keyed && !is_key_column(RelationGetRelid(relation), NameStr(watch.key_column), check.kind))
-        return psprintf(R"(column "%s" of "%s" does not fit the key)", NameStr(watch.key_column),
-                        RelationGetRelationName(relation));
-    return nullptr;
-}
-
-// Adds a watched relation and its children to check.watched; says what is wrong with them.
-const char* check_watch(const Watch& watch, Check& check) {
-    if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(watch.relation)))
-        return "a watched relation was dropped";
-    const char* problem = nullptr;
-    ListCell* cell = nullptr;
-    foreach (cell, find_all_inheritors(watch.relation, AccessShareLock, nullptr)) {
-        Relation relation = table_open(lfirst_oid(cell), AccessShareLock);
-        if (problem == nullptr && relation->rd_rel->relkind == RELKIND_RELATION)
-            problem = check_triggers(relation, watch, check);
-        check.watched = list_append_unique_oid(check.watched, RelationGetRelid(relation));
-        table_close(relation, NoLock);
-    }
-    return problem;
-}
-
-const char* check_relation(Oid oid, const Check& check) {
-    const char kind = get_rel_relkind(oid);
-    if (kind == RELKIND_VIEW)
-        return nullptr;
-    if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
-        return psprintf("\"%s\" is not an ordinary table", get_rel_name(oid));
-    if (get_rel_persistence(oid) == RELPERSISTENCE_TEMP)
-        return psprintf("\"%s\" is a temporary table", get_rel_name(oid));
-    if (!list_member_oid(check.watched, oid))
-        return psprintf("\"%s\" is not watched", get_rel_name(oid));
-    return nullptr;
-}
-
-// Says why documents must not be cached, or returns nullptr; adds all relations concerned to `relations`.
-const char* check_watches(Check& check, const Watch* watches, int count, List** relations) {
-    const char* problem = nullptr;
-    for (int i = 0; i < count; ++i) {
-        const char* found = check_watch(watches[i], check);
-        problem = problem != nullptr ? problem : found;
-    }
-    List* behind = NIL;
-    ListCell* cell = nullptr;
-    foreach (cell, *relations) {
-        const Oid oid = lfirst_oid(cell);
-        if (get_rel_relkind(oid) == RELKIND_VIEW)
-            behind = list_append_unique_oid(behind, oid);
-        else
-            behind = list_concat_unique_oid(behind, find_all_inheritors(oid, AccessShareLock, nullptr));
-    }
-    foreach (cell, behind) {
-        const char* found = check_relation(lfirst_oid(cell), check);
-        problem = problem != nullptr ? problem : found;
-    }
-    *relations = list_concat_unique_oid(behind, check.watched);
-    return problem;
-}
-
-Oid watch_function(const char* name) {
-    List* qualified = list_make2(makeString(pstrdup("rolecall")), makeString(pstrdup(name)));
-    return LookupFuncName(qualified, 0, nullptr, false);
+    return queries;
 }
 
 // ---- Reading it all
@@ -265,49 +209,77 @@ void retire_plan(SPIPlanPtr plan) {
     MemoryContextSwitchTo(caller);
 }
 
-// Runs inside SPI, as the extension's owner, under a fresh snapshot.
-bool read_definition(Definition& d) {
-    Row row{};
-    if (!read_row(NameStr(d.name), row))
-        return false;
-    Watch* watches = nullptr;
-    const int watch_count = read_watches(NameStr(d.name), &watches);
-    if (get_rel_relkind(row.view) == '\0')
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
-                        errmsg("the view of projection \"%s\" does not exist", NameStr(d.name))));
+const Problem* keep(const Problem& problem, MemoryContext context) {
+    auto* kept = static_cast<Problem*>(MemoryContextAlloc(context, sizeof(Problem)));
+    *kept = {.relation = problem.relation,
+             .lasting = problem.lasting,
+             .text = MemoryContextStrdup(context, problem.text),
+             .repair = problem.repair != nullptr ? MemoryContextStrdup(context, problem.repair) : nullptr};
+    return kept;
+}
 
-    HeapTuple view = SearchSysCache1(RELOID, ObjectIdGetDatum(row.view));
-    const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(view))->relowner;
-    ReleaseSysCache(view);
-
-    KeyKind kind{};
-    const pg::Acting acting = pg::act_as_pinned(owner);
-    SPIPlanPtr plan = prepare(row, kind);
-    pg::stop_acting(acting);
-
-    Check check{row, kind, {}, watch_function("watch_row"), watch_function("watch_truncate"), NIL};
-    snprintf(check.id, sizeof check.id, INT64_FORMAT, static_cast<int64>(row.id));
-    List* relations = plan_relations(plan);
-    const char* problem = check_watches(check, watches, watch_count, &relations);
-    if (problem == nullptr && !is_key_column(row.view, NameStr(row.key_column), kind))
-        problem = "the view's key column does not fit a key";
-    relations = list_append_unique_oid(relations, pg::extension_relation("projections"));
-    relations = list_append_unique_oid(relations, pg::extension_relation("watches"));
-
-    if (d.plan != nullptr)
-        retire_plan(d.plan);
-    d.relation_count = 0;
+// Puts what was read into `d`, in place of what was there.
+void adopt(Definition& d, const Description& now, Oid owner, SPIPlanPtr plan, SPIPlanPtr groups_plan,
+           List* problems, List* relations) {
+    for (SPIPlanPtr old : {d.plan, d.groups_plan, d.email_plan})
+        if (old != nullptr)
+            retire_plan(old);
     MemoryContextReset(d.context);
     d.plan = plan;
-    d.id = row.id;
-    d.view = row.view;
+    d.groups_plan = groups_plan;
+    d.email_plan = nullptr;
+    d.id = now.id;
+    d.view = now.view;
     d.owner = owner;
-    d.key_kind = kind;
-    d.unwatched = problem != nullptr ? MemoryContextStrdup(d.context, problem) : nullptr;
-    d.relations = static_cast<Oid*>(MemoryContextAlloc(d.context, sizeof(Oid) * list_length(relations)));
+    d.key_kind = now.key_kind;
+    d.key_column = now.key_column;
+    d.ttl = now.ttl;
+    d.floor = preloaded() ? floor_index(now.id) : 0;
+
+    MemoryContext caller = MemoryContextSwitchTo(d.context);
+    d.group_ids = static_cast<std::uint64_t*>(palloc(sizeof(std::uint64_t) * (now.watches.size() + 1)));
+    std::transform(now.watches.begin(), now.watches.end(), d.group_ids, [](const Watch& w) { return w.id; });
+    d.problems = NIL;
     ListCell* cell = nullptr;
+    foreach (cell, problems)
+        d.problems =
+            lappend(d.problems, const_cast<Problem*>(keep(*static_cast<Problem*>(lfirst(cell)), d.context)));
+    d.relation_count = 0;
+    d.relations = static_cast<Oid*>(palloc(sizeof(Oid) * list_length(relations)));
     foreach (cell, relations)
         d.relations[d.relation_count++] = lfirst_oid(cell);
+    MemoryContextSwitchTo(caller);
+}
+
+// Runs inside SPI, as the extension's owner, under a fresh snapshot.
+bool read_definition(Definition& d) {
+    Description now{};
+    now.name = d.name;
+    if (!read_projection(now))
+        return false;
+    if (get_rel_relkind(now.view) == '\0')
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+                        errmsg("the view of projection \"%s\" does not exist", NameStr(d.name))));
+    read_watches(now, CurrentMemoryContext);
+    read_references(now, CurrentMemoryContext);
+    check_columns(now);
+
+    HeapTuple view = SearchSysCache1(RELOID, ObjectIdGetDatum(now.view));
+    const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(view))->relowner;
+    ReleaseSysCache(view);
+    const pg::Acting acting = pg::act_as_pinned(owner);
+    SPIPlanPtr plan = prepare(now, load_query(now));
+    pg::stop_acting(acting);
+
+    List* relations = NIL;
+    List* queries = plan_queries(plan, &relations);
+    List* problems = check_projection(now, queries, &relations);
+    // Without the watches in place nothing is cached, and the columns may not even be there.
+    const char* groups = problems == NIL ? groups_query(now) : nullptr;
+    SPIPlanPtr groups_plan = groups != nullptr ? prepare(now, groups) : nullptr;
+    for (const char* own : {"projections", "watches", "watch_references"})
+        relations = list_append_unique_oid(relations, pg::extension_relation(own));
+    adopt(d, now, owner, plan, groups_plan, problems, relations);
     return true;
 }
 
@@ -403,6 +375,9 @@ bool key_kind_of(Oid type, KeyKind& kind) {
         case VARCHAROID:
             kind = KeyKind::text;
             return true;
+        case BPCHAROID:
+            kind = KeyKind::bpchar;
+            return true;
         default:
             return false;
     }
@@ -414,13 +389,15 @@ Oid key_type_of(KeyKind kind) {
             return INT8OID;
         case KeyKind::uuid:
             return UUIDOID;
+        case KeyKind::bpchar:
+            return BPCHAROID;
         case KeyKind::text:
             break;
     }
     return TEXTOID;
 }
 
-bool is_key_column(Oid relation, const char* column, KeyKind kind) {
+bool key_kind_of_column(Oid relation, const char* column, KeyKind& kind) {
     HeapTuple tuple = SearchSysCacheAttName(relation, column);
     if (!HeapTupleIsValid(tuple))
         return false;
@@ -430,9 +407,13 @@ bool is_key_column(Oid relation, const char* column, KeyKind kind) {
     const bool stored =
         attribute->attgenerated == '\0' || attribute->attgenerated == ATTRIBUTE_GENERATED_STORED;
     ReleaseSysCache(tuple);
-    KeyKind actual{};
-    return stored && key_kind_of(type, actual) && actual == kind &&
+    return stored && key_kind_of(type, kind) &&
            (!OidIsValid(collation) || get_collation_isdeterministic(collation));
+}
+
+bool is_key_column(Oid relation, const char* column, KeyKind kind) {
+    KeyKind actual{};
+    return key_kind_of_column(relation, column, actual) && actual == kind;
 }
 
 std::string_view canonical_key(KeyKind kind, Datum key, KeyBuffer& buffer) {
@@ -446,10 +427,13 @@ std::string_view canonical_key(KeyKind kind, Datum key, KeyBuffer& buffer) {
             memcpy(buffer.bytes, DatumGetUUIDP(key)->data, UUID_LEN);
             return {buffer.bytes, UUID_LEN};
         case KeyKind::text:
+        case KeyKind::bpchar:
             break;
     }
-    const text* value = DatumGetTextPP(key);
-    return {VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)};
+    text* value = DatumGetTextPP(key);
+    char* bytes = VARDATA_ANY(value);
+    const int length = static_cast<int>(VARSIZE_ANY_EXHDR(value));
+    return {bytes, static_cast<std::size_t>(kind == KeyKind::bpchar ? bpchartruelen(bytes, length) : length)};
 }
 
 }  // namespace rolecall::projection

@@ -14,7 +14,8 @@ namespace rolecall::projection {
 enum class KeyKind {
     integer,  // bigint; smaller integers are widened
     uuid,
-    text,  // text and varchar: equal bytes are equal keys
+    text,    // text and varchar: equal bytes are equal keys
+    bpchar,  // char(n): trailing blanks do not count
 };
 
 struct Definition {
@@ -24,10 +25,16 @@ struct Definition {
     Oid view;
     Oid owner;  // of the view; queries run as this role
     KeyKind key_kind;
-    SPIPlanPtr plan;        // $1 is the key; one row: document, valid_from, valid_until
-    const char* unwatched;  // why documents must not be cached; nullptr when every watch is in place
+    NameData key_column;
+    SPIPlanPtr plan;         // $1 is the key; one row: document, valid_from, valid_until
+    SPIPlanPtr groups_plan;  // $1 is the key; rows (which of group_ids, value as text); nullptr: no groups
+    std::uint64_t* group_ids;
+    SPIPlanPtr email_plan;  // me_by_email()'s, made when it is asked for
+    std::uint32_t floor;    // the stamp that is its floor
+    std::int64_t ttl;       // microseconds; 0: none, documents are exact
+    List* problems;         // of Problem * (check.h): why exact documents cannot be cached; NIL: they can
     int relation_count;
-    Oid* relations;  // behind the view, partitions and children included, and the extension's own two
+    Oid* relations;  // behind the view, partitions and children included, and the extension's own tables
     MemoryContext context;
     Definition* next;
 };
@@ -57,10 +64,14 @@ std::string_view canonical_key(KeyKind kind, Datum key, KeyBuffer& buffer);
 /// How keys of a column of this type are represented; false for types that cannot be keys.
 bool key_kind_of(Oid type, KeyKind& kind);
 
-/// The type in which keys of a kind are handed to queries: bigint, uuid or text.
+/// The type in which keys of a kind are handed to queries: bigint, uuid, text or char(n).
 Oid key_type_of(KeyKind kind);
 
-/// Can this column hold the keys of a projection whose keys are of `kind`? (Type, collation, generation.)
+/// How values of this column are represented as keys; false where they cannot be (type, collation,
+/// generation).
+bool key_kind_of_column(Oid relation, const char* column, KeyKind& kind);
+
+/// Can this column hold the keys of a projection whose keys are of `kind`?
 bool is_key_column(Oid relation, const char* column, KeyKind kind);
 
 }  // namespace rolecall::projection

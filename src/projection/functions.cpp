@@ -3,14 +3,15 @@
 #include "pg/pg.h"
 
 #include "core/access.h"
+#include "pg/role_json.h"
 #include "pg/settings.h"
-#include "projection/definition.h"
+#include "projection/keys.h"
 #include "projection/read.h"
 #include "projection/shared.h"
 
 extern "C" {
-#include "utils/acl.h"
-#include "utils/lsyscache.h"
+#include "utils/guc.h"
+#include "utils/jsonb.h"
 #include "utils/uuid.h"
 }
 
@@ -21,37 +22,27 @@ namespace {
 constexpr int errcode_user_not_found = MAKE_SQLSTATE('R', 'C', '0', '0', '1');
 constexpr int errcode_user_inactive = MAKE_SQLSTATE('R', 'C', '0', '0', '2');
 
-// Converts a key's text by its type's input function: invalid text is invalid_text_representation.
-Datum key_from_text(const Definition& d, text* value) {
-    if (d.key_kind == KeyKind::text)
-        return PointerGetDatum(value);
-    Oid input = InvalidOid;
-    Oid parameter = InvalidOid;
-    getTypeInputInfo(key_type_of(d.key_kind), &input, &parameter);
-    return OidInputFunctionCall(input, text_to_cstring(value), parameter, -1);
-}
-
-[[noreturn]] void wrong_key_type(const Definition& d, Oid given) {
-    ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-                    errmsg("projection \"%s\" has keys of type %s, not %s", NameStr(d.name),
-                           format_type_be(key_type_of(d.key_kind)), format_type_be(given)),
-                    errhint("Cast the key, or pass it as text.")));
-    pg_unreachable();
-}
-
-// The first argument of an overloaded function, as a key of the definition's type.
-Datum key_argument(FunctionCallInfo fcinfo, const Definition& d, Oid type) {
-    const Datum value = PG_GETARG_DATUM(0);
-    if (type == key_type_of(d.key_kind))
-        return type == TEXTOID ? PointerGetDatum(PG_GETARG_TEXT_PP(0)) : value;
-    if (type != TEXTOID)
-        wrong_key_type(d, type);
-    return key_from_text(d, PG_GETARG_TEXT_PP(0));
-}
-
 Definition& me_definition() {
     require_preloaded();
     return me_definition_seen();
+}
+
+// The identity the session set: rolecall.uid, or the subject of PostgREST's claims; nullptr: none.
+text* session_uid() {
+    if (settings::uid[0] != '\0')
+        return cstring_to_text(settings::uid);
+    const char* claims = GetConfigOption("request.jwt.claims", true, false);
+    if (claims == nullptr || claims[0] == '\0')
+        return nullptr;
+    const Datum parsed = DirectFunctionCall1(jsonb_in, CStringGetDatum(claims));
+    JsonbValue subject;
+    if (!pg::json_member(&DatumGetJsonbP(parsed)->root, "sub", subject) || subject.type == jbvNull)
+        return nullptr;
+    if (subject.type != jbvString)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("member \"sub\" of request.jwt.claims must be a string")));
+    const std::string_view uid = pg::json_text(subject);
+    return cstring_to_text_with_len(uid.data(), static_cast<int>(uid.size()));
 }
 
 std::string_view text_argument(FunctionCallInfo fcinfo, int number) {
@@ -61,7 +52,7 @@ std::string_view text_argument(FunctionCallInfo fcinfo, int number) {
 
 Datum me(FunctionCallInfo fcinfo, Oid type) {
     Definition& d = me_definition();
-    const Answer answer = read_document(d, key_argument(fcinfo, d, type));
+    const Answer answer = read_document(d, key_from(d, type, PG_GETARG_DATUM(0)));
     if (!answer.found)
         PG_RETURN_NULL();
     PG_RETURN_POINTER(answer.document);
@@ -70,7 +61,7 @@ Datum me(FunctionCallInfo fcinfo, Oid type) {
 Datum has_role(FunctionCallInfo fcinfo, Oid type, bool scoped) {
     Definition& d = me_definition();
     AccessBuffer buffer;
-    const Answer answer = read_access(d, key_argument(fcinfo, d, type), buffer);
+    const Answer answer = read_access(d, key_from(d, type, PG_GETARG_DATUM(0)), buffer);
     if (!answer.found)
         PG_RETURN_BOOL(false);
     const core::Access access(answer.access);
@@ -106,7 +97,7 @@ Datum access_record(FunctionCallInfo fcinfo, const core::Access& access) {
 Datum auth_projection(FunctionCallInfo fcinfo, Oid type) {
     Definition& d = me_definition();
     AccessBuffer buffer;
-    const Answer answer = read_access(d, key_argument(fcinfo, d, type), buffer);
+    const Answer answer = read_access(d, key_from(d, type, PG_GETARG_DATUM(0)), buffer);
     if (!answer.found)
         PG_RETURN_NULL();
     return access_record(fcinfo, core::Access(answer.access));
@@ -118,7 +109,7 @@ Datum require_user(FunctionCallInfo fcinfo, Oid type) {
                         errdetail("The user id is NULL.")));
     Definition& d = me_definition();
     AccessBuffer buffer;
-    const Answer answer = read_access(d, key_argument(fcinfo, d, type), buffer);
+    const Answer answer = read_access(d, key_from(d, type, PG_GETARG_DATUM(0)), buffer);
     if (!answer.found)
         ereport(ERROR, (errcode(errcode_user_not_found), errmsg("user not found")));
     const core::Access access(answer.access);
@@ -132,6 +123,7 @@ Datum require_user(FunctionCallInfo fcinfo, Oid type) {
 }  // namespace rolecall::projection
 
 using namespace rolecall::projection;
+namespace core = rolecall::core;
 
 extern "C" {
 
@@ -154,20 +146,48 @@ ROLECALL_OVERLOADS(auth_projection, auth_projection(fcinfo, type))
 ROLECALL_OVERLOADS(require_user, require_user(fcinfo, type))
 
 PG_FUNCTION_INFO_V1(rolecall_project);
+PG_FUNCTION_INFO_V1(rolecall_current_uid);
+PG_FUNCTION_INFO_V1(rolecall_me_current);
+PG_FUNCTION_INFO_V1(rolecall_has_role_current);
 
-// project(name, key text): any projection, for those who may read its view.
+// project(projection name, key text): any projection, for those who may read its view.
 Datum rolecall_project(PG_FUNCTION_ARGS) {
-    require_preloaded();
-    Definition& d = definition_seen(NameStr(*PG_GETARG_NAME(0)));
-    if (!d.fresh)
-        definition_refresh(d);
-    const AclResult allowed = pg_class_aclcheck(d.view, GetUserId(), ACL_SELECT);
-    if (allowed != ACLCHECK_OK)
-        aclcheck_error(allowed, OBJECT_VIEW, get_rel_name(d.view));
+    Definition& d = readable_projection(*PG_GETARG_NAME(0));
     const Answer answer = read_document(d, key_from_text(d, PG_GETARG_TEXT_PP(1)));
     if (!answer.found)
         PG_RETURN_NULL();
     PG_RETURN_POINTER(answer.document);
+}
+
+// current_uid(): the identity the session set, as text.
+Datum rolecall_current_uid(PG_FUNCTION_ARGS) {
+    text* uid = session_uid();
+    if (uid == nullptr)
+        PG_RETURN_NULL();
+    PG_RETURN_TEXT_P(uid);
+}
+
+// me()
+Datum rolecall_me_current(PG_FUNCTION_ARGS) {
+    text* uid = session_uid();
+    if (uid == nullptr)
+        PG_RETURN_NULL();
+    Definition& d = me_definition();
+    const Answer answer = read_document(d, key_from(d, TEXTOID, PointerGetDatum(uid)));
+    if (!answer.found)
+        PG_RETURN_NULL();
+    PG_RETURN_POINTER(answer.document);
+}
+
+// has_role(role text)
+Datum rolecall_has_role_current(PG_FUNCTION_ARGS) {
+    text* uid = session_uid();
+    if (uid == nullptr)
+        PG_RETURN_BOOL(false);
+    Definition& d = me_definition();
+    AccessBuffer buffer;
+    const Answer answer = read_access(d, key_from(d, TEXTOID, PointerGetDatum(uid)), buffer);
+    PG_RETURN_BOOL(answer.found && core::Access(answer.access).has_role(text_argument(fcinfo, 0)));
 }
 
 }  // extern "C"

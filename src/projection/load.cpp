@@ -2,6 +2,7 @@
 
 #include "pg/acting.h"
 #include "pg/settings.h"
+#include "pg/snapshot.h"
 #include "pg/testing.h"
 #include "projection/document.h"
 #include "projection/shared.h"
@@ -61,12 +62,45 @@ Loaded query(const Definition& d, Datum key) {
     return loaded;
 }
 
-Count install(const Definition& d, Datum key, const Loaded& loaded, core::FullXid load_xmin) {
+// The stamps of the groups that the key's rows belong to, sorted; in the current memory context. Read from
+// those rows, not from the view: a row that does not find its group yet belongs to it all the same. Run as
+// the extension's owner, whom no policy hides rows from.
+std::span<std::uint32_t> read_groups(const Definition& d, Datum key) {
+    if (d.groups_plan == nullptr)
+        return {};
+    MemoryContext caller = CurrentMemoryContext;
+    const pg::Acting acting = pg::act_as_owner();
+    SPI_connect();
+    Datum values[] = {key};
+    if (SPI_execute_plan(d.groups_plan, values, nullptr, true, 0) != SPI_OK_SELECT)
+        elog(ERROR, "could not read the groups of projection \"%s\"", NameStr(d.name));
+    auto* stamps = static_cast<std::uint32_t*>(
+        MemoryContextAlloc(caller, sizeof(std::uint32_t) * std::max<std::uint64_t>(SPI_processed, 1)));
+    std::size_t count = 0;
+    for (std::uint64_t i = 0; i < SPI_processed; ++i) {
+        bool is_null = false;
+        const Datum value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &is_null);
+        if (is_null)
+            continue;
+        const int group =
+            DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null));
+        const text* bytes = DatumGetTextPP(value);
+        const std::string_view name{VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)};
+        stamps[count++] = shared.stamps.index(key_hash(d.group_ids[group], name));
+    }
+    SPI_finish();
+    pg::stop_acting(acting);
+    std::sort(stamps, stamps + count);
+    return {stamps, static_cast<std::size_t>(std::unique(stamps, stamps + count) - stamps)};
+}
+
+Count install(const Definition& d, Datum key, const Loaded& loaded, const core::Snapshot& snapshot) {
     KeyBuffer buffer;
     const std::string_view bytes = canonical_key(d.key_kind, key, buffer);
     const core::Key name{MyDatabaseId, d.id, bytes, key_hash(d.id, bytes)};
+    const std::span<std::uint32_t> groups = read_groups(d, key);
 
-    core::EntryHead head{.load_xmin = load_xmin, .window = loaded.window, .loaded_at = GetCurrentTimestamp()};
+    core::EntryHead head{.window = loaded.window, .loaded_at = GetCurrentTimestamp()};
     std::span<char> access;
     if (loaded.document != nullptr) {
         core::AccessFacts facts = read_access(loaded.document);
@@ -74,20 +108,22 @@ Count install(const Definition& d, Datum key, const Loaded& loaded, core::FullXi
         head.document_bytes = VARSIZE(loaded.document);
         head.access_bytes = static_cast<std::uint32_t>(access.size());
     }
+    head.group_bytes = static_cast<std::uint32_t>(groups.size_bytes());
     const std::size_t largest = std::size_t{1024} * settings::max_document_size;
-    if (head.document_bytes > largest || access.size() > largest || bytes.size() > largest)
+    if (std::max({std::size_t{head.document_bytes}, access.size(), groups.size_bytes(), bytes.size()}) >
+        largest)
         return Count::skip_size;
 
     testing::point("before-install");
-    const core::FullXid required =
-        core::required(shared.stamps.read(name.hash), shared.floors.read(floor_hash(d.id)),
-                       shared.head->common_floor.load(std::memory_order_acquire));
-    if (!core::may_install(required, load_xmin))
+    const Dependencies on{name.hash, d.floor, groups};
+    if (d.ttl > 0 ? !versions_of(on, head.versions) : !settled(on, snapshot, head.versions))
         return Count::skip_writers;
+    const core::Payload payload{.groups = reinterpret_cast<const char*>(groups.data()),
+                                .access = access.data(),
+                                .document = reinterpret_cast<const char*>(loaded.document)};
     const std::uint32_t partition = shared.cache.partition_of(name.hash);
     lock_partition(partition);
-    const core::InstallResult result =
-        shared.cache.install(name, head, access.data(), reinterpret_cast<const char*>(loaded.document));
+    const core::InstallResult result = shared.cache.install(name, head, payload);
     unlock_partition(partition);
     return result == core::InstallResult::installed ? Count::installs : Count::skip_size;
 }
@@ -96,7 +132,7 @@ Count install(const Definition& d, Datum key, const Loaded& loaded, core::FullXi
 
 // The order matters. The snapshot is there already. DDL that it sees as committed has sent its invalidations
 // once the definitions are quiet, so they are accepted next and the watches verified; DDL that comes later
-// raises a floor above this snapshot's xmin before it commits.
+// adds itself to a floor before it commits, and is not finished for this snapshot.
 Loaded load(Definition& d, Datum key, bool may_install) {
     Snapshot snapshot = GetActiveSnapshot();
     const bool quiet = may_install && definitions_are_quiet();
@@ -115,12 +151,12 @@ Loaded load(Definition& d, Datum key, bool may_install) {
         count(Count::skip_own_id);
     } else if (!quiet || !fresh) {
         count(Count::skip_ddl);
-    } else if (d.unwatched != nullptr) {
+    } else if (d.problems != NIL && d.ttl == 0) {
         count(Count::skip_unwatched);
     } else {
-        const TransactionId xmin =
-            testing::fault(Fault::newest_snapshot_xmin) ? GetLatestSnapshot()->xmin : snapshot->xmin;
-        count(install(d, key, loaded, core::widen(xmin, next_full_xid())));
+        if (testing::fault(Fault::newest_snapshot))
+            snapshot = GetLatestSnapshot();
+        count(install(d, key, loaded, pg::xid_snapshot(snapshot)));
     }
     return loaded;
 }

@@ -1,7 +1,9 @@
 #include "projection/read.h"
 
 #include "pg/settings.h"
+#include "pg/snapshot.h"
 #include "pg/testing.h"
+#include "projection/check.h"
 #include "projection/document.h"
 #include "projection/load.h"
 #include "projection/shared.h"
@@ -21,17 +23,13 @@ using testing::Fault;
 
 namespace {
 
-// A next transaction id read earlier, to widen snapshots' ids without a lock. Refreshed at every miss, so
-// that an old one costs no more than one.
-core::FullXid xid_reference = 0;
-
 // What the caller's transaction may do with cached documents. A mode other than "use" comes with what to
 // count.
 struct Standing {
     bool may_use;
     bool may_install;
     Count why;
-    core::FullXid xmin;
+    core::Snapshot snapshot;
 };
 
 // Holds this backend a lock under which rows of the projection may have changed already, unknown to any stamp
@@ -57,7 +55,7 @@ bool needs_predicate_locks() {
 }
 
 Standing standing_of(Definition& d) {
-    Standing s{.may_use = false, .may_install = false, .why = Count::bypass_off, .xmin = 0};
+    Standing s{.may_use = false, .may_install = false, .why = Count::bypass_off, .snapshot = {}};
     if (!settings::cache)
         return s;
     s.why = Count::bypass_recovery;
@@ -67,14 +65,12 @@ Standing standing_of(Definition& d) {
     if (!ActiveSnapshotSet())
         return s;
     const SnapshotData* snapshot = GetActiveSnapshot();
-    if (snapshot->snapshot_type != SNAPSHOT_MVCC || snapshot->takenDuringRecovery)
+    if (!pg::is_plain(snapshot))
         return s;
     s.why = Count::bypass_serializable;
     if (needs_predicate_locks() && !testing::fault(Fault::serializable_hit))
         return s;
-    if (xid_reference == 0)
-        xid_reference = next_full_xid();
-    s.xmin = core::widen(snapshot->xmin, xid_reference);
+    s.snapshot = pg::xid_snapshot(snapshot);
     if (TransactionIdIsValid(GetTopTransactionIdIfAny()) && !testing::fault(Fault::own_writes_ignored)) {
         s.why = Count::bypass_own_writes;
         s.may_use = !may_have_written(d);
@@ -84,12 +80,36 @@ Standing standing_of(Definition& d) {
     return s;
 }
 
-core::FullXid required_of(const Definition& d, const core::Key& key) {
-    return core::required(shared.stamps.read(key.hash), shared.floors.read(floor_hash(d.id)),
-                          shared.head->common_floor.load(std::memory_order_acquire));
+// Room for the groups of a document; the usual number allocates nothing.
+class Groups {
+ public:
+    char* reserve(std::size_t bytes) {
+        to_ = bytes <= sizeof room_ ? room_ : static_cast<char*>(palloc(bytes));
+        return to_;
+    }
+    std::span<const std::uint32_t> of(const core::EntryHead& head) const {
+        return {reinterpret_cast<const std::uint32_t*>(to_), head.group_bytes / sizeof(std::uint32_t)};
+    }
+
+ private:
+    alignas(8) char room_[256];
+    char* to_ = room_;
+};
+
+bool is_within_ttl(const Definition& d, const core::EntryHead& head) {
+    return GetCurrentStatementStartTimestamp() < head.loaded_at + d.ttl;
 }
 
-// Copies the entry and only then reads its stamp: the other way round, an entry that was reloaded in between
+// Is what was copied what the view would return? With a ttl: is it what nobody has asked to read anew?
+bool is_current(const Definition& d, const Dependencies& on, const core::Snapshot& snapshot,
+                const core::EntryHead& head) {
+    std::uint64_t versions = 0;
+    if (d.ttl > 0)
+        return versions_of(on, versions) && versions == head.versions && is_within_ttl(d, head);
+    return settled(on, snapshot, versions) && versions == head.versions;
+}
+
+// Copies the entry and only then reads its stamps: the other way round, an entry that was reloaded in between
 // would show a commit that this snapshot does not contain.
 template <typename Reserve>
 bool hit(const Definition& d, const Standing& standing, Datum key_value, core::Part part,
@@ -97,23 +117,28 @@ bool hit(const Definition& d, const Standing& standing, Datum key_value, core::P
     KeyBuffer buffer;
     const std::string_view bytes = canonical_key(d.key_kind, key_value, buffer);
     const core::Key key{MyDatabaseId, d.id, bytes, key_hash(d.id, bytes)};
+    Groups groups;
+    const auto reserve_any = [&](core::Part which, std::size_t size) {
+        return which == core::Part::groups ? groups.reserve(size) : reserve(size);
+    };
+    core::Snapshot snapshot = standing.snapshot;
+    if (testing::fault(Fault::reader_ignored))
+        snapshot.xmin = UINT64_MAX;
 
-    core::FullXid required = 0;
-    if (testing::fault(Fault::stamp_read_before_entry)) {
-        required = required_of(d, key);
-        testing::point("between-entry-and-stamp");
-    }
-    if (!shared.cache.read(key, part, head, reserve))
+    const bool stamps_first = testing::fault(Fault::stamps_read_before_entry);
+    if (!shared.cache.read(key, stamps_first ? core::Part::groups : part, head, reserve_any))
         return false;
-    if (!testing::fault(Fault::stamp_read_before_entry)) {
-        testing::point("between-entry-and-stamp");
-        required = required_of(d, key);
+    if (!stamps_first)
+        testing::point("between-entry-and-stamps");
+    const Dependencies on{key.hash, d.floor, groups.of(head)};
+    if (!is_current(d, on, snapshot, head) &&
+        !(testing::fault(Fault::miss_not_stamped) && head.document_bytes == 0))
+        return false;
+    if (stamps_first) {
+        testing::point("between-entry-and-stamps");
+        (void)shared.cache.read(key, part, head, reserve_any);
     }
-    if (testing::fault(Fault::miss_not_stamped) && head.document_bytes == 0)
-        required = 0;
-    const core::FullXid reader_xmin = testing::fault(Fault::reader_xmin_ignored) ? UINT64_MAX : standing.xmin;
-    return core::may_use(required, head.load_xmin, reader_xmin) &&
-           head.window.contains(GetCurrentTransactionStartTimestamp());
+    return head.window.contains(GetCurrentTransactionStartTimestamp());
 }
 
 template <typename Reserve>
@@ -130,7 +155,7 @@ bool try_hit(Definition& d, Datum key, core::Part part, Reserve&& reserve, core:
         return true;
     }
     count(Count::misses);
-    xid_reference = next_full_xid();
+    pg::refresh_xid_reference();
     return false;
 }
 
@@ -159,7 +184,7 @@ Answer read_document(Definition& d, Datum key) {
     require_preloaded();
     core::EntryHead head;
     Jsonb* document = nullptr;
-    const auto reserve = [&document](const core::EntryHead&, std::size_t bytes) {
+    const auto reserve = [&document](std::size_t bytes) {
         document = static_cast<Jsonb*>(palloc(bytes));
         return reinterpret_cast<char*>(document);
     };
@@ -174,7 +199,7 @@ Answer read_access(Definition& d, Datum key, AccessBuffer& buffer) {
     require_preloaded();
     core::EntryHead head;
     const char* block = nullptr;
-    const auto reserve = [&](const core::EntryHead&, std::size_t bytes) {
+    const auto reserve = [&](std::size_t bytes) {
         char* to = bytes <= AccessBuffer::size ? buffer.bytes : static_cast<char*>(palloc(bytes));
         block = to;
         return to;
@@ -190,6 +215,65 @@ Answer read_access(Definition& d, Datum key, AccessBuffer& buffer) {
         return {};
     core::AccessFacts facts = read_access(loaded.document);
     return {.found = true, .access = check_contract(d, pack_access(facts).data())};
+}
+
+namespace {
+
+const char* reason_of(Count why) {
+    switch (why) {
+        case Count::bypass_off:
+            return "rolecall.cache is off";
+        case Count::bypass_recovery:
+            return "the server is in recovery";
+        case Count::bypass_serializable:
+            return "the transaction is serializable";
+        case Count::bypass_own_writes:
+            return "this transaction may have changed it";
+        default:
+            return "there is no snapshot that the cache can answer for";
+    }
+}
+
+const char* why_not_kept(const Definition& d, const core::Writers& writers) {
+    if (d.problems != NIL && d.ttl == 0)
+        return static_cast<const Problem*>(linitial(d.problems))->text;
+    if (writers.unfinished != 0 && d.ttl == 0)
+        return psprintf("transaction " UINT64_FORMAT
+                        ", which may have changed it, has not finished for this snapshot",
+                        writers.unfinished);
+    return nullptr;
+}
+
+}  // namespace
+
+Inspection inspect(Definition& d, Datum key_value) {
+    Inspection found;
+    KeyBuffer buffer;
+    const std::string_view bytes = canonical_key(d.key_kind, key_value, buffer);
+    const core::Key key{MyDatabaseId, d.id, bytes, key_hash(d.id, bytes)};
+    Groups groups;
+    found.cached = shared.cache.read(key, core::Part::groups, found.head,
+                                     [&](core::Part, std::size_t size) { return groups.reserve(size); });
+    const Dependencies on{key.hash, d.floor,
+                          found.cached ? groups.of(found.head) : std::span<const std::uint32_t>{}};
+    const Standing standing = standing_of(d);
+    const core::Writers writers = writers_of(on, standing.snapshot);
+    found.changed_by = writers.latest;
+    if (!standing.may_use) {
+        found.reason = reason_of(standing.why);
+        return found;
+    }
+    found.reason = why_not_kept(d, writers);
+    if (found.reason != nullptr)
+        return found;
+    if (!found.cached)
+        found.reason = "it was not read since the server started, or made room for others";
+    else if (!is_current(d, on, standing.snapshot, found.head))
+        found.reason = d.ttl > 0 && !is_within_ttl(d, found.head) ? "its ttl has passed"
+                                                                  : "it changed since it was loaded";
+    else if (!found.head.window.contains(GetCurrentTransactionStartTimestamp()))
+        found.reason = "it does not hold at the current time";
+    return found;
 }
 
 }  // namespace rolecall::projection

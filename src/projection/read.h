@@ -30,4 +30,16 @@ Answer read_document(Definition& definition, Datum key);
 /// The compact block of its document. Raises invalid_parameter_value where the document breaks the contract.
 Answer read_access(Definition& definition, Datum key, AccessBuffer& buffer);
 
+/// What is known of a document in the cache.
+struct Inspection {
+    bool cached = false;
+    const char* reason = nullptr;  ///< why it would not be used now, or was not kept; nullptr: it would be
+    core::FullXid changed_by =
+        0;                 ///< the latest transaction that changed it; 0: none since the server started
+    core::EntryHead head;  ///< when cached
+};
+
+/// Looks at a key's document as a read of it would, without loading it.
+Inspection inspect(Definition& definition, Datum key);
+
 }  // namespace rolecall::projection

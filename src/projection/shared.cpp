@@ -3,16 +3,18 @@
 #include "core/hash.h"
 #include "pg/settings.h"
 #include "pg/shmem.h"
+#include "pg/snapshot.h"
 #include "pg/testing.h"
 
 extern "C" {
-#include "access/transam.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
 #include "storage/lmgr.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/snapmgr.h"
 }
 
 namespace rolecall::projection {
@@ -24,7 +26,7 @@ Shared shared;
 namespace {
 
 constexpr std::size_t floor_slots = 1024;
-constexpr std::size_t cache_bytes_per_stamp = 256;  // stamps are a thirty-second part of the cache
+constexpr std::size_t cache_bytes_per_stamp = 512;  // stamps are a sixteenth of the cache
 
 LWLockPadded* partition_locks = nullptr;
 
@@ -67,9 +69,8 @@ void attach(void* memory, bool is_new, LWLockPadded* locks) {
         if (testing::fault(Fault::floor_at_start_only))
             head->floor_ready.store(1);
     }
-    shared.floors = {reinterpret_cast<std::atomic<core::FullXid>*>(base + layout.floors_at), floor_slots};
-    shared.stamps = {reinterpret_cast<std::atomic<core::FullXid>*>(base + layout.stamps_at),
-                     layout.stamp_slots};
+    shared.floors = {reinterpret_cast<core::Stamp*>(base + layout.floors_at), floor_slots};
+    shared.stamps = {reinterpret_cast<core::Stamp*>(base + layout.stamps_at), layout.stamp_slots};
     shared.counters = reinterpret_cast<BackendCounters*>(base + layout.counters_at);
     shared.counter_slots = layout.counter_slots;
     shared.cache = {base + layout.cache_at, layout.cache};
@@ -112,9 +113,39 @@ std::uint64_t key_hash(std::uint64_t projection, std::string_view key) {
     return core::hash(shared.head->seed, MyDatabaseId, projection, key);
 }
 
-std::uint64_t floor_hash(std::uint64_t projection) { return key_hash(projection, {}); }
+std::uint32_t floor_index(std::uint64_t projection) { return shared.floors.index(key_hash(projection, {})); }
 
-core::FullXid next_full_xid() { return U64FromFullTransactionId(ReadNextFullTransactionId()); }
+namespace {
+
+// Asks `of(stamp)` about each until it says no.
+template <typename Of>
+bool each_stamp(const Dependencies& on, Of&& of) {
+    return of(shared.stamps.of(on.key_hash)) && of(shared.floors[on.floor]) &&
+           of(shared.head->common_floor) &&
+           std::all_of(on.groups.begin(), on.groups.end(),
+                       [&](std::uint32_t group) { return of(shared.stamps[group]); });
+}
+
+}  // namespace
+
+bool settled(const Dependencies& on, const core::Snapshot& snapshot, std::uint64_t& versions) {
+    versions = 0;
+    return each_stamp(on, [&](const core::Stamp& stamp) { return core::settled(stamp, snapshot, versions); });
+}
+
+bool versions_of(const Dependencies& on, std::uint64_t& versions) {
+    versions = 0;
+    return each_stamp(on, [&](const core::Stamp& stamp) { return core::add_version(stamp, versions); });
+}
+
+core::Writers writers_of(const Dependencies& on, const core::Snapshot& snapshot) {
+    core::Writers writers;
+    (void)each_stamp(on, [&](const core::Stamp& stamp) {
+        core::describe(stamp, snapshot, writers);
+        return true;
+    });
+    return writers;
+}
 
 bool floor_is_ready() {
     if (shared.head->floor_ready.load(std::memory_order_acquire) != 0)
@@ -123,29 +154,43 @@ bool floor_is_ready() {
         return false;
     // Prepared transactions survive a restart, their stamps do not: whatever has an id by now must be
     // finished.
-    core::raise(shared.head->common_floor, next_full_xid());
+    core::raise_bound(shared.head->common_floor, pg::next_full_xid());
     shared.head->floor_ready.store(1, std::memory_order_release);
     return true;
 }
 
-core::FullXid own_stamp() {
+namespace {
+
+core::FullXid own_id() {
     if (testing::fault(Fault::subtransaction_id))
-        return core::stamp_of(GetCurrentSubTransactionId());
+        return GetCurrentSubTransactionId();
     const core::FullXid own = U64FromFullTransactionId(GetTopFullTransactionId());
-    return testing::fault(Fault::stamp_without_plus_one) ? own : core::stamp_of(own);
+    return testing::fault(Fault::stamp_of_the_one_before) ? own - 1 : own;
 }
 
-void raise_stamp(std::uint64_t hash) { core::raise(shared.stamps.slot(hash), own_stamp()); }
+void add_self(core::Stamp& stamp) {
+    const core::FullXid own = own_id();
+    core::Snapshot known;
+    if (ActiveSnapshotSet() && pg::is_plain(GetActiveSnapshot()))
+        known = pg::xid_snapshot(GetActiveSnapshot());
+    core::add_writer(stamp, own, known, [](core::FullXid writer) {
+        return TransactionIdIsInProgress(static_cast<TransactionId>(writer));
+    });
+}
 
-void raise_projection_floor(std::uint64_t projection) {
-    auto& floor = shared.floors.slot(floor_hash(projection));
+}  // namespace
+
+void stamp(std::uint64_t hash) { add_self(shared.stamps.of(hash)); }
+
+void stamp_projection(std::uint64_t projection) {
+    core::Stamp& floor = shared.floors[floor_index(projection)];
     if (testing::fault(Fault::floor_stored))
-        floor.store(own_stamp());
-    else
-        core::raise(floor, own_stamp());
+        for (auto& writer : floor.writers)
+            writer.store(0);
+    add_self(floor);
 }
 
-void raise_common_floor() { core::raise(shared.head->common_floor, own_stamp()); }
+void stamp_everything() { add_self(shared.head->common_floor); }
 
 void lock_partition(std::uint32_t partition) {
     LWLockAcquire(&partition_locks[partition].lock, LW_EXCLUSIVE);

@@ -34,14 +34,14 @@ struct alignas(64) BackendCounters {
 struct SharedHead {
     std::uint64_t seed;                      // of core::hash
     std::atomic<std::uint32_t> floor_ready;  // the common floor was raised after recovery
-    std::atomic<core::FullXid> common_floor;
+    core::Stamp common_floor;
 };
 
 /// This process's view of the shared memory.
 struct Shared {
     SharedHead* head = nullptr;
-    core::Stamps floors;  // one slot per projection, by hash
-    core::Stamps stamps;  // one slot per key, by hash
+    core::Stamps floors;  // of projections, by hash
+    core::Stamps stamps;  // of keys and groups, by hash
     core::Cache cache;
     BackendCounters* counters = nullptr;
     int counter_slots = 0;
@@ -68,24 +68,36 @@ inline void count(Count what) {
 
 std::uint64_t total(Count what);
 
-/// The hash of a key of this database.
+/// The hash of a projection's key in this database; or of a group, the rows with one value in a lookup, whose
+/// watch's id stands for the projection's.
 std::uint64_t key_hash(std::uint64_t projection, std::string_view key);
 
-/// The hash under which a projection's floor is kept.
-std::uint64_t floor_hash(std::uint64_t projection);
+/// Which stamp is a projection's floor.
+std::uint32_t floor_index(std::uint64_t projection);
 
-/// The next transaction id to be assigned, in full. Takes a lock.
-core::FullXid next_full_xid();
+/// All that a document depends on: its key's stamp, the floors above it, and the stamps of its groups.
+struct Dependencies {
+    std::uint64_t key_hash;
+    std::uint32_t floor;
+    std::span<const std::uint32_t> groups;
+};
+
+/// Has everybody who wrote to one of them finished for this snapshot? `versions` is then the sum of their
+/// versions.
+bool settled(const Dependencies& on, const core::Snapshot& snapshot, std::uint64_t& versions);
+
+/// The sum alone; false while one of them changes.
+bool versions_of(const Dependencies& on, std::uint64_t& versions);
+
+core::Writers writers_of(const Dependencies& on, const core::Snapshot& snapshot);
 
 /// Raises the common floor at the first use after recovery. False while the server is in recovery.
 bool floor_is_ready();
 
-/// The caller's top-level transaction id plus one, assigning the id if there is none.
-core::FullXid own_stamp();
-
-void raise_stamp(std::uint64_t hash);
-void raise_projection_floor(std::uint64_t projection);
-void raise_common_floor();
+/// Each adds the caller's transaction to a stamp, assigning its id if it has none.
+void stamp(std::uint64_t hash);
+void stamp_projection(std::uint64_t projection);
+void stamp_everything();
 
 /// The lock of one partition of the cache. An error in between releases it, as any LWLock.
 void lock_partition(std::uint32_t partition);

@@ -21,18 +21,23 @@ namespace {
 // What a row trigger's arguments mean on its relation; worked out once per statement.
 struct Watcher {
     std::uint64_t projection;
-    bool keyed;  // false: the whole projection depends on each row
+    std::uint64_t group;  // the watch of a lookup whose rows are told apart by the column; 0: none
+    bool keyed;           // false: the whole projection depends on each row
     AttrNumber column;
     KeyKind kind;
     Oid type;
 };
+
+std::uint64_t id_argument(const Trigger& trigger, int number) {
+    return static_cast<std::uint64_t>(strtoll(trigger.tgargs[number], nullptr, 10));
+}
 
 std::uint64_t projection_argument(const Trigger& trigger) {
     if (trigger.tgnargs < 1)
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
                         errmsg("trigger \"%s\" needs the id of a projection", trigger.tgname),
                         errhint("Use rolecall.watch() and rolecall.watch_lookup().")));
-    return static_cast<std::uint64_t>(strtoll(trigger.tgargs[0], nullptr, 10));
+    return id_argument(trigger, 0);
 }
 
 Watcher* watcher_of(FunctionCallInfo fcinfo, const TriggerData& data) {
@@ -52,8 +57,23 @@ Watcher* watcher_of(FunctionCallInfo fcinfo, const TriggerData& data) {
             watcher->keyed = key_kind_of(watcher->type, watcher->kind);
         }
     }
+    if (trigger.tgnargs >= 3)
+        watcher->group = id_argument(trigger, 2);
     fcinfo->flinfo->fn_extra = watcher;
     return watcher;
+}
+
+// A group's name is the value as text, as the load query for groups has it: v::text.
+void stamp_group(const Watcher& watcher, Datum value) {
+    KeyBuffer buffer;
+    if (watcher.kind == KeyKind::text || watcher.kind == KeyKind::bpchar) {
+        stamp(key_hash(watcher.group, canonical_key(watcher.kind, value, buffer)));
+        return;
+    }
+    Oid output = InvalidOid;
+    bool is_varlena = false;
+    getTypeOutputInfo(watcher.type, &output, &is_varlena);
+    stamp(key_hash(watcher.group, OidOutputFunctionCall(output, value)));
 }
 
 void stamp_row(const Watcher& watcher, HeapTuple row, TupleDesc columns) {
@@ -61,12 +81,16 @@ void stamp_row(const Watcher& watcher, HeapTuple row, TupleDesc columns) {
     Datum key = heap_getattr(row, watcher.column, columns, &is_null);
     if (is_null)
         return;
+    if (watcher.group != 0) {
+        stamp_group(watcher, key);
+        return;
+    }
     if (watcher.type == INT2OID)
         key = Int64GetDatum(DatumGetInt16(key));
     else if (watcher.type == INT4OID)
         key = Int64GetDatum(DatumGetInt32(key));
     KeyBuffer buffer;
-    raise_stamp(key_hash(watcher.projection, canonical_key(watcher.kind, key, buffer)));
+    stamp(key_hash(watcher.projection, canonical_key(watcher.kind, key, buffer)));
 }
 
 const TriggerData& trigger_data(FunctionCallInfo fcinfo) {
@@ -80,7 +104,7 @@ const TriggerData& trigger_data(FunctionCallInfo fcinfo) {
 
 void announce_change(std::uint64_t projection) {
     lock_definitions_for_change();
-    raise_projection_floor(projection);
+    stamp_projection(projection);
 }
 
 }  // namespace rolecall::projection
@@ -94,19 +118,19 @@ PG_FUNCTION_INFO_V1(rolecall_watch_truncate);
 PG_FUNCTION_INFO_V1(rolecall_definition_changed);
 PG_FUNCTION_INFO_V1(rolecall_raise_floor);
 
-// AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW; arguments: projection id [, key column]. Without the library
-// preloaded nothing is cached anywhere, and there is nothing to do.
+// AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW; arguments: projection id [, key column [, id of the watch,
+// of a lookup]]. Without the library preloaded nothing is cached anywhere, and there is nothing to do.
 Datum rolecall_watch_row(PG_FUNCTION_ARGS) {
     const TriggerData& data = trigger_data(fcinfo);
     if (!preloaded())
         return PointerGetDatum(nullptr);
     const Watcher& watcher = *watcher_of(fcinfo, data);
-    if (rolecall::testing::fault(Fault::lookup_keys_by_query) && !watcher.keyed) {
+    if (rolecall::testing::fault(Fault::lookup_keys_by_query) && watcher.group != 0) {
         rolecall::testing::stamp_lookup_by_query(data);
         return PointerGetDatum(nullptr);
     }
     if (!watcher.keyed) {
-        raise_projection_floor(watcher.projection);
+        stamp_projection(watcher.projection);
         return PointerGetDatum(nullptr);
     }
     TupleDesc columns = RelationGetDescr(data.tg_relation);
@@ -126,7 +150,7 @@ Datum rolecall_watch_row(PG_FUNCTION_ARGS) {
 Datum rolecall_watch_truncate(PG_FUNCTION_ARGS) {
     const TriggerData& data = trigger_data(fcinfo);
     if (preloaded())
-        raise_projection_floor(projection_argument(*data.tg_trigger));
+        stamp_projection(projection_argument(*data.tg_trigger));
     return PointerGetDatum(nullptr);
 }
 
@@ -136,7 +160,7 @@ Datum rolecall_definition_changed(PG_FUNCTION_ARGS) {
     const TriggerData& data = trigger_data(fcinfo);
     if (preloaded()) {
         lock_definitions_for_change();
-        raise_common_floor();
+        stamp_everything();
     }
     CacheInvalidateRelcacheByRelid(RelationGetRelid(data.tg_relation));
     return PointerGetDatum(nullptr);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ctime>
 #include <map>
 #include <stdexcept>
 #include <utility>
@@ -23,6 +24,7 @@ using std::chrono::milliseconds;
 constexpr int most_redirects = 3;
 constexpr milliseconds no_timer{60'000};
 constexpr int events_at_once = 64;
+constexpr std::time_t settled_after = 60;  // seconds
 
 // Blocks every signal while libcurl runs: a thread inherits the mask of the one that starts it.
 class QuietSignals {
@@ -89,6 +91,24 @@ std::string header_of(CURL* easy, const char* name) {
     for (std::size_t i = 0; curl_easy_header(easy, name, i, CURLH_HEADER, -1, &header) == CURLHE_OK; ++i)
         value += (i > 0 ? ", " : "") + std::string(header->value);
     return value;
+}
+
+// It will be kept as text in some encoding; whoever sends more than that is asked for everything each time.
+std::string storable(std::string value) {
+    const bool plain = value.size() <= 256 &&
+                       std::all_of(value.begin(), value.end(), [](char c) { return c >= ' ' && c < 0x7f; });
+    return plain ? std::move(value) : std::string();
+}
+
+// A Last-Modified counts in seconds: it tells versions apart only if it was a while ago (RFC 9110, 8.8.2.2),
+// by the clock of who sent it.
+std::string settled_last_modified(CURL* easy) {
+    std::string last_modified = header_of(easy, "Last-Modified");
+    const std::time_t changed = curl_getdate(last_modified.c_str(), nullptr);
+    const std::time_t sent = curl_getdate(header_of(easy, "Date").c_str(), nullptr);
+    if (changed < 0 || sent < 0 || sent - changed < settled_after)
+        return {};
+    return last_modified;
 }
 
 std::size_t on_body(char* data, std::size_t, std::size_t bytes, void* argument) {
@@ -257,11 +277,16 @@ class CurlTransport final : public Transport {
         t.set(CURLOPT_WRITEFUNCTION, on_body);
         t.set(CURLOPT_WRITEDATA, static_cast<void*>(&t));
         t.set(CURLOPT_TIMEOUT_MS, static_cast<long>(request.timeout.count()));
-        t.set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(request.timeout.count()));
+        t.set(CURLOPT_CONNECTTIMEOUT_MS,
+              static_cast<long>(std::min(request.timeout, request.connect_timeout).count()));
+        t.set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2TLS));
+        // Many requests over one connection, where TLS agrees on that. Without TLS only an answer would tell.
+        t.set(CURLOPT_PIPEWAIT, request.url.starts_with("https") ? 1L : 0L);
         t.set(CURLOPT_PROTOCOLS_STR, "http,https");
         t.set(CURLOPT_FOLLOWLOCATION, 0L);  // followed by redirect(), to the same origin only
         t.set(CURLOPT_PATH_AS_IS, 1L);
-        t.set(CURLOPT_PROXY, "");  // none from the environment
+        if (request.proxy)
+            t.set(CURLOPT_PROXY, request.proxy->c_str());  // "": not even one from the environment
         t.set(CURLOPT_ACCEPT_ENCODING, "");
         t.set(CURLOPT_USERAGENT, "rolecall");
         t.set(CURLOPT_SSL_VERIFYPEER, 1L);
@@ -272,6 +297,10 @@ class CurlTransport final : public Transport {
         t.headers.add("Accept: application/json");
         for (const std::string& line : request.headers)
             t.headers.add(line);
+        if (!request.validators.etag.empty())
+            t.headers.add("If-None-Match: " + request.validators.etag);
+        if (!request.validators.last_modified.empty())
+            t.headers.add("If-Modified-Since: " + request.validators.last_modified);
         t.set(CURLOPT_HTTPHEADER, t.headers.list);
 
         switch (request.credentials.scheme) {
@@ -322,6 +351,8 @@ class CurlTransport final : public Transport {
         done.retry_after = std::chrono::seconds(seconds);
         if (code == CURLE_OK) {
             done.link = header_of(t.easy.get(), "Link");
+            done.validators = {.etag = storable(header_of(t.easy.get(), "ETag")),
+                               .last_modified = storable(settled_last_modified(t.easy.get()))};
             return done;
         }
         done.failed_in = phase_of(t, code);

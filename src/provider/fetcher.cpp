@@ -8,8 +8,11 @@ namespace {
 
 using std::chrono::milliseconds;
 
-bool is_good(const Completion& completion) {
-    return completion.failed_in == Phase::none && completion.status >= 200 && completion.status < 300;
+bool is_good(const Request& request, const Completion& completion) {
+    if (completion.failed_in != Phase::none)
+        return false;
+    return (completion.status >= 200 && completion.status < 300) ||
+           (completion.status == not_modified && !request.validators.empty());
 }
 
 }  // namespace
@@ -45,7 +48,7 @@ void Fetcher::take(FetchId id, Fetch& fetch, Completion completion, Fetched& don
     const auto part = std::find_if(fetch.parts.begin(), fetch.parts.end(),
                                    [&](const Part& p) { return p.under_way == completion.id; });
     part->under_way = 0;
-    if (!is_good(completion)) {
+    if (!is_good(part->pager.request(), completion)) {
         done.failed = std::move(completion);
         done.failed_at_once = part == fetch.parts.begin() && part->pages.empty();
         return;

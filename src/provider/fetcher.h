@@ -25,7 +25,8 @@ struct PagedRequest {
 using Pages = std::vector<Completion>;
 
 /// What came of a fetch: the answers to its requests, in their order. Or, with the others given up, the
-/// completion that has a failure or a status other than 2xx, or why pages could not be followed (Pager).
+/// completion that has a failure or a status other than 2xx (or the 304 that was asked for), or why pages
+/// could not be followed (Pager).
 struct Fetched {
     FetchId id = 0;
     std::vector<Pages> answers;

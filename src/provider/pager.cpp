@@ -113,6 +113,8 @@ bool Pager::advance(const Completion& page) {
 
 std::optional<std::string> Pager::next_url(const Completion& page) {
     using Style = Paging::Style;
+    if (page.status == not_modified)
+        return std::nullopt;
     std::optional<std::string> next;
     switch (paging_.style) {
         case Style::none:

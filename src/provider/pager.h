@@ -14,7 +14,7 @@ namespace rolecall::provider {
 /// How a provider pages.
 struct Paging {
     enum class Style {
-        none,    ///< an answer is one page
+        none,    ///< an answer is one page; only then can Validators speak for all of it
         link,    ///< the header Link names the next page by rel="next" (RFC 8288)
         page,    ///< ?page=1, ?page=2 ..., until a page has no items
         offset,  ///< ?offset=0, ?offset=items so far ..., until a page has no items

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,13 +18,24 @@ struct Credentials {
     std::string secret;  ///< the password, or the token
 };
 
+/// Which version of an answer a provider sent; sent back, it asks for another one only.
+struct Validators {
+    std::string etag;
+    std::string last_modified;  ///< only one that tells changes apart (CurlTransport)
+
+    bool empty() const { return etag.empty() && last_modified.empty(); }
+};
+
 struct Request {
     std::string url;
     std::vector<std::string> headers;  ///< "Name: value"
     Credentials credentials;
-    std::string ca_file;  ///< PEM; empty: the system's
+    std::string ca_file;                    ///< PEM; empty: the system's
+    std::optional<std::string> proxy = "";  ///< empty: none; nullopt: what the environment says
     std::chrono::milliseconds timeout{10'000};
-    std::size_t max_response_bytes = 1 << 20;  ///< of the body, decompressed
+    std::chrono::milliseconds connect_timeout{10'000};  ///< of that: name lookup, connect and TLS
+    Validators validators;                              ///< not empty: status 304 is as good as an answer
+    std::size_t max_response_bytes = 1 << 20;           ///< of the body, decompressed
 };
 
 /// How far a request had come when it failed.
@@ -33,12 +45,16 @@ const char* to_string(Phase phase);
 
 using RequestId = std::uint64_t;
 
+/// The status of an answer that is as it was.
+constexpr int not_modified = 304;
+
 /// What became of a request: a status and a body, or a failure that says in which phase.
 struct Completion {
     RequestId id = 0;
     int status = 0;  ///< HTTP status; 0: none was received
     std::string body;
-    std::string link;                     ///< the headers Link, joined by commas
+    std::string link;  ///< the headers Link, joined by commas
+    Validators validators;
     std::chrono::seconds retry_after{0};  ///< what the provider asks for by Retry-After
     Phase failed_in = Phase::none;        ///< none: an answer arrived, whatever its status
     std::string failure;                  ///< lower case, without a period, without secrets

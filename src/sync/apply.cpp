@@ -27,8 +27,8 @@ struct Columns {
 };
 
 pg::Statement find_statement(
-    "SELECT u.provider, u.institutional_id, s.last_roles_sync_at, u.is_active,"
-    "       EXISTS (SELECT FROM rolecall.stopped_providers p WHERE p.provider = u.provider)"
+    "SELECT u.provider, u.institutional_id, s.last_roles_sync_at, s.etag, s.last_modified, s.fingerprint,"
+    "       u.is_active, EXISTS (SELECT FROM rolecall.stopped_providers p WHERE p.provider = u.provider)"
     " FROM rolecall.users u LEFT JOIN rolecall.sync_state s ON s.user_id = u.id WHERE u.id = $1",
     {INT8OID});
 
@@ -84,13 +84,20 @@ pg::Statement protection_statement("SELECT rolecall.protection($1, $2, $3, $4, $
                                    {TEXTOID, INT8OID, TEXTARRAYOID, TEXTARRAYOID, BOOLOID, BOOLOID});
 
 pg::Statement note_statement(
-    "INSERT INTO rolecall.sync_state AS s (user_id, provider, last_roles_sync_at, next_sync_at)"
-    " SELECT id, CASE WHEN institutional_id IS NOT NULL THEN provider END, $2, $3 FROM rolecall.users WHERE "
+    "INSERT INTO rolecall.sync_state AS s (user_id, provider, last_roles_sync_at, next_sync_at, etag,"
+    "     last_modified, fingerprint)"
+    " SELECT id, CASE WHEN institutional_id IS NOT NULL THEN provider END, $2, $3, $4, $5, $6 FROM "
+    "rolecall.users WHERE "
     "id = $1"
     " ON CONFLICT (user_id) DO UPDATE SET last_roles_sync_at = excluded.last_roles_sync_at,"
-    "     next_sync_at = excluded.next_sync_at, requested_at = NULL, force = false, attempts = 0,"
+    "     next_sync_at = excluded.next_sync_at, etag = excluded.etag, last_modified = excluded.last_modified,"
+    "     fingerprint = excluded.fingerprint, requested_at = NULL, force = false, attempts = 0,"
     "     last_error = NULL, last_error_at = NULL, leased_by = NULL, leased_at = NULL, leased_until = NULL",
-    {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID});
+    {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, INT8OID});
+
+pg::Parameter text_or_null(const std::string& text) {
+    return text.empty() ? std::nullopt : pg::text_parameter(text);
+}
 
 // A class of advisory locks that SQL cannot take: nobody else can stop a user's syncs.
 LOCKTAG locktag_of(std::int64_t user) {
@@ -206,9 +213,10 @@ std::optional<User> find_user(std::int64_t id) {
     User user{.id = id,
               .provider = rows.string(0, 1).value_or(""),
               .institutional_id = rows.string(0, 2).value_or(""),
-              .is_active = rows.boolean(0, 4),
-              .stopped = rows.boolean(0, 5),
-              .last_sync = std::nullopt};
+              .is_active = rows.boolean(0, 7),
+              .stopped = rows.boolean(0, 8),
+              .last_sync = std::nullopt,
+              .version = read_version(rows, 0, 4)};
     if (!rows.is_null(0, 3))
         user.last_sync = rows.time(0, 3);
     return user;
@@ -248,6 +256,12 @@ void warn_of_unknown_units(std::int64_t user) {
     });
 }
 
+Version read_version(const pg::Rows& rows, std::uint64_t row, int column) {
+    return {.validators = {.etag = rows.string(row, column).value_or(""),
+                           .last_modified = rows.string(row, column + 1).value_or("")},
+            .fingerprint = rows.bigint(row, column + 2)};
+}
+
 bool is_fresh(const User& user, std::int64_t ttl_seconds, TimestampTz time) {
     return user.last_sync && *user.last_sync + ttl_seconds * USECS_PER_SEC > time;
 }
@@ -281,7 +295,11 @@ Outcome apply(const User& user, const ProviderUser& said, const Rules& rules, Pa
     flags_statement.run({pg::bigint_parameter(user.id)});
     if (change.deactivates)
         deactivate_statement.run({pg::bigint_parameter(user.id)});
-    note_statement.run({pg::bigint_parameter(user.id), pg::time_parameter(time), pg::time_parameter(next)});
+    const bool known = !said.version.validators.empty();
+    note_statement.run({pg::bigint_parameter(user.id), pg::time_parameter(time), pg::time_parameter(next),
+                        text_or_null(said.version.validators.etag),
+                        text_or_null(said.version.validators.last_modified),
+                        known ? pg::bigint_parameter(said.version.fingerprint) : std::nullopt});
     outcome.new_roles = std::move(change.wanted);
     return outcome;
 }

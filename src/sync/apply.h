@@ -6,9 +6,11 @@
 #include <optional>
 
 #include "core/grant_set.h"
+#include "pg/spi.h"
 #include "sync/brake.h"
 #include "sync/mapping.h"
 #include "sync/provider.h"
+#include "sync/version.h"
 
 extern "C" {
 #include "utils/timestamp.h"
@@ -24,6 +26,7 @@ struct User {
     bool is_active = false;
     bool stopped = false;  ///< the provider's syncs are
     std::optional<TimestampTz> last_sync;
+    Version version;  ///< of the answer that was applied last
 
     /// Is the other the same person for the same provider?
     bool has_subject_of(const User& other) const {
@@ -59,6 +62,9 @@ bool try_lock_user(std::int64_t id);
 /// nullopt: no such user. Needs SPI, as everything below.
 std::optional<User> find_user(std::int64_t id);
 
+/// The columns etag, last_modified and fingerprint, which begin at `column`.
+Version read_version(const pg::Rows& rows, std::uint64_t row, int column);
+
 /// Were the roles synchronized less than the TTL before `time`?
 bool is_fresh(const User& user, std::int64_t ttl_seconds, TimestampTz time);
 
@@ -69,9 +75,9 @@ TimestampTz due_after(TimestampTz time, std::int64_t ttl_seconds);
 std::vector<core::OwnedGrant> provider_grants(std::int64_t user);
 
 /// Replaces the provider's grants by those that it names, lets units follow, and notes the sync as of `time`,
-/// the next one to be due at `next`. Local grants are not touched. Roles that do not exist are created. A
-/// subject that is gone loses the provider's grants, and is deactivated if the rules say so. The last holder
-/// of a protected role keeps it, and stays active; a warning says so.
+/// the next one to be due at `next`, and which answer the roles are from. Local grants are not touched. Roles
+/// that do not exist are created. A subject that is gone loses the provider's grants, and is deactivated if
+/// the rules say so. The last holder of a protected role keeps it, and stays active; a warning says so.
 Outcome apply(const User& user, const ProviderUser& said, const Rules& rules, Patience patience,
               TimestampTz time, TimestampTz next);
 

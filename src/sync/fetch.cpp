@@ -5,6 +5,7 @@
 #include "provider/curl_transport.h"
 #include "provider/fetcher.h"
 #include "provider/url.h"
+#include "sync/process.h"
 
 extern "C" {
 #include "pgstat.h"
@@ -49,7 +50,7 @@ class Flight {
             const auto timeout = static_cast<long>(fetcher_.timeout().count());
             (void)WaitLatchOrSocket(MyLatch,
                                     WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-                                    fetcher_.fd(), timeout, pg::wait_event("RolecallProviderAnswer"));
+                                    fetcher_.fd(), timeout, wait_for_answer.id());
             ResetLatch(MyLatch);
             CHECK_FOR_INTERRUPTS();
         });
@@ -65,7 +66,9 @@ provider::Request request_for(const Provider& p, const std::string& path, const 
     request.headers = p.headers;
     request.credentials = p.credentials;
     request.ca_file = p.ca_file;
+    request.proxy = p.proxy;
     request.timeout = p.timeout;
+    request.connect_timeout = p.connect_timeout;
     request.max_response_bytes = std::size_t{1024} * settings::max_response_size;
     return request;
 }
@@ -73,6 +76,7 @@ provider::Request request_for(const Provider& p, const std::string& path, const 
 }  // namespace
 
 std::vector<provider::PagedRequest> requests_for(const Provider& p, const std::string& subject,
+                                                 const provider::Validators& known,
                                                  const std::string& request_id) {
     std::vector<provider::PagedRequest> requests{{request_for(p, p.request_path, subject), {}}};
     if (!p.roles_request_path.empty())
@@ -80,6 +84,8 @@ std::vector<provider::PagedRequest> requests_for(const Provider& p, const std::s
     requests.back().paging = p.paging;
     for (provider::PagedRequest& paged : requests)
         paged.request.headers.push_back("X-Request-Id: " + request_id);
+    if (p.paging.style == provider::Paging::Style::none)
+        requests.back().request.validators = known;
     return requests;
 }
 
@@ -122,8 +128,9 @@ bool is_trouble(const Error& error) {
     return strcmp(error.sqlstate(), "RC101") == 0 || strcmp(error.sqlstate(), "RC102") == 0;
 }
 
-Answers fetch(const Provider& p, const std::string& subject, const std::string& request_id) {
-    Flight flight(session_fetcher(), requests_for(p, subject, request_id));
+Answers fetch(const Provider& p, const std::string& subject, const provider::Validators& known,
+              const std::string& request_id) {
+    Flight flight(session_fetcher(), requests_for(p, subject, known, request_id));
     provider::Fetched fetched = flight.wait();
     check_fetched(p, fetched);
     return answers_of(std::move(fetched));

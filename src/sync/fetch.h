@@ -14,14 +14,17 @@ struct Answers {
     std::string not_found;  ///< otherwise than empty: the provider does not know the subject, and says so how
 };
 
-/// The requests to make about one subject: the user, and the roles where those come apart. The provider is
-/// sent `request_id`, so that its log and our audit can be laid side by side.
+/// The requests to make about one subject: the user, and the roles where those come apart. Where `known` is
+/// not empty, the roles only if they are another answer. The provider is sent `request_id`, so that its log
+/// and our audit can be laid side by side.
 std::vector<provider::PagedRequest> requests_for(const Provider& provider, const std::string& subject,
+                                                 const provider::Validators& known,
                                                  const std::string& request_id);
 
 /// Asks the provider about one subject and waits, interruptibly: a cancel or a timeout of the statement ends
 /// it. No transaction id is assigned. Throws what check_fetched() throws.
-Answers fetch(const Provider& provider, const std::string& subject, const std::string& request_id);
+Answers fetch(const Provider& provider, const std::string& subject, const provider::Validators& known,
+              const std::string& request_id);
 
 /// Throws the error that a fetch ended with, if it did: Error RC101 where the provider cannot be reached or
 /// is in trouble, RC102 where it refuses us, RC104 for any other status and for pages that cannot be

@@ -67,10 +67,11 @@ struct Preparation {
     Provider provider;
     bool fresh = false;
     std::string request_id = current_request_id();
+    provider::Validators known;  // of the answer that the user's roles are from
 };
 
 Preparation prepare(std::int64_t id, bool force) {
-    Preparation p{.user = find_user(id), .provider = {}};
+    Preparation p{.user = find_user(id), .provider = {}, .fresh = false, .known = {}};
     if (!p.user)
         return p;
     require_subject(*p.user);
@@ -78,6 +79,8 @@ Preparation prepare(std::int64_t id, bool force) {
     p.fresh = !force && is_fresh(*p.user, p.provider.ttl_seconds, now());
     if (p.user->stopped && !p.fresh)
         throw stopped_error(p.user->provider);
+    if (!force && gives(p.user->version, p.provider, provider_grants(id)))
+        p.known = p.user->version.validators;
     return p;
 }
 
@@ -99,9 +102,10 @@ Outcome apply_here(const User& user, const ProviderUser& said, const Rules& rule
 // Everything is read again after the fetch: it took its time.
 Result apply_answers(const Preparation& before, const Answers& answers) {
     const User& asked = *before.user;
-    const ProviderUser said = understand(before.provider, asked.institutional_id, answers);
+    ProviderUser said = understand(before.provider, asked.institutional_id, answers);
     const std::optional<User> user = find_user(asked.id);
-    if (!user || !user->has_subject_of(asked))
+    if (!user || !user->has_subject_of(asked) ||
+        (said.unchanged && !keep_roles(*user, before.provider, said)))
         throw Error("40001", "user " + std::to_string(asked.id) + " changed while the provider was asked", {},
                     "Call the function again.");
     const Attribution attribution(Cause::sync, {}, user->provider, before.request_id);
@@ -129,7 +133,8 @@ Result sync_from_provider(std::int64_t id, bool force) {
     }
     log_start(*before.user);
     Stopwatch watch(before.provider.server);
-    const Answers answers = fetch(before.provider, before.user->institutional_id, before.request_id);
+    const Answers answers =
+        fetch(before.provider, before.user->institutional_id, before.known, before.request_id);
     Result result = as_owner([&] { return apply_answers(before, answers); });
     watch.done(result.outcome.changed());
     return result;

@@ -57,6 +57,11 @@ Settled settle_job(Job& job) {
         put_back(asked.id, time);
         return {};
     }
+    if (said.unchanged && !keep_roles(*user, *job.provider, said)) {
+        forget_version(asked.id);
+        put_back(asked.id, time);
+        return {};
+    }
     const Attribution attribution(Cause::sync, "rolecall sync worker", user->provider, job.request_id);
     Settled settled{.end = End::applied,
                     .outcome = apply(*user, said, job.provider->rules, Patience::none, time,

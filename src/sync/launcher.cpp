@@ -24,6 +24,8 @@ namespace {
 
 constexpr int restart_seconds = 5;
 
+pg::WaitEvent wait_for_work{"RolecallLauncherMain"};
+
 // Databases that take connections and are no templates, in the current memory context.
 List* list_databases() {
     List* databases = NIL;
@@ -103,7 +105,7 @@ void rolecall_launcher_main(Datum) {
                 wait = until_next_launch();
             }
         }
-        wait_for_latch(wait, -1, "RolecallLauncherMain");
+        wait_for_latch(wait, -1, wait_for_work);
     }
     proc_exit(1);  // the postmaster starts it again, unless the server shuts down
 }

@@ -257,7 +257,10 @@ ProviderUser map_answers(const Provider& provider, const std::string& subject,
                          const std::vector<provider::Pages>& answers) {
     std::optional<ProviderUser> user;
     std::vector<core::OwnedGrant> roles;
+    const bool unchanged = answers.back().front().status == provider::not_modified;
     for (const provider::Pages& answer : answers) {
+        if (unchanged && &answer == &answers.back())
+            break;
         for (const provider::Completion& page : answer) {
             const Datum json = parse_answer(provider, page.body);
             if (&answer == &answers.front()) {  // every page of it must be about the subject
@@ -271,8 +274,13 @@ ProviderUser map_answers(const Provider& provider, const std::string& subject,
                 read_answered_roles(provider, json, roles);
         }
     }
+    if (!user)
+        user.emplace();
     core::normalize(roles);
+    if (provider.paging.style == provider::Paging::Style::none)  // else the first page speaks for itself only
+        user->version = version_of(answers.back().front(), provider, roles);
     user->roles = std::move(roles);
+    user->unchanged = unchanged;
     return *std::move(user);
 }
 
@@ -287,7 +295,9 @@ ProviderUser read_provider_user(const Jsonb* jsonb) {
             .email = text_member(value, "email"),
             .display_name = text_member(value, "display_name"),
             .function = text_member(value, "function"),
-            .roles = read_given_roles(roles)};
+            .roles = read_given_roles(roles),
+            .unchanged = false,
+            .version = {}};
 }
 
 std::vector<core::OwnedGrant> read_roles(const Jsonb* roles) { return read_given_roles(value_of(roles)); }

@@ -8,6 +8,7 @@
 #include "core/grant_set.h"
 #include "provider/fetcher.h"
 #include "sync/provider.h"
+#include "sync/version.h"
 
 extern "C" {
 #include "utils/jsonb.h"
@@ -23,6 +24,8 @@ struct ProviderUser {
     std::optional<std::string> function;
     std::vector<core::OwnedGrant> roles;  ///< normalized
     std::optional<std::string> gone{};    ///< why the subject counts as not there; then there are no roles
+    bool unchanged = false;               ///< instead of roles: the answer is the one that was known
+    Version version{};                    ///< of the answer
 };
 
 /// Maps the answers about one subject: who it is from the first one, the roles from all pages of the last,

@@ -64,6 +64,11 @@ void check_auth(const std::string& value) {
 
 void check_base_url(const std::string& value) { (void)provider::check_base_url(value); }
 
+void check_proxy(const std::string& value) {
+    if (value != "none" && value != "environment")
+        (void)provider::check_base_url(value);
+}
+
 void check_ttl(const std::string& value) {
     if (parse_milliseconds(value) < 0)
         invalid("an interval of time cannot be negative");
@@ -104,8 +109,8 @@ void check_headers(const std::string& value) {
             invalid("a line is not \"Name: value\"", "Separate headers by newlines.");
         if (std::any_of(line.begin(), line.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; }))
             invalid("a header holds a control character");
-        for (const char* ours :
-             {"Authorization", "Host", "Content-Length", "Transfer-Encoding", "Connection", "Accept"})
+        for (const char* ours : {"Authorization", "If-None-Match", "If-Modified-Since", "Host",
+                                 "Content-Length", "Transfer-Encoding", "Connection", "Accept"})
             if (pg_strcasecmp(line.substr(0, colon).c_str(), ours) == 0)
                 invalid(std::string("header ") + ours + " cannot be set",
                         "For credentials use auth and the user mapping.");
@@ -198,6 +203,7 @@ constexpr Option options[] = {
     {"auth", ForeignServerRelationId, check_auth, "none", "none"},
     {"base_url", ForeignServerRelationId, check_base_url, nullptr, nullptr},
     {"ca_file", ForeignServerRelationId, check_file, nullptr, nullptr},
+    {"connect_timeout", ForeignServerRelationId, check_timeout, nullptr, nullptr},
     {"cursor_path", ForeignServerRelationId, check_cursor_path, "$.next", "$.next"},
     {"display_name_path", ForeignServerRelationId, check_path, "$.display_name", "$.display"},
     {"email_path", ForeignServerRelationId, check_path, "$.email", "$.email"},
@@ -215,6 +221,7 @@ constexpr Option options[] = {
     {"paging", ForeignServerRelationId, check_paging, "none", "none"},
     {"password", UserMappingRelationId, check_not_empty, nullptr, nullptr},
     {"protected_roles", ForeignServerRelationId, check_names, nullptr, nullptr},
+    {"proxy", ForeignServerRelationId, check_proxy, "none", "none"},
     {"request_path", ForeignServerRelationId, provider::check_request_path, "/users/{subject}",
      "/persons/{subject}"},
     {"request_timeout", ForeignServerRelationId, check_timeout, nullptr, nullptr},

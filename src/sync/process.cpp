@@ -65,11 +65,10 @@ bool reload_if_asked() {
     return true;
 }
 
-void wait_for_latch(long milliseconds, int fd, const char* event) {
+void wait_for_latch(long milliseconds, int fd, pg::WaitEvent& event) {
     const int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (milliseconds >= 0 ? WL_TIMEOUT : 0) |
                        (fd >= 0 ? WL_SOCKET_READABLE : 0);
-    (void)WaitLatchOrSocket(MyLatch, events, fd >= 0 ? fd : PGINVALID_SOCKET, milliseconds,
-                            pg::wait_event(event));
+    (void)WaitLatchOrSocket(MyLatch, events, fd >= 0 ? fd : PGINVALID_SOCKET, milliseconds, event.id());
     ResetLatch(MyLatch);
     CHECK_FOR_INTERRUPTS();
 }

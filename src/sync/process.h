@@ -22,8 +22,10 @@ bool told_to_leave();
 bool reload_if_asked();
 
 /// Waits for the latch, for `milliseconds` (-1: without end) and, unless it is -1, for `fd` to become
-/// readable. The wait event has this name from PostgreSQL 17 on.
-void wait_for_latch(long milliseconds, int fd, const char* event);
+/// readable.
+void wait_for_latch(long milliseconds, int fd, pg::WaitEvent& event);
+
+inline pg::WaitEvent wait_for_answer{"RolecallProviderAnswer"};
 
 /// Runs `f` in a transaction, acting as the extension's owner, inside SPI. False: it failed, was rolled back,
 /// and `error` has the message and its detail. `f` runs between pg::spi_connect() and pg::spi_finish().

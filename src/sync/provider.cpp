@@ -134,6 +134,12 @@ Rules rules_of(const Options& server) {
     return rules;
 }
 
+std::optional<std::string> proxy_of(const std::string& option) {
+    if (option == "environment")
+        return std::nullopt;
+    return option == "none" ? std::string() : option;
+}
+
 }  // namespace
 
 std::int64_t Provider::default_ttl_seconds() { return settings::sync_ttl; }
@@ -162,6 +168,9 @@ Provider read_provider(const std::string& name) {
         server.has("sync_ttl") ? server.milliseconds("sync_ttl") / 1000 : Provider::default_ttl_seconds();
     p.timeout = std::chrono::milliseconds(
         server.has("request_timeout") ? server.milliseconds("request_timeout") : settings::request_timeout);
+    p.connect_timeout = std::chrono::milliseconds(
+        server.has("connect_timeout") ? server.milliseconds("connect_timeout") : settings::connect_timeout);
+    p.proxy = proxy_of(server.get("proxy"));
     p.max_in_flight =
         server.has("max_in_flight") ? std::stoi(server.get("max_in_flight")) : settings::max_in_flight;
     p.headers = split_headers(server.get("headers"));

@@ -3,6 +3,8 @@
 
 #include "pg/pg.h"
 
+#include <optional>
+
 #include "provider/pager.h"
 
 namespace rolecall::sync {
@@ -44,7 +46,9 @@ struct Provider {
     provider::Credentials credentials;
     std::string ca_file;
     std::int64_t ttl_seconds = 0;
+    std::optional<std::string> proxy = "";  ///< as provider::Request has it
     std::chrono::milliseconds timeout{0};
+    std::chrono::milliseconds connect_timeout{0};
     int max_in_flight = 0;
     std::vector<std::string> headers;  ///< "Name: value", also those of the user mapping
     Mapping mapping;

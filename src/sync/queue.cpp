@@ -47,7 +47,8 @@ pg::Statement providers_statement(
     " JOIN rolecall.users u ON u.id = c.user_id"                                                           \
     " WHERE s.user_id = c.user_id"                                                                         \
     " RETURNING s.user_id, u.provider, u.institutional_id, s.last_roles_sync_at, s.force,"                 \
-    "     s.next_sync_at IS NOT NULL AND s.next_sync_at <= $1, s.attempts"
+    "     s.next_sync_at IS NOT NULL AND s.next_sync_at <= $1, s.attempts,"                                \
+    "     s.etag, s.last_modified, s.fingerprint"
 
 const std::initializer_list<Oid> claim_types = {TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID,
                                                 TIMESTAMPTZOID, TEXTOID,        INT8OID};
@@ -60,6 +61,10 @@ pg::Statement claim_due_statement(ROLECALL_CLAIM("d.next_sync_at <= $1", "d.next
 pg::Statement put_back_statement(
     "UPDATE rolecall.sync_state SET leased_by = NULL, leased_at = NULL, leased_until = $2 WHERE user_id = $1",
     {INT8OID, TIMESTAMPTZOID});
+
+pg::Statement forget_version_statement(
+    "UPDATE rolecall.sync_state SET etag = NULL, last_modified = NULL, fingerprint = NULL WHERE user_id = $1",
+    {INT8OID});
 
 pg::Statement drop_request_statement(
     "UPDATE rolecall.sync_state SET requested_at = NULL, force = false,"
@@ -100,7 +105,8 @@ void append(std::vector<Claim>& claims, const pg::Rows& rows) {
         claim.user = {.id = rows.bigint(row, 1),
                       .provider = rows.string(row, 2).value_or(""),
                       .institutional_id = rows.string(row, 3).value_or(""),
-                      .last_sync = std::nullopt};
+                      .last_sync = std::nullopt,
+                      .version = read_version(rows, row, 8)};
         if (!rows.is_null(row, 4))
             claim.user.last_sync = rows.time(row, 4);
         claim.forced = rows.boolean(row, 5);
@@ -145,6 +151,8 @@ std::vector<Claim> claim(const Claimer& claimer, const std::string& provider, Ti
 void put_back(std::int64_t user, TimestampTz not_before) {
     put_back_statement.run({pg::bigint_parameter(user), pg::time_parameter(not_before)});
 }
+
+void forget_version(std::int64_t user) { forget_version_statement.run({pg::bigint_parameter(user)}); }
 
 void drop_request(std::int64_t user) { drop_request_statement.run({pg::bigint_parameter(user)}); }
 

@@ -43,6 +43,9 @@ std::vector<Claim> claim(const Claimer& claimer, const std::string& provider, Ti
 /// Gives a user back untouched; nobody takes it before `not_before`.
 void put_back(std::int64_t user, TimestampTz not_before);
 
+/// The next request for this user asks for the whole answer.
+void forget_version(std::int64_t user);
+
 /// A request that found the roles fresh: nothing to do for it.
 void drop_request(std::int64_t user);
 

@@ -3,6 +3,7 @@
 
 #include "pg/pg.h"
 
+#include "sync/apply.h"
 #include "sync/fetch.h"
 #include "sync/mapping.h"
 
@@ -15,5 +16,9 @@ ProviderUser understand(const Provider& provider, const std::string& subject, co
 
 /// Only the second half: unknown_roles.
 void check_roles(const std::string& provider, const Rules& rules, ProviderUser& said);
+
+/// Fills in what an unchanged answer stands for: the roles that the user holds from the provider. False: they
+/// are not what the answer gave, and it must be asked for again, as a whole.
+bool keep_roles(const User& user, const Provider& provider, ProviderUser& said);
 
 }  // namespace rolecall::sync

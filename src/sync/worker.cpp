@@ -41,6 +41,8 @@ constexpr std::int64_t missing_users_at_once = 10'000;
 constexpr auto clean_up_every = std::chrono::minutes(1);
 constexpr auto missing_users_every = std::chrono::minutes(10);
 
+pg::WaitEvent wait_for_work{"RolecallWorkerMain"};
+
 class Worker {
  public:
     explicit Worker(const Place& place)
@@ -231,9 +233,11 @@ class Worker {
         job->started = Clock::now();
         count_in_flight(provider.server, 1);
         ++line_of(provider).asked;
+        const provider::Validators known =
+            job->claim.forced ? provider::Validators() : job->claim.user.version.validators;
         try {
-            const provider::FetchId id =
-                fetcher_.start(requests_for(provider, job->claim.user.institutional_id, job->request_id));
+            const provider::FetchId id = fetcher_.start(
+                requests_for(provider, job->claim.user.institutional_id, known, job->request_id));
             in_flight_[id] = std::move(job);
             return;
         } catch (const Error& error) {
@@ -322,14 +326,13 @@ class Worker {
             const std::string activity =
                 "waiting for " + std::to_string(in_flight_.size()) + " answers of providers";
             pgstat_report_activity(STATE_RUNNING, activity.c_str());
-            wait_for_latch(static_cast<long>(fetcher_.timeout().count()), fetcher_.fd(),
-                           "RolecallProviderAnswer");
+            wait_for_latch(static_cast<long>(fetcher_.timeout().count()), fetcher_.fd(), wait_for_answer);
             return;
         }
         if (left <= 0)
             return;
         pgstat_report_activity(STATE_IDLE, nullptr);
-        wait_for_latch(static_cast<long>(left), -1, "RolecallWorkerMain");
+        wait_for_latch(static_cast<long>(left), -1, wait_for_work);
     }
 
     Place place_;

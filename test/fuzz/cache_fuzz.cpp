@@ -38,13 +38,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             continue;
         }
         const std::string document(length, static_cast<char>(data[at + 3]));
-        const EntryHead head{.load_xmin = length,
+        const EntryHead head{.versions = length,
                              .window = {},
                              .loaded_at = 0,
                              .document_bytes = static_cast<std::uint32_t>(length),
-                             .access_bytes = data[at + 1]};
+                             .access_bytes = data[at + 1],
+                             .group_bytes = data[at + 3]};
         const std::string access(data[at + 1], 'x');
-        if (cache.install(key_of(key), head, access.data(), document.data()) == InstallResult::installed)
+        const std::string groups(data[at + 3], 'y');
+        const Payload payload{.groups = groups.data(), .access = access.data(), .document = document.data()};
+        if (cache.install(key_of(key), head, payload) == InstallResult::installed)
             model[key] = document;
     }
 
@@ -53,12 +56,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (std::size_t i = 0; i < 16 * 64; ++i) {
         const std::string key(1 + i % 16, static_cast<char>('a' + i / 16));
         EntryHead head;
+        std::vector<std::uint64_t> groups;
         std::vector<std::uint64_t> buffer;
-        const bool found =
-            cache.read(key_of(key), Part::document, head, [&](const EntryHead&, std::size_t bytes) {
-                buffer.resize(bytes / 8);
-                return reinterpret_cast<char*>(buffer.data());
-            });
+        const bool found = cache.read(key_of(key), Part::document, head, [&](Part part, std::size_t bytes) {
+            std::vector<std::uint64_t>& to = part == Part::groups ? groups : buffer;
+            to.resize(bytes / 8);
+            return reinterpret_cast<char*>(to.data());
+        });
         if (!found)
             continue;
         require(model.contains(key) && model[key].size() == head.document_bytes);

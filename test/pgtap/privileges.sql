@@ -43,12 +43,12 @@ END $$;
 SELECT denied('tap_nobody', 'SELECT rolecall.me(9001)', 'no use of the schema');
 GRANT USAGE ON SCHEMA rolecall TO tap_nobody, tap_reader, tap_syncer;
 SELECT ok(NOT has_function_privilege('tap_nobody', p.oid, 'EXECUTE'), 'tap_nobody: function ' || p.oid::regprocedure)
-FROM pg_proc p WHERE p.pronamespace = 'rolecall'::regnamespace ORDER BY p.oid::regprocedure::text;
+FROM (SELECT oid FROM pg_proc WHERE pronamespace = 'rolecall'::regnamespace ORDER BY oid::regprocedure::text OFFSET 0) p;
 SELECT denied('tap_nobody', 'SELECT rolecall.me(9001)', 'me()');
 SELECT denied('tap_nobody', $$SELECT rolecall.has_role('9001', 'reader')$$, 'has_role()');
 SELECT denied('tap_nobody', $$SELECT rolecall.sync_user_roles(9001, '{"roles": []}')$$, 'sync_user_roles()');
 SELECT denied('tap_nobody', format('TABLE %s', c.oid::regclass), 'relation ' || c.oid::regclass)
-FROM pg_class c WHERE c.relnamespace = 'rolecall'::regnamespace AND c.relkind IN ('r', 'v') ORDER BY c.relname;
+FROM (SELECT oid FROM pg_class WHERE relnamespace = 'rolecall'::regnamespace AND relkind IN ('r', 'v') ORDER BY relname OFFSET 0) c;
 
 -- A reader: the reads, with no right on any table.
 GRANT EXECUTE ON FUNCTION rolecall.me(bigint), rolecall.has_role(bigint, text), rolecall.has_role(bigint, text, text, text),

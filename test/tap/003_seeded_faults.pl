@@ -21,7 +21,7 @@ sub run_scenario {
 		$node->safe_psql('postgres', <<'SQL');
 CREATE FUNCTION test.decorate(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' decorated'; END $$;
 CREATE OR REPLACE VIEW rolecall.me_view AS
-SELECT p.user_id AS uid, jsonb_build_object('email', test.decorate(p.email)) AS doc, p.valid_from, p.valid_until FROM rolecall.user_profile p;
+SELECT p.user_id AS uid, jsonb_build_object('email', test.decorate(p.email)) AS doc, p.valid_from, p.valid_until, p.email, p.tenant_id FROM rolecall.user_profile p;
 SQL
 	}
 	$node->append_conf('postgresql.conf', "rolecall.seeded_fault = $fault\n");

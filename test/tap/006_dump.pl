@@ -31,12 +31,15 @@ SELECT rolecall.stop_provider('hr', 1, 1, 1, 1, 1);
 SQL
 
 my @tables = map { "rolecall.$_" }
-  qw(tenants users roles user_roles units user_units sync_state sync_requests revocations stopped_providers role_changes oauth_states refresh_tokens watches);
+  qw(tenants users roles user_roles units user_units sync_state sync_requests revocations stopped_providers role_changes oauth_states refresh_tokens);
 
 sub content {
 	my ($database) = @_;
 	my %content = map { $_ => $node->safe_psql($database, "SELECT t::text FROM $_ t ORDER BY 1") } @tables;
 	$content{projections} = $node->safe_psql($database, 'SELECT name, builtin, view, key_column, doc_column, ttl, query FROM rolecall.projections');
+	# What is built in has ids of its own in each database.
+	$content{watches} = $node->safe_psql($database, 'SELECT projection, relation, is_lookup, key_column, CASE WHEN NOT builtin THEN id END FROM rolecall.watches ORDER BY 1, 2, 3, 4');
+	$content{references} = $node->safe_psql($database, 'SELECT w.projection, w.relation, r.builtin, r.relation, r.column_name FROM rolecall.watch_references r JOIN rolecall.watches w ON w.id = r.watch ORDER BY 1, 2, 4, 5');
 	$content{servers} = $node->safe_psql($database, 'SELECT s.srvname, (SELECT array_agg(o ORDER BY o) FROM unnest(s.srvoptions) o), m.umoptions FROM pg_user_mappings m JOIN pg_foreign_server s ON s.oid = m.srvid');
 	$content{sequences} = $node->safe_psql($database, q(SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'rolecall' ORDER BY 1));
 	$content{me} = $node->safe_psql($database, 'SELECT uid, rolecall.me(uid) FROM generate_series(1, 21) uid');

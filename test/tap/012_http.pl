@@ -1,4 +1,4 @@
-# How providers are asked: answers in pages.
+# How providers are asked: pages, versions, HTTP/2, proxies, time; and what it costs to wait.
 use strict;
 use warnings;
 
@@ -90,6 +90,146 @@ is(asked('100007'), 4, '... three of them');
 like(error_of($node, q(ALTER SERVER accred OPTIONS (SET paging 'pages'))), qr/22023: invalid value for option "paging": unknown paging: "pages"\nHINT/, 'an unknown style');
 like(error_of($node, q(ALTER SERVER accred OPTIONS (ADD roles_path '$.a.*'))), qr/22023: paging by "page" needs a roles_path that begins with an array\nHINT/, 'a path whose items cannot be counted');
 like(error_of($node, q(ALTER SERVER accred OPTIONS (ADD cursor_path '$.a[0]'))), qr/22023: invalid value for option "cursor_path"/, 'a path that is not one of members');
+
+# ---- Versions: a provider that has nothing new says so -------------------------------------------------------------
+
+for my $kind ('etag', 'modified') {
+	my $versions = start_provider('--validators', $kind);
+	$node->safe_psql('postgres', <<SQL);
+DELETE FROM rolecall.users WHERE provider IN ('versions', 'versions2');
+DROP SERVER IF EXISTS versions; DROP SERVER IF EXISTS versions2;
+CREATE SERVER versions FOREIGN DATA WRAPPER rolecall OPTIONS (kind 'json', base_url '$versions->{url}', sync_ttl '0');
+CREATE SERVER versions2 FOREIGN DATA WRAPPER rolecall OPTIONS (kind 'accred', base_url '$versions->{url}', sync_ttl '0');
+INSERT INTO rolecall.users (id, email, provider, institutional_id) VALUES (3, 'c', 'versions', '100007'), (4, 'd', 'versions2', '100007');
+SQL
+	my $sync = sub { my ($uid) = @_; return $node->safe_psql('postgres', "SELECT has_changed, skipped_due_to_ttl, jsonb_array_length(new_roles) FROM rolecall.sync_user_roles($uid)"); };
+	my $known = sub { return $versions->requests->{not_modified}; };
+	my $version = sub { return $node->safe_psql('postgres', 'SELECT etag, last_modified, fingerprint FROM rolecall.sync_state WHERE user_id = 3'); };
+	is($sync->(3), 't|f|4', "$kind: the whole answer first");
+	my $first = $version->();
+	my $synced_at = $node->safe_psql('postgres', 'SELECT last_roles_sync_at FROM rolecall.sync_state WHERE user_id = 3');
+	like($first, $kind eq 'etag' ? qr/^"[0-9a-f]{64}"\|\|-?\d+$/ : qr/^\|Wed, 01 Jan 2020 00:00:00 GMT\|-?\d+$/, '... and its version is kept');
+	is($sync->(3), 'f|f|4', '... then there is nothing new');
+	is($known->(), 1, '... which the provider said by 304');
+	is($version->(), $first, '... the version stays');
+	isnt($node->safe_psql('postgres', 'SELECT last_roles_sync_at FROM rolecall.sync_state WHERE user_id = 3'), $synced_at, '... and counts as a sync');
+	$versions->put_user('100007', { code => '100007', roles => ['new'] });
+	is($sync->(3), 't|f|1', '... a change is a whole answer');
+	isnt($version->(), $first, '... of another version');
+	is($sync->(3), 'f|f|1', '... and again nothing new');
+	is($known->(), 2, '... by 304');
+	$node->safe_psql('postgres', 'SELECT rolecall.force_sync_user_roles(3)');
+	is($known->(), 2, 'a forced sync asks for the whole answer');
+	# What somebody changed here is put right: the provider's 304 does not speak for it.
+	$node->safe_psql('postgres', q(DELETE FROM rolecall.user_roles WHERE user_id = 3; INSERT INTO rolecall.user_roles (user_id, role, source) VALUES (3, 'reader', 'provider')));
+	is($sync->(3), 't|f|1', 'grants that were changed here are restored');
+	is(roles_of(3), 'new', '... as the provider says');
+	is($known->(), 2, '... by a whole answer');
+	# Units that became known are linked, though the provider has nothing new.
+	$versions->put_user('100007', { code => '100007', roles => [ { role => 'new', on => { institutional_id => "unit of $kind" } } ] });
+	$sync->(3);
+	$node->safe_psql('postgres', "INSERT INTO rolecall.units (institutional_id, name) VALUES ('unit of $kind', 'U')");
+	is($sync->(3), 't|f|1', 'a unit that has become known is linked');
+	is($known->(), 3, '... by 304');
+	# What is read in another way now is read anew.
+	$node->safe_psql('postgres', q(ALTER SERVER versions OPTIONS (ADD roles_path '$.roles[*] ? (@.role == "other")')));
+	is($sync->(3), 't|f|0', 'another roles_path reads the answer anew');
+	is($known->(), 3, '... the whole of it');
+	# Two requests: who it is, and the roles only if there are others.
+	is($sync->(4), 't|f|1', 'kind accred: the whole answer');
+	is($sync->(4), 'f|f|1', '... then only who it is');
+	is($known->(), 4, '... and 304 for the roles');
+	# Given by hand: not the provider's answer
+	$node->safe_psql('postgres', q(SELECT rolecall.sync_user_roles(3, '{"roles": ["given"]}')));
+	is($version->(), '||', 'roles that were given have no version');
+}
+
+# The worker does the same, and counts it as no change.
+my $versions = start_provider('--validators', 'etag');
+$node->append_conf('postgresql.conf', "rolecall.worker = on\nrolecall.sync_naptime = 20ms\n");
+$node->safe_psql('postgres', <<SQL);
+DELETE FROM rolecall.users;
+DROP SERVER versions;
+CREATE SERVER versions FOREIGN DATA WRAPPER rolecall OPTIONS (kind 'json', base_url '$versions->{url}');
+INSERT INTO rolecall.users (id, email, provider, institutional_id) SELECT 100 + g, 'u' || g, 'versions', (100000 + g)::text FROM generate_series(0, 49) g;
+SQL
+$node->reload;
+$node->poll_query_until('postgres', 'SELECT count(*) = 50 FROM rolecall.users WHERE roles_synced') or die;
+sub counted { return $node->safe_psql('postgres', q(SELECT changed, unchanged FROM rolecall.stat_provider WHERE provider = 'versions')); }
+my $before = $node->safe_psql('postgres', 'SELECT md5(string_agg(g::text, chr(10) ORDER BY g::text)) FROM rolecall.user_roles g');
+my ($changed, $unchanged) = split /\|/, counted();
+sub make_due { $node->safe_psql('postgres', 'UPDATE rolecall.sync_state SET next_sync_at = now(), last_roles_sync_at = NULL; SELECT rolecall.wake_worker()'); return; }
+sub wait_until_synced { $node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM rolecall.sync_state WHERE last_roles_sync_at IS NULL') or die; return; }
+make_due();
+wait_until_synced();
+is($versions->requests->{not_modified}, 50, 'the worker: everybody by 304');
+wait_for('the count', sub { counted() eq "$changed|" . ($unchanged + 50) });
+pass('... counted as unchanged');
+is($node->safe_psql('postgres', 'SELECT md5(string_agg(g::text, chr(10) ORDER BY g::text)) FROM rolecall.user_roles g'), $before, '... and nothing changed');
+$node->safe_psql('postgres', q(DELETE FROM rolecall.user_roles WHERE user_id = 103 AND role = 'reader'));
+make_due();
+$node->poll_query_until('postgres', q(SELECT rolecall.has_role(103, 'reader'))) or die;
+pass('... a grant that was deleted here is restored by a second request');
+wait_until_synced();
+
+# ---- HTTP/2 --------------------------------------------------------------------------------------------------------
+
+my $tls = PostgreSQL::Test::Utils::tempdir;
+my $modern = start_provider('--tls', $tls, '--http2', '--delay', '20');
+$node->safe_psql('postgres', <<SQL);
+DELETE FROM rolecall.users;
+CREATE SERVER modern FOREIGN DATA WRAPPER rolecall OPTIONS (kind 'json', base_url '$modern->{tls}', ca_file '$tls/cert.pem');
+INSERT INTO rolecall.users (id, email, provider, institutional_id) SELECT 200 + g, 'm' || g, 'modern', (100000 + g)::text FROM generate_series(0, 199) g;
+SQL
+$node->poll_query_until('postgres', 'SELECT count(*) = 200 FROM rolecall.users WHERE roles_synced') or die;
+my $requests = $modern->requests;
+is($requests->{http2}, 200, 'HTTP/2 where the server has it');
+cmp_ok($requests->{connections}, '<=', 2, '... over one connection');
+cmp_ok($requests->{most_in_flight}, '>', 10, "... with many requests under way ($requests->{most_in_flight})");
+
+# A server that has TLS, and not HTTP/2: nobody waits for anybody.
+my $older_tls = PostgreSQL::Test::Utils::tempdir;
+my $older = start_provider('--tls', $older_tls);
+$older->fault(mode => 'hang', subject => '100000');
+$node->safe_psql('postgres', <<SQL);
+DELETE FROM rolecall.users;
+CREATE SERVER older FOREIGN DATA WRAPPER rolecall OPTIONS (kind 'json', base_url '$older->{tls}', ca_file '$older_tls/cert.pem');
+INSERT INTO rolecall.users (id, email, provider, institutional_id) SELECT 500 + g, 'o' || g, 'older', (100000 + g)::text FROM generate_series(0, 9) g;
+SQL
+$node->poll_query_until('postgres', 'SELECT count(*) = 9 FROM rolecall.users WHERE roles_synced') or die;
+is($older->requests->{in_flight}, 1, 'HTTP/1.1 over TLS: one request that hangs holds up nobody');
+$node->safe_psql('postgres', 'DELETE FROM rolecall.users');
+$older->no_fault;
+$node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker'));
+$node->safe_psql('postgres', <<SQL);
+INSERT INTO rolecall.users (id, email, provider, institutional_id) SELECT 200 + g, 'm' || g, 'modern', (100000 + g)::text FROM generate_series(0, 19) g;
+SQL
+$node->poll_query_until('postgres', 'SELECT count(*) = 20 FROM rolecall.users WHERE roles_synced') or die;
+
+# ---- Waiting costs nothing -----------------------------------------------------------------------------------------
+
+# Ticks of CPU, and times that a process went to sleep and woke up.
+sub cost_of {
+	my ($pid) = @_;
+	my @stat = split ' ', slurp_file("/proc/$pid/stat") =~ s/^.*\) //sr;
+	my ($switches) = slurp_file("/proc/$pid/status") =~ /^voluntary_ctxt_switches:\s+(\d+)/m;
+	return ($stat[11] + $stat[12], $switches);
+}
+$node->poll_query_until('postgres', q(SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker' AND state = 'idle')) or die;
+my $pid = $node->safe_psql('postgres', q(SELECT pid FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker'));
+my ($ticks, $wakes) = cost_of($pid);
+sleep 3;    # real time: that nothing happens in it is the point
+my ($ticks_after, $wakes_after) = cost_of($pid);
+is($ticks_after - $ticks, 0, 'an idle worker uses no CPU');
+cmp_ok($wakes_after - $wakes, '<=', 2, '... it is asleep');
+$modern->fault(mode => 'hang');
+$node->safe_psql('postgres', 'SELECT rolecall.trigger_role_sync_for_user(g, true) FROM generate_series(200, 210) g');
+wait_for('requests that hang', sub { $modern->requests->{in_flight} == 11 });
+($ticks, $wakes) = cost_of($pid);
+sleep 3;
+($ticks_after, $wakes_after) = cost_of($pid);
+cmp_ok($ticks_after - $ticks, '<=', 1, 'a worker that waits for answers uses none either');
+cmp_ok($wakes_after - $wakes, '<=', 20, '... it is asleep');
 
 $node->stop;
 done_testing();

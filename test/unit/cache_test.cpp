@@ -29,15 +29,17 @@ class Region {
     Region& operator=(const Region&) = delete;
 
     InstallResult install(const std::string& key, const std::string& access, const std::string& document,
-                          FullXid xmin = 1) {
+                          std::uint64_t versions = 1, const std::string& groups = {}) {
         const Key k = key_of(key);
-        const EntryHead head{.load_xmin = xmin,
+        const EntryHead head{.versions = versions,
                              .window = {},
                              .loaded_at = 42,
                              .document_bytes = static_cast<std::uint32_t>(document.size()),
-                             .access_bytes = static_cast<std::uint32_t>(access.size())};
+                             .access_bytes = static_cast<std::uint32_t>(access.size()),
+                             .group_bytes = static_cast<std::uint32_t>(groups.size())};
         const std::lock_guard guard(locks[cache.partition_of(k.hash)]);
-        return cache.install(k, head, access.data(), document.data());
+        return cache.install(k, head,
+                             {.groups = groups.data(), .access = access.data(), .document = document.data()});
     }
 
     bool remove(const std::string& key) {
@@ -47,14 +49,26 @@ class Region {
     }
 
     bool read(const std::string& key, Part part, EntryHead& head, std::string& out) const {
-        std::vector<std::uint64_t> buffer;
-        const bool found = cache.read(key_of(key), part, head, [&](const EntryHead&, std::size_t bytes) {
-            buffer.resize(bytes / 8);
-            return reinterpret_cast<char*>(buffer.data());
+        std::string groups;
+        return read(key, part, head, groups, out);
+    }
+
+    bool read(const std::string& key, Part part, EntryHead& head, std::string& groups,
+              std::string& out) const {
+        std::map<Part, std::vector<std::uint64_t>> buffers;
+        const bool found = cache.read(key_of(key), part, head, [&](Part which, std::size_t bytes) {
+            buffers[which].resize(bytes / 8);
+            return reinterpret_cast<char*>(buffers[which].data());
         });
-        const std::uint32_t bytes = part == Part::access ? head.access_bytes : head.document_bytes;
-        out = found && bytes > 0 ? std::string(reinterpret_cast<const char*>(buffer.data()), bytes)
-                                 : std::string();
+        const auto text = [&](Part which, std::uint32_t bytes) {
+            return found && bytes > 0
+                       ? std::string(reinterpret_cast<const char*>(buffers[which].data()), bytes)
+                       : std::string();
+        };
+        groups = text(Part::groups, head.group_bytes);
+        out = part == Part::groups   ? groups
+              : part == Part::access ? text(part, head.access_bytes)
+                                     : text(part, head.document_bytes);
         return found;
     }
 
@@ -102,7 +116,7 @@ TEST(Cache, ReturnsWhatWasInstalled) {
     ASSERT_EQ(region.install("a", "access", "document", 17), InstallResult::installed);
     ASSERT_TRUE(region.read("a", Part::document, head, out));
     EXPECT_EQ(out, "document");
-    EXPECT_EQ(head.load_xmin, 17U);
+    EXPECT_EQ(head.versions, 17U);
     EXPECT_EQ(head.loaded_at, 42);
     ASSERT_TRUE(region.read("a", Part::access, head, out));
     EXPECT_EQ(out, "access");
@@ -110,11 +124,27 @@ TEST(Cache, ReturnsWhatWasInstalled) {
     EXPECT_FALSE(region.read("", Part::document, head, out));
 }
 
+TEST(Cache, ReturnsTheGroupsWithEachPart) {
+    Region region(1 << 20);
+    ASSERT_EQ(region.install("a", "access", "document", 1, "twelve bytes"), InstallResult::installed);
+    EntryHead head;
+    std::string groups;
+    std::string out;
+    ASSERT_TRUE(region.read("a", Part::document, head, groups, out));
+    EXPECT_EQ(groups, "twelve bytes");
+    EXPECT_EQ(out, "document");
+    ASSERT_TRUE(region.read("a", Part::access, head, groups, out));
+    EXPECT_EQ(groups, "twelve bytes");
+    EXPECT_EQ(out, "access");
+    ASSERT_TRUE(region.read("a", Part::groups, head, groups, out));
+    EXPECT_EQ(out, "twelve bytes");
+}
+
 TEST(Cache, TellsKeysApartByDatabaseProjectionAndBytes) {
     Region region(1 << 20);
     region.install("key", "", "mine");
     EntryHead head;
-    const auto reserve = [](const EntryHead&, std::size_t) -> char* { std::abort(); };
+    const auto reserve = [](Part, std::size_t) -> char* { std::abort(); };
     for (Key key : {Key{8, 9, "key", 0}, Key{7, 10, "key", 0}, Key{7, 9, "kex", 0},
                     Key{7, 9, std::string_view("key\0", 4), 0}}) {
         key.hash = Region::key_of("key").hash;  // the same hash: equality must not rest on it
@@ -211,42 +241,45 @@ TEST(Cache, AgreesWithAModelAndLosesNoMemory) {
 }
 
 // Readers without locks among writers: every copy is one that was installed whole. A document repeats its
-// xmin, so that a mixture of two is seen.
+// entry's number, so that a mixture of two is seen.
 TEST(Cache, ReadersNeverSeeAMixture) {
     Region region(1 << 18);
     std::atomic<bool> stop{false};
     std::atomic<std::uint64_t> read{0};
-    const auto document_for = [](std::uint64_t xmin, std::size_t words) {
+    const auto document_for = [](std::uint64_t number, std::size_t words) {
         std::string document;
         for (std::size_t i = 0; i < words; ++i)
-            document.append(reinterpret_cast<const char*>(&xmin), 8);
+            document.append(reinterpret_cast<const char*>(&number), 8);
         return document;
     };
     const auto write = [&](unsigned seed) {
         std::mt19937_64 random(seed);
         for (int i = 0; i < 100'000; ++i) {
             const std::string key = "k" + std::to_string(random() % 300);
-            const std::uint64_t xmin = random();
+            const std::uint64_t number = random();
             const std::size_t size = random() % 200;
             if (random() % 8 == 0)
                 region.remove(key);
             else
-                region.install(key, document_for(xmin, size % 7), document_for(xmin, size), xmin);
+                region.install(key, document_for(number, size % 7), document_for(number, size), number,
+                               document_for(number, size % 3));
         }
     };
     const auto look = [&](unsigned seed) {
         std::mt19937_64 random(seed);
         EntryHead head;
+        std::string groups;
         std::string out;
         while (!stop.load()) {
             const Part part = random() % 2 == 0 ? Part::document : Part::access;
-            if (!region.read("k" + std::to_string(random() % 300), part, head, out))
+            if (!region.read("k" + std::to_string(random() % 300), part, head, groups, out))
                 continue;
             read.fetch_add(1);
+            out += groups;
             for (std::size_t at = 0; at + 8 <= out.size(); at += 8) {
                 std::uint64_t word = 0;
                 std::memcpy(&word, out.data() + at, 8);
-                ASSERT_EQ(word, head.load_xmin);
+                ASSERT_EQ(word, head.versions);
             }
         }
     };

@@ -270,5 +270,100 @@ TEST(CurlTransport, IsDestroyedWithRequestsInFlight) {
         transport->start(request_for(server.url("/")));
 }
 
+TEST(CurlTransport, AsksForAnotherVersionOnly) {
+    std::mutex mutex;
+    std::vector<std::string> heads;
+    const Server server([&](const std::string& head) {
+        const std::lock_guard guard(mutex);
+        heads.push_back(head);
+        return head.find("If-None-Match: \"v1\"") != std::string::npos
+                   ? "HTTP/1.1 304 Not Modified\r\nETag: \"v1\"\r\n\r\n"
+                   : "HTTP/1.1 200 OK\r\nETag: \"v1\"\r\nLast-Modified: Sat, 01 Jan 2022 10:00:00 GMT\r\n"
+                     "Date: Sat, 01 Jan 2022 10:01:00 GMT\r\nContent-Length: 2\r\n\r\n{}";
+    });
+    const auto transport = make_curl_transport();
+    Request request = request_for(server.url("/"));
+    const Completion first = get(*transport, request);
+    EXPECT_EQ(first.validators.etag, "\"v1\"");
+    EXPECT_EQ(first.validators.last_modified, "Sat, 01 Jan 2022 10:00:00 GMT");
+    EXPECT_EQ(heads[0].find("If-"), std::string::npos);
+    request.validators = first.validators;
+    const Completion second = get(*transport, request);
+    EXPECT_EQ(second.status, not_modified);
+    EXPECT_EQ(second.failed_in, Phase::none);
+    EXPECT_NE(heads[1].find("If-Modified-Since: Sat, 01 Jan 2022 10:00:00 GMT"), std::string::npos);
+}
+
+// Two changes within a second have the same Last-Modified.
+TEST(CurlTransport, KeepsNoVersionThatDoesNotTellChangesApart) {
+    const Server server([](const std::string& head) {
+        const std::string date =
+            head.starts_with("GET /none ") ? "" : "Date: Sat, 01 Jan 2022 10:00:59 GMT\r\n";
+        const std::string etag = std::string("ETag: \"") +
+                                 (head.starts_with("GET /long ") ? std::string(300, 'x') : "\xe9") + "\"\r\n";
+        return "HTTP/1.1 200 OK\r\nLast-Modified: Sat, 01 Jan 2022 10:00:00 GMT\r\n" + date + etag +
+               "Content-Length: 0\r\n\r\n";
+    });
+    const auto transport = make_curl_transport();
+    for (const char* path : {"/recent", "/none", "/long"})
+        EXPECT_TRUE(get(*transport, request_for(server.url(path))).validators.empty()) << path;
+}
+
+TEST(CurlTransport, JoinsLinksAndUsesThoseOfTheLastAnswer) {
+    const Server server([](const std::string& head) {
+        return head.starts_with("GET /moved ") ? "HTTP/1.1 302 Found\r\nLocation: /here\r\nLink: </wrong>; "
+                                                 "rel=next\r\nContent-Length: 0\r\n\r\n"
+                                               : "HTTP/1.1 200 OK\r\nLink: </a>; rel=prev\r\nLink: </b>; "
+                                                 "rel=next\r\nContent-Length: 0\r\n\r\n";
+    });
+    const auto transport = make_curl_transport();
+    EXPECT_EQ(get(*transport, request_for(server.url("/moved"))).link, "</a>; rel=prev, </b>; rel=next");
+}
+
+TEST(CurlTransport, TakesNoProxyFromTheEnvironmentUnlessAsked) {
+    std::mutex mutex;
+    std::string head_seen;
+    const Server proxy([&](const std::string& head) {
+        const std::lock_guard guard(mutex);
+        head_seen = head;
+        return ok("by proxy");
+    });
+    const Server server([](const std::string&) { return ok("direct"); });
+    setenv("http_proxy", proxy.url("").c_str(), 1);
+    unsetenv("no_proxy");
+    const auto transport = make_curl_transport();
+    Request request = request_for(server.url("/a"));
+    EXPECT_EQ(get(*transport, request).body, "direct");
+    request.proxy = std::nullopt;
+    EXPECT_EQ(get(*transport, request).body, "by proxy");
+    EXPECT_EQ(head_seen.find("GET " + server.url("/a") + " "), 0U);
+    unsetenv("http_proxy");
+    EXPECT_EQ(get(*transport, request).body, "direct");
+    request.proxy = proxy.url("");
+    EXPECT_EQ(get(*transport, request).body, "by proxy");
+}
+
+// Whoever listens and never accepts: the connection is made, TLS is not.
+TEST(CurlTransport, ConnectingHasATimeoutOfItsOwn) {
+    const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
+    ASSERT_EQ(listen(listener, 1), 0);
+    ASSERT_EQ(getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
+    Request request = request_for("https://127.0.0.1:" + std::to_string(ntohs(address.sin_port)) + "/");
+    request.timeout = milliseconds(60'000);
+    request.connect_timeout = milliseconds(200);
+    const auto transport = make_curl_transport();
+    const auto started = std::chrono::steady_clock::now();
+    const Completion completion = get(*transport, request);
+    EXPECT_EQ(completion.failed_in, Phase::tls);
+    EXPECT_EQ(completion.failure, "timed out");
+    EXPECT_LT(std::chrono::steady_clock::now() - started, std::chrono::seconds(30));
+    close(listener);
+}
+
 }  // namespace
 }  // namespace rolecall::provider

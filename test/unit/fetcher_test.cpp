@@ -182,6 +182,21 @@ TEST_F(FetcherTest, ANextPageThatCannotBeAskedForFailsTheFetch) {
     EXPECT_EQ(script->in_flight(), 0U);
 }
 
+TEST_F(FetcherTest, AnAnswerThatIsAsItWasIsGoodWhereThatWasAsked) {
+    std::vector<PagedRequest> both = requests(2);
+    both[1].request.validators.etag = "\"v1\"";
+    fetcher.start(both);
+    script->answer(2, 304, "");
+    script->answer(1, 200, "profile");
+    const auto ended = fetcher.advance();
+    ASSERT_EQ(ended.size(), 1U);
+    ASSERT_TRUE(ended[0].is_complete());
+    EXPECT_EQ(ended[0].answers[1][0].status, not_modified);
+    fetcher.start(requests(1));
+    script->answer(3, 304, "");
+    EXPECT_FALSE(fetcher.advance().at(0).is_complete());
+}
+
 TEST_F(FetcherTest, AFetchThatIsCancelledBetweenPagesIsForgotten) {
     const FetchId id = fetcher.start({paged()});
     script->answer(1, 200, R"({"next": "b"})");

@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <vector>
-
 namespace rolecall::core {
 namespace {
 
@@ -39,81 +37,23 @@ TEST(Widen, AnOldReferenceErrsLowAndNeverHigh) {
     }
 }
 
-TEST(Rule, AStampNeedsItsWriterFinished) {
-    const FullXid writer = 500;
-    const FullXid needs = required(stamp_of(writer), 0, 0);
-    // xmin == writer: the writer is the oldest transaction still running.
-    EXPECT_FALSE(may_install(needs, writer));
-    EXPECT_TRUE(may_install(needs, writer + 1));
-    EXPECT_FALSE(may_use(needs, writer + 1, writer));  // the reader's snapshot may not see the writer
-    EXPECT_FALSE(may_use(needs, writer, writer + 1));  // the document may not have the writer's change
-    EXPECT_TRUE(may_use(needs, writer + 1, writer + 1));
+TEST(Snapshot, TellsWhoHadFinished) {
+    const std::uint32_t running[] = {12, 15};
+    const Snapshot snapshot{.xmin = 12, .xmax = 20, .own = 17, .running = running};
+    for (const FullXid finished : {FullXid{3}, FullXid{11}, FullXid{13}, FullXid{19}})
+        EXPECT_TRUE(snapshot.finished(finished)) << finished;
+    for (const FullXid not_finished : {FullXid{12}, FullXid{15}, FullXid{17}, FullXid{20}, FullXid{1000}})
+        EXPECT_FALSE(snapshot.finished(not_finished)) << not_finished;
 }
 
-TEST(Rule, TheHighestOfStampAndFloorsDecides) {
-    EXPECT_EQ(required(1, 2, 3), 3U);
-    EXPECT_EQ(required(3, 1, 2), 3U);
-    EXPECT_EQ(required(2, 3, 1), 3U);
-}
-
-// Every history of one key with three writers, exhaustively: ids are assigned in order; a writer stamps after
-// its id and before it finishes; a loader and a reader take their snapshots anywhere. Whatever the rule lets
-// pass, the reader must see exactly the writers that the document contains.
-TEST(Rule, HoldsInEverySmallHistory) {
-    struct Writer {
-        int stamped, finished;  // times
-    };
-    struct Snapshot {
-        FullXid xmin;
-        unsigned sees;
-    };
-    constexpr int writers = 3;
-    constexpr int times = 7;
-    const auto snapshot_at = [&](const std::vector<Writer>& history, int time) {
-        Snapshot s{.xmin = writers, .sees = 0};
-        for (int w = writers - 1; w >= 0; --w) {
-            if (history[w].finished > time)
-                s.xmin = static_cast<FullXid>(w);  // running, or not begun: ids are assigned at time 0
-            else
-                s.sees |= 1U << w;
-        }
-        return s;
-    };
-    const auto stamp_at = [&](const std::vector<Writer>& history, int time) {
-        FullXid stamp = 0;
-        for (int w = 0; w < writers; ++w)
-            if (history[w].stamped <= time)
-                stamp = std::max(stamp, stamp_of(static_cast<FullXid>(w)));
-        return stamp;
-    };
-
-    std::vector<Writer> choices;
-    for (int stamped = 0; stamped < times; ++stamped)
-        for (int finished = stamped; finished <= times; ++finished)
-            choices.push_back({stamped, finished});
-    long passed = 0;
-    for (const Writer& a : choices)
-        for (const Writer& b : choices)
-            for (const Writer& c : choices) {
-                const std::vector<Writer> history{a, b, c};
-                for (int load = 0; load < times; ++load)
-                    for (int install = load; install < times; ++install) {
-                        const Snapshot loader = snapshot_at(history, load);
-                        if (!may_install(stamp_at(history, install), loader.xmin))
-                            continue;
-                        for (int look = 0; look < times; ++look)
-                            for (int check = std::max(look, install); check < times; ++check) {
-                                // The entry is copied at or after install, the stamp is read at `check`.
-                                const Snapshot reader = snapshot_at(history, look);
-                                if (!may_use(stamp_at(history, check), loader.xmin, reader.xmin))
-                                    continue;
-                                ++passed;
-                                // Only writers that have stamped by the time of the check can differ.
-                                ASSERT_EQ(loader.sees, reader.sees);
-                            }
-                    }
-            }
-    EXPECT_GT(passed, 1000);
+TEST(Snapshot, TellsEpochsApart) {
+    const FullXid epoch = FullXid{1} << 32;
+    const std::uint32_t running[] = {5};
+    const Snapshot snapshot{.xmin = epoch + 5, .xmax = epoch + 9, .own = 0, .running = running};
+    EXPECT_TRUE(snapshot.finished(5));  // of the epoch before
+    EXPECT_FALSE(snapshot.finished(epoch + 5));
+    EXPECT_TRUE(snapshot.finished(epoch + 6));
+    EXPECT_FALSE(snapshot.finished(2 * epoch + 6));
 }
 
 TEST(Window, IsHalfOpen) {

@@ -14,5 +14,5 @@ COMMIT;
 ALTER TABLE rolecall.user_units DISABLE TRIGGER ALL;
 UPDATE rolecall.user_units SET role = 'role2' WHERE user_id <= 20;
 ALTER TABLE rolecall.user_units ENABLE TRIGGER ALL;
-SELECT rolecall.put_watch_triggers(p.id, 'rolecall.user_units', 'user_id') FROM rolecall.projections p WHERE p.name = 'me';
+SELECT rolecall.repair_projection('me');
 \endif

@@ -1,0 +1,29 @@
+// PostgreSQL's snapshots as the freshness rule sees them.
+#pragma once
+
+#include "pg/pg.h"
+
+#include "core/rule.h"
+
+extern "C" {
+#include "utils/snapshot.h"
+}
+
+namespace rolecall::pg {
+
+/// Is this an ordinary snapshot of a running server, one that xid_snapshot() can be made of?
+inline bool is_plain(const SnapshotData* snapshot) {
+    return snapshot->snapshot_type == SNAPSHOT_MVCC && !snapshot->takenDuringRecovery;
+}
+
+/// A view of a plain snapshot, asked by the current transaction. Ids are widened against a next id that this
+/// backend has read at any earlier time: one that is too old only costs hits.
+core::Snapshot xid_snapshot(const SnapshotData* snapshot);
+
+/// Reads the next id anew. Takes a lock.
+void refresh_xid_reference();
+
+/// The next transaction id to be assigned, in full. Takes a lock.
+core::FullXid next_full_xid();
+
+}  // namespace rolecall::pg

@@ -1,0 +1,105 @@
+// The SQL functions by which administrators look at projections, and make documents be read anew.
+#include "pg/pg.h"
+
+#include "pg/snapshot.h"
+#include "projection/check.h"
+#include "projection/keys.h"
+#include "projection/read.h"
+#include "projection/shared.h"
+
+extern "C" {
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+#include "utils/xid8.h"
+}
+
+namespace rolecall::projection {
+
+namespace {
+
+Definition& fresh_definition(const NameData& name) {
+    require_preloaded();
+    Definition& d = definition_seen(NameStr(name));
+    d.fresh = false;  // in this transaction tables may have changed without a message yet
+    definition_refresh(d);
+    return d;
+}
+
+Datum text_or_null(const char* value, bool& is_null) {
+    is_null = value == nullptr;
+    return is_null ? Datum{0} : CStringGetTextDatum(value);
+}
+
+}  // namespace
+
+}  // namespace rolecall::projection
+
+using namespace rolecall::projection;
+
+extern "C" {
+
+PG_FUNCTION_INFO_V1(rolecall_projection_problems);
+PG_FUNCTION_INFO_V1(rolecall_reload);
+PG_FUNCTION_INFO_V1(rolecall_invalidate);
+PG_FUNCTION_INFO_V1(rolecall_cache_entry);
+
+// projection_problems(projection name): (relation, lasting, problem, repair)
+Datum rolecall_projection_problems(PG_FUNCTION_ARGS) {
+    const Definition& d = fresh_definition(*PG_GETARG_NAME(0));
+    InitMaterializedSRF(fcinfo, 0);
+    const auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+    ListCell* cell = nullptr;
+    foreach (cell, d.problems) {
+        const auto* problem = static_cast<Problem*>(lfirst(cell));
+        Datum values[4] = {};
+        bool nulls[4] = {};
+        values[0] = ObjectIdGetDatum(problem->relation);
+        nulls[0] = !OidIsValid(problem->relation);
+        values[1] = BoolGetDatum(problem->lasting);
+        values[2] = text_or_null(problem->text, nulls[2]);
+        values[3] = text_or_null(problem->repair, nulls[3]);
+        tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+    }
+    return Datum{0};
+}
+
+// reload(projection name)
+Datum rolecall_reload(PG_FUNCTION_ARGS) {
+    stamp_projection(fresh_definition(*PG_GETARG_NAME(0)).id);
+    PG_RETURN_VOID();
+}
+
+// invalidate(projection name, key text)
+Datum rolecall_invalidate(PG_FUNCTION_ARGS) {
+    const Definition& d = fresh_definition(*PG_GETARG_NAME(0));
+    KeyBuffer buffer;
+    stamp(key_hash(d.id, canonical_key(d.key_kind, key_from_text(d, PG_GETARG_TEXT_PP(1)), buffer)));
+    PG_RETURN_VOID();
+}
+
+// cache_entry(projection name, key text)
+Datum rolecall_cache_entry(PG_FUNCTION_ARGS) {
+    Definition& d = fresh_definition(*PG_GETARG_NAME(0));
+    TupleDesc columns = nullptr;
+    if (get_call_result_type(fcinfo, nullptr, &columns) != TYPEFUNC_COMPOSITE)
+        elog(ERROR, "return type must be a row type");
+    const Inspection found = inspect(d, key_from_text(d, PG_GETARG_TEXT_PP(1)));
+    const auto& window = found.head.window;
+    Datum values[8] = {};
+    bool nulls[8] = {};
+    values[0] = BoolGetDatum(found.cached);
+    values[1] = BoolGetDatum(found.reason == nullptr);
+    values[2] = text_or_null(found.reason, nulls[2]);
+    values[3] = TimestampTzGetDatum(found.head.loaded_at);
+    values[4] = FullTransactionIdGetDatum(FullTransactionIdFromU64(found.changed_by));
+    nulls[4] = found.changed_by == 0;
+    values[5] = TimestampTzGetDatum(window.from);
+    values[6] = TimestampTzGetDatum(window.until);
+    values[7] = Int32GetDatum(static_cast<int32>(found.head.document_bytes));
+    nulls[3] = nulls[5] = nulls[6] = nulls[7] = !found.cached;
+    nulls[5] |= window.from == INT64_MIN;
+    nulls[6] |= window.until == INT64_MAX;
+    PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls)));
+}
+
+}  // extern "C"

@@ -1,0 +1,221 @@
+#include "projection/check.h"
+
+#include "projection/exactness.h"
+
+extern "C" {
+#include "access/table.h"
+#include "access/transam.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "parser/parse_func.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+}
+
+namespace rolecall::projection {
+
+namespace {
+
+struct Check {
+    const Description& projection;
+    Oid row_function;
+    Oid truncate_function;
+    List* watched;   // relations that a watch covers
+    List* problems;  // of Problem *
+};
+
+void add(Check& check, Oid relation, bool lasting, const char* text, const char* repair = nullptr) {
+    auto* problem = static_cast<Problem*>(palloc(sizeof(Problem)));
+    *problem = {.relation = relation, .lasting = lasting, .text = text, .repair = repair};
+    check.problems = lappend(check.problems, problem);
+}
+
+const char* qualified_name(Oid relation) {
+    return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)),
+                                      get_rel_name(relation));
+}
+
+const char* literal(const char* value) { return quote_literal_cstr(value); }
+
+const char* repair_all(const Check& check) {
+    return psprintf("SELECT rolecall.repair_projection(%s)", literal(NameStr(check.projection.name)));
+}
+
+const char* rewatch(const Check& check, Oid relation) {
+    return psprintf("SELECT rolecall.unwatch(%s, %s), then watch it by another column",
+                    literal(NameStr(check.projection.name)), literal(qualified_name(relation)));
+}
+
+// ---- Watches
+
+bool fires_always(const Trigger& trigger, Oid function) {
+    return trigger.tgfoid == function && trigger.tgenabled == TRIGGER_FIRES_ALWAYS &&
+           trigger.tgqual == nullptr && trigger.tgnattr == 0;
+}
+
+// The arguments that put_watch_triggers() gives: the projection's id, the column, and the id of a lookup's
+// watch.
+bool has_arguments(const Trigger& trigger, const Description& projection, const Watch& watch) {
+    const int wanted = watch.keyed ? (watch.lookup ? 3 : 2) : 1;
+    return trigger.tgnargs == wanted &&
+           strcmp(trigger.tgargs[0], psprintf(INT64_FORMAT, static_cast<int64>(projection.id))) == 0 &&
+           (wanted < 2 || strcmp(trigger.tgargs[1], NameStr(watch.key_column)) == 0) &&
+           (wanted < 3 ||
+            strcmp(trigger.tgargs[2], psprintf(INT64_FORMAT, static_cast<int64>(watch.id))) == 0);
+}
+
+bool triggers_are_in_place(Relation relation, const Watch& watch, const Check& check) {
+    constexpr int row_events =
+        TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_DELETE | TRIGGER_TYPE_UPDATE;
+    const Watch whole{.id = 0, .relation = watch.relation, .lookup = true, .keyed = false, .key_column = {}};
+    bool row_found = false;
+    bool truncate_found = false;
+    const TriggerDesc* triggers = relation->trigdesc;
+    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
+        const Trigger& t = triggers->triggers[i];
+        row_found |= t.tgtype == row_events && fires_always(t, check.row_function) &&
+                     has_arguments(t, check.projection, watch);
+        truncate_found |= t.tgtype == TRIGGER_TYPE_TRUNCATE && fires_always(t, check.truncate_function) &&
+                          has_arguments(t, check.projection, whole);
+    }
+    return row_found && truncate_found;
+}
+
+bool key_fits(Oid relation, const Watch& watch, const Check& check) {
+    if (!watch.keyed)
+        return true;
+    if (!watch.lookup)
+        return is_key_column(relation, NameStr(watch.key_column), check.projection.key_kind);
+    KeyKind kind{};
+    return key_kind_of_column(relation, NameStr(watch.key_column), kind);
+}
+
+// Looks at a watched relation and its children, and adds them to check.watched.
+void check_watch(const Watch& watch, Check& check) {
+    if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(watch.relation))) {
+        add(check, InvalidOid, false, "a watched relation was dropped", repair_all(check));
+        return;
+    }
+    ListCell* cell = nullptr;
+    foreach (cell, find_all_inheritors(watch.relation, AccessShareLock, nullptr)) {
+        Relation relation = table_open(lfirst_oid(cell), AccessShareLock);
+        const Oid oid = RelationGetRelid(relation);
+        if (relation->rd_rel->relkind == RELKIND_RELATION && !triggers_are_in_place(relation, watch, check))
+            add(check, oid, false, psprintf("the watch on %s is not in place", qualified_name(oid)),
+                repair_all(check));
+        if (!key_fits(oid, watch, check))
+            add(check, watch.relation, false,
+                psprintf("column \"%s\" of %s does not fit the key", NameStr(watch.key_column),
+                         qualified_name(oid)),
+                rewatch(check, watch.relation));
+        check.watched = list_append_unique_oid(check.watched, oid);
+        table_close(relation, NoLock);
+    }
+}
+
+// A column that names groups must be in rows of which it is known whose they are, and be equal where the
+// lookup's is.
+void check_reference(const Reference& reference, Check& check) {
+    const auto& watches = check.projection.watches;
+    const Watch& lookup = watches[reference.watch];
+    const bool keyed = std::any_of(watches.begin(), watches.end(), [&](const Watch& w) {
+        return !w.lookup && w.relation == reference.relation;
+    });
+    KeyKind kind{};
+    if (!keyed || !key_kind_of_column(lookup.relation, NameStr(lookup.key_column), kind) ||
+        !is_key_column(reference.relation, NameStr(reference.column), kind))
+        add(check, lookup.relation, false,
+            psprintf("column \"%s\" of %s does not refer to the lookup %s", NameStr(reference.column),
+                     SearchSysCacheExists1(RELOID, ObjectIdGetDatum(reference.relation))
+                         ? qualified_name(reference.relation)
+                         : "a relation that was dropped",
+                     qualified_name(lookup.relation)),
+            rewatch(check, lookup.relation));
+}
+
+// A lookup by key to which nothing refers would belong to no document at all.
+void check_is_referred_to(int number, Check& check) {
+    const Watch& watch = check.projection.watches[number];
+    const auto& references = check.projection.references;
+    if (watch.lookup && watch.keyed &&
+        std::none_of(references.begin(), references.end(),
+                     [number](const Reference& r) { return r.watch == number; }))
+        add(check, watch.relation, false,
+            psprintf("nothing refers to the lookup %s", qualified_name(watch.relation)),
+            rewatch(check, watch.relation));
+}
+
+// ---- What the view reads
+
+void check_relation(Oid oid, Check& check) {
+    const char kind = get_rel_relkind(oid);
+    if (kind == RELKIND_VIEW)
+        return;
+    const char* name = qualified_name(oid);
+    if (oid < FirstNormalObjectId)
+        add(check, oid, true, psprintf("%s is a system catalog", name));
+    else if (kind == RELKIND_FOREIGN_TABLE)
+        add(check, oid, true, psprintf("%s is a foreign table", name));
+    else if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
+        add(check, oid, true, psprintf("%s is not an ordinary table", name));
+    else if (get_rel_persistence(oid) == RELPERSISTENCE_TEMP)
+        add(check, oid, true, psprintf("%s is a temporary table", name));
+    else if (!list_member_oid(check.watched, oid))
+        add(check, oid, false, psprintf("%s is not watched", name),
+            psprintf("SELECT rolecall.watch(%s, %s, '<column that holds the key>') or "
+                     "rolecall.watch_lookup(%s, %s)",
+                     literal(NameStr(check.projection.name)), literal(name),
+                     literal(NameStr(check.projection.name)), literal(name)));
+}
+
+Oid watch_function(const char* name) {
+    List* qualified = list_make2(makeString(pstrdup("rolecall")), makeString(pstrdup(name)));
+    return LookupFuncName(qualified, 0, nullptr, false);
+}
+
+}  // namespace
+
+bool has_window(Oid view) {
+    return get_attnum(view, "valid_from") != InvalidAttrNumber &&
+           get_attnum(view, "valid_until") != InvalidAttrNumber;
+}
+
+List* check_projection(const Description& projection, List* queries, List** relations) {
+    Check check{projection, watch_function("watch_row"), watch_function("watch_truncate"), NIL, NIL};
+    const bool exact = projection.ttl == 0;
+    if (exact) {
+        if (!is_key_column(projection.view, NameStr(projection.key_column), projection.key_kind))
+            add(check, projection.view, true,
+                psprintf("the collation of column \"%s\" is not deterministic",
+                         NameStr(projection.key_column)));
+        const char* inexact = inexactness(queries, has_window(projection.view));
+        if (inexact != nullptr)
+            add(check, projection.view, true, psprintf("the view is not exact: %s", inexact));
+    }
+    for (const Watch& watch : projection.watches)
+        check_watch(watch, check);
+    for (std::size_t w = 0; w < projection.watches.size(); ++w)
+        check_is_referred_to(static_cast<int>(w), check);
+    for (const Reference& reference : projection.references)
+        check_reference(reference, check);
+
+    List* behind = NIL;
+    ListCell* cell = nullptr;
+    foreach (cell, *relations) {
+        const Oid oid = lfirst_oid(cell);
+        if (get_rel_relkind(oid) == RELKIND_VIEW)
+            behind = list_append_unique_oid(behind, oid);
+        else
+            behind = list_concat_unique_oid(behind, find_all_inheritors(oid, AccessShareLock, nullptr));
+    }
+    foreach (cell, behind)
+        if (exact)
+            check_relation(lfirst_oid(cell), check);
+    *relations = list_concat_unique_oid(behind, check.watched);
+    return check.problems;
+}
+
+}  // namespace rolecall::projection

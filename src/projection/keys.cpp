@@ -1,0 +1,48 @@
+#include "projection/keys.h"
+
+#include "projection/shared.h"
+
+extern "C" {
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+}
+
+namespace rolecall::projection {
+
+Datum key_from_text(const Definition& d, text* value) {
+    if (d.key_kind == KeyKind::text || d.key_kind == KeyKind::bpchar)
+        return PointerGetDatum(value);
+    Oid input = InvalidOid;
+    Oid parameter = InvalidOid;
+    getTypeInputInfo(key_type_of(d.key_kind), &input, &parameter);
+    return OidInputFunctionCall(input, text_to_cstring(value), parameter, -1);
+}
+
+Datum key_from(Definition& d, Oid type, Datum value) {
+    if (type == key_type_of(d.key_kind) && type != TEXTOID)
+        return value;
+    // The type may be another by now: "me" may have been replaced.
+    if (!d.fresh)
+        definition_refresh(d);
+    if (type == TEXTOID)
+        return key_from_text(d, DatumGetTextPP(value));
+    if (type != key_type_of(d.key_kind))
+        ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+                        errmsg("projection \"%s\" has keys of type %s, not %s", NameStr(d.name),
+                               format_type_be(key_type_of(d.key_kind)), format_type_be(type)),
+                        errhint("Cast the key, or pass it as text.")));
+    return value;
+}
+
+Definition& readable_projection(const NameData& name) {
+    require_preloaded();
+    Definition& d = definition_seen(NameStr(name));
+    if (!d.fresh)
+        definition_refresh(d);
+    const AclResult allowed = pg_class_aclcheck(d.view, GetUserId(), ACL_SELECT);
+    if (allowed != ACLCHECK_OK)
+        aclcheck_error(allowed, OBJECT_VIEW, get_rel_name(d.view));
+    return d;
+}
+
+}  // namespace rolecall::projection

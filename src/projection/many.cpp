@@ -1,0 +1,151 @@
+// The SQL functions that answer for many keys, and for an e-mail address.
+#include "pg/pg.h"
+
+#include "pg/acting.h"
+#include "projection/keys.h"
+#include "projection/read.h"
+#include "projection/shared.h"
+
+extern "C" {
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/tuplestore.h"
+}
+
+namespace rolecall::projection {
+
+namespace {
+
+// One row (key, document) for each element of the array, in its order.
+Datum answer_many(FunctionCallInfo fcinfo, Definition& d, ArrayType* keys) {
+    InitMaterializedSRF(fcinfo, 0);
+    const auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+    const Oid type = ARR_ELEMTYPE(keys);
+    int16 length = 0;
+    bool by_value = false;
+    char align = 0;
+    get_typlenbyvalalign(type, &length, &by_value, &align);
+    Datum* elements = nullptr;
+    bool* missing = nullptr;
+    int count = 0;
+    deconstruct_array(keys, type, length, by_value, align, &elements, &missing, &count);
+
+    MemoryContext each = AllocSetContextCreate(CurrentMemoryContext, "rolecall key", ALLOCSET_DEFAULT_SIZES);
+    for (int i = 0; i < count; ++i) {
+        CHECK_FOR_INTERRUPTS();
+        MemoryContext caller = MemoryContextSwitchTo(each);
+        Datum values[] = {elements[i], Datum{0}};
+        bool nulls[] = {missing[i], true};
+        if (!missing[i]) {
+            const Answer answer = read_document(d, key_from(d, type, elements[i]));
+            values[1] = PointerGetDatum(answer.document);
+            nulls[1] = !answer.found;
+        }
+        tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+        MemoryContextSwitchTo(caller);
+        MemoryContextReset(each);
+    }
+    return Datum{0};
+}
+
+Definition& me() {
+    require_preloaded();
+    return me_definition_seen();
+}
+
+// The keys of whoever has an e-mail address, by the view's own columns.
+SPIPlanPtr email_plan(Definition& d) {
+    if (d.email_plan != nullptr)
+        return d.email_plan;
+    if (get_attnum(d.view, "email") == InvalidAttrNumber)
+        ereport(ERROR,
+                (errcode(ERRCODE_UNDEFINED_COLUMN),
+                 errmsg("the view of projection \"%s\" has no column \"email\"", NameStr(d.name)),
+                 errhint("Give it a column email, and tenant_id if addresses are unique per tenant only.")));
+    const bool by_tenant = get_attnum(d.view, "tenant_id") != InvalidAttrNumber;
+    const char* query = psprintf(
+        "SELECT v.%s FROM %s v WHERE v.email = $1%s LIMIT 2", quote_identifier(NameStr(d.key_column)),
+        quote_qualified_identifier(get_namespace_name(get_rel_namespace(d.view)), get_rel_name(d.view)),
+        by_tenant ? " AND ($2 IS NULL OR v.tenant_id = $2)" : " AND $2 IS NULL");
+    Oid types[] = {TEXTOID, UUIDOID};
+    SPIPlanPtr plan = SPI_prepare(query, 2, types);
+    if (plan == nullptr || SPI_keepplan(plan) != 0)
+        elog(ERROR, "could not plan the search by e-mail address: %s", SPI_result_code_string(SPI_result));
+    d.email_plan = plan;
+    return plan;
+}
+
+// The key, as read_document() wants it, in the current memory context. False: nobody has the address.
+bool find_by_email(Definition& d, Datum email, Datum tenant, bool any_tenant, Datum& key) {
+    MemoryContext caller = CurrentMemoryContext;
+    definition_refresh(d);
+    const pg::Acting acting = pg::act_as_pinned(d.owner);
+    SPI_connect();
+    Datum values[] = {email, tenant};
+    const char nulls[] = {' ', any_tenant ? 'n' : ' ', '\0'};
+    if (SPI_execute_plan(email_plan(d), values, nulls, true, 2) != SPI_OK_SELECT)
+        elog(ERROR, "could not search by e-mail address");
+    const std::uint64_t found = SPI_processed;
+    if (found > 1)
+        ereport(ERROR,
+                (errcode(ERRCODE_CARDINALITY_VIOLATION), errmsg("several users have this e-mail address"),
+                 any_tenant ? errhint("Name the tenant.") : 0));
+    if (found == 1) {
+        bool is_null = false;
+        TupleDesc columns = SPI_tuptable->tupdesc;
+        const Oid type = SPI_gettypeid(columns, 1);
+        Datum value = SPI_getbinval(SPI_tuptable->vals[0], columns, 1, &is_null);
+        if (type == INT2OID)
+            value = Int64GetDatum(DatumGetInt16(value));
+        else if (type == INT4OID)
+            value = Int64GetDatum(DatumGetInt32(value));
+        else if (!TupleDescAttr(columns, 0)->attbyval) {
+            MemoryContext spi = MemoryContextSwitchTo(caller);
+            value = datumCopy(value, false, TupleDescAttr(columns, 0)->attlen);
+            MemoryContextSwitchTo(spi);
+        }
+        key = value;
+    }
+    SPI_finish();
+    pg::stop_acting(acting);
+    return found == 1;
+}
+
+}  // namespace
+
+}  // namespace rolecall::projection
+
+using namespace rolecall::projection;
+
+extern "C" {
+
+PG_FUNCTION_INFO_V1(rolecall_me_many);
+PG_FUNCTION_INFO_V1(rolecall_project_many);
+PG_FUNCTION_INFO_V1(rolecall_me_by_email);
+
+// me_many(uids bigint[] | uuid[] | text[])
+Datum rolecall_me_many(PG_FUNCTION_ARGS) { return answer_many(fcinfo, me(), PG_GETARG_ARRAYTYPE_P(0)); }
+
+// project_many(projection name, keys text[])
+Datum rolecall_project_many(PG_FUNCTION_ARGS) {
+    return answer_many(fcinfo, readable_projection(*PG_GETARG_NAME(0)), PG_GETARG_ARRAYTYPE_P(1));
+}
+
+// me_by_email(email text, tenant uuid)
+Datum rolecall_me_by_email(PG_FUNCTION_ARGS) {
+    if (PG_ARGISNULL(0))
+        PG_RETURN_NULL();
+    Definition& d = me();
+    Datum key{0};
+    const bool any_tenant = PG_ARGISNULL(1);
+    if (!find_by_email(d, PG_GETARG_DATUM(0), any_tenant ? Datum{0} : PG_GETARG_DATUM(1), any_tenant, key))
+        PG_RETURN_NULL();
+    const Answer answer = read_document(d, key);
+    if (!answer.found)
+        PG_RETURN_NULL();
+    PG_RETURN_POINTER(answer.document);
+}
+
+}  // extern "C"

@@ -14,6 +14,7 @@ CREATE TABLE rolecall.sync_state (
     last_revocation_at timestamptz,
     last_modified text,
     fingerprint bigint,
+    active_at timestamptz,
     leased_by integer,
     leased_at timestamptz,
     leased_until timestamptz
@@ -21,12 +22,13 @@ CREATE TABLE rolecall.sync_state (
 COMMENT ON TABLE rolecall.sync_state IS 'when each user''s roles were and will be synchronized, and what went wrong';
 COMMENT ON COLUMN rolecall.sync_state.provider IS 'the user''s, so that each provider has a queue of its own; NULL: none, or no subject there';
 COMMENT ON COLUMN rolecall.sync_state.last_roles_sync_at IS 'the last successful sync, whether or not it changed anything';
-COMMENT ON COLUMN rolecall.sync_state.next_sync_at IS 'when roles are due again; for new users at once';
+COMMENT ON COLUMN rolecall.sync_state.next_sync_at IS 'when roles are due again; for new users at once; infinity: when the user is active again';
 COMMENT ON COLUMN rolecall.sync_state.requested_at IS 'a sync was asked for and has not happened yet';
 COMMENT ON COLUMN rolecall.sync_state.force IS 'the request holds whatever the TTL';
 COMMENT ON COLUMN rolecall.sync_state.leased_by IS 'the worker that has taken the user';
 COMMENT ON COLUMN rolecall.sync_state.leased_until IS 'no worker takes the user before: one has it, or a failure is being waited out';
 COMMENT ON COLUMN rolecall.sync_state.last_revocation_at IS 'the last time a sync took something away: counted once in each window of the brake';
+COMMENT ON COLUMN rolecall.sync_state.active_at IS 'when the user was last there, to within five minutes: touch_user(), and syncs that were asked for';
 COMMENT ON COLUMN rolecall.sync_state.etag IS 'of the answer that was applied last: the provider is asked for another one only; so is last_modified';
 COMMENT ON COLUMN rolecall.sync_state.fingerprint IS 'of what was made of that answer: etag and last_modified do not count when it no longer fits';
 COMMENT ON COLUMN rolecall.sync_state.attempts IS 'failures since the last success';
@@ -107,6 +109,28 @@ REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION rolecall.s
 CREATE TRIGGER schedule_updates AFTER UPDATE OF provider, institutional_id ON rolecall.users
 FOR EACH ROW WHEN ((OLD.provider, OLD.institutional_id) IS DISTINCT FROM (NEW.provider, NEW.institutional_id))
 EXECUTE FUNCTION rolecall.schedule_changed_user();
+
+-- Cheap enough for every request of an application: it writes once in five minutes, and never waits. Who cannot be
+-- locked is being synchronized.
+CREATE FUNCTION rolecall.touch_user(uid bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    next_sync timestamptz;
+BEGIN
+    SELECT s.next_sync_at INTO next_sync FROM rolecall.sync_state s
+    WHERE s.user_id = uid AND (s.active_at IS NULL OR s.active_at < now() - interval '5 minutes' OR s.next_sync_at = 'infinity')
+    FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    UPDATE rolecall.sync_state SET active_at = now(), next_sync_at = CASE WHEN next_sync = 'infinity' THEN now() ELSE next_sync END
+    WHERE user_id = uid;
+    IF next_sync = 'infinity' THEN
+        PERFORM rolecall.wake_worker();
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION rolecall.touch_user(bigint) IS 'notes that a user is active, for providers whose sync_scope is active';
 
 -- ---- Stale roles ----------------------------------------------------------------------------------------------------
 

@@ -8,19 +8,28 @@
 namespace rolecall::core {
 
 struct Backoff {
-    std::int64_t first;  ///< mean of the first pause
+    std::int64_t first;  ///< half of the most that the first pause may be
     std::int64_t most;   ///< no pause is longer
 
-    /// The pause after `failures` failures in a row (at least 1). `chance` is uniform in [0, 1): the pause
-    /// lies between half of the exponential one and all of it, so that those who failed together come back
+    /// The pause after `failures` failures in a row (at least 1) with full jitter: `chance` is uniform in
+    /// [0, 1), the pause anything up to the exponential one, so that those who failed together come back
     /// apart.
-    constexpr std::int64_t pause(int failures, double chance) const {
-        std::int64_t ceiling = first * 2;
-        for (int i = 1; i < failures && ceiling < most; ++i)
-            ceiling *= 2;
-        ceiling = std::min(ceiling, most);
-        const std::int64_t half = ceiling / 2;
+    constexpr std::int64_t full_jitter(int failures, double chance) const {
+        return static_cast<std::int64_t>(static_cast<double>(ceiling(failures)) * chance);
+    }
+
+    /// With equal jitter: at least half of the exponential one. For who must not come back at once.
+    constexpr std::int64_t equal_jitter(int failures, double chance) const {
+        const std::int64_t half = ceiling(failures) / 2;
         return half + static_cast<std::int64_t>(static_cast<double>(half) * chance);
+    }
+
+ private:
+    constexpr std::int64_t ceiling(int failures) const {
+        std::int64_t pause = first * 2;
+        for (int i = 1; i < failures && pause < most; ++i)
+            pause *= 2;
+        return std::min(pause, most);
     }
 };
 

@@ -59,7 +59,7 @@ class Breaker {
             (state_ == BreakerState::closed && failures_ >= failures_to_open)) {
             ++openings_;
             state_ = BreakerState::open;
-            until_ = now + pauses.pause(openings_, chance);
+            until_ = now + pauses.equal_jitter(openings_, chance);
         }
     }
 

@@ -22,8 +22,11 @@ bool check_request_id(char** value, void**, GucSource) {
     return false;
 }
 
+const config_enum_entry sync_scopes[] = {{"all", all, false}, {"active", active, false}, {nullptr, 0, false}};
+
 }  // namespace
 
+int active_window = 30 * 24 * 3600;
 int audit_retention = 90 * 24 * 3600;
 bool cache = true;
 int cache_size = 64 * 1024;
@@ -31,10 +34,12 @@ int connect_timeout = 5 * 1000;
 int max_document_size = 64;
 int max_in_flight = 64;
 int max_response_size = 1024;
+double rate_limit = 0;
 char* request_id = nullptr;
 int request_timeout = 10 * 1000;
 int sync_batch_size = 200;
 int sync_naptime = 1000;
+int sync_scope = all;
 int sync_ttl = 15 * 60;
 int sync_workers = 1;
 char* uid = nullptr;
@@ -42,6 +47,10 @@ bool worker = true;
 
 void init() {
     // In alphabetical order; scripts/lint compares them with docs/settings.md.
+    DefineCustomIntVariable("rolecall.active_window",
+                            "Time for which a user counts as active, for providers with sync_scope 'active'.",
+                            "A provider's option active_window overrides it.", &active_window, 30 * 24 * 3600,
+                            1, INT_MAX, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("rolecall.audit_retention", "Age at which rows of the audit are removed.",
                             "-1: they are kept for good.", &audit_retention, 90 * 24 * 3600, -1, INT_MAX,
                             PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
@@ -73,6 +82,9 @@ void init() {
     DefineCustomStringVariable("rolecall.oauth_providers", "Providers that OAuth states may be for.",
                                "Separated by commas; empty: any.", &oauth_providers, "", PGC_SUSET, 0,
                                nullptr, nullptr, nullptr);
+    DefineCustomRealVariable("rolecall.rate_limit", "Requests a second that are made to one provider.",
+                             "0: no limit. A provider's option rate_limit overrides it.", &rate_limit, 0, 0,
+                             1e6, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("rolecall.refresh_grace",
                             "Time in which a refresh token may be used again after its first use.",
                             "For clients that lost the answer; after it a second use revokes the login.",
@@ -89,6 +101,10 @@ void init() {
         "rolecall.sync_naptime",
         "Shortest pause between a sync worker's looks at the queue when there is nothing to do.", nullptr,
         &sync_naptime, 1000, 1, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS, nullptr, nullptr, nullptr);
+    DefineCustomEnumVariable(
+        "rolecall.sync_scope", "Whose roles are synchronized by TTL.",
+        "All users, or those who were active. A provider's option sync_scope overrides it.", &sync_scope, all,
+        sync_scopes, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("rolecall.sync_ttl", "Time for which synchronized roles count as fresh.",
                             "A provider's option sync_ttl overrides it.", &sync_ttl, 15 * 60, 0,
                             INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);

@@ -2,11 +2,14 @@
 
 #include "core/access.h"
 #include "core/backoff.h"
+#include "core/error.h"
 #include "pg/spi.h"
 #include "sync/clock.h"
 
 extern "C" {
 #include "storage/lock.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
 }
 
 namespace rolecall::sync {
@@ -196,9 +199,27 @@ bool protect(const User& user, const Rules& rules, Patience patience, Change& ch
 
 }  // namespace
 
-void lock_user(std::int64_t id) {
+void lock_user(std::int64_t id, std::chrono::milliseconds patience) {
+    if (try_lock_user(id))
+        return;
     const LOCKTAG tag = locktag_of(id);
-    pg::call([&] { (void)LockAcquire(&tag, ExclusiveLock, false, false); });
+    const bool impatient = LockTimeout > 0 && LockTimeout < patience.count();  // the session itself
+    try {
+        pg::call([&] {
+            const int level = NewGUCNestLevel();
+            if (!impatient)
+                (void)set_config_option("lock_timeout", psprintf("%d", static_cast<int>(patience.count())),
+                                        PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+            (void)LockAcquire(&tag, ExclusiveLock, false, false);
+            AtEOXact_GUC(true, level);
+        });
+    } catch (const pg::PgError& error) {
+        if (impatient || error.report()->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+            throw;
+        throw Error("55P03", "user " + std::to_string(id) + " is being synchronized by another session",
+                    "It was waited for for " + std::to_string(patience.count()) + " ms, the request timeout.",
+                    "Try again, or leave it to the worker by trigger_role_sync_for_user().");
+    }
 }
 
 bool try_lock_user(std::int64_t id) {

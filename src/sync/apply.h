@@ -3,6 +3,7 @@
 
 #include "pg/pg.h"
 
+#include <chrono>
 #include <optional>
 
 #include "core/grant_set.h"
@@ -53,8 +54,9 @@ struct Outcome {
     bool changed() const { return roles_changed || units_changed || deactivated; }
 };
 
-/// Makes other syncs of this user wait until the transaction ends. Assigns no transaction id.
-void lock_user(std::int64_t id);
+/// Makes other syncs of this user wait until the transaction ends. Assigns no transaction id. Waits at most
+/// so long itself: throws Error 55P03 then.
+void lock_user(std::int64_t id, std::chrono::milliseconds patience);
 
 /// The same without waiting; false: somebody else is at it.
 bool try_lock_user(std::int64_t id);

@@ -100,7 +100,7 @@ void log_stop(const std::string& provider, const Excess& e) {
 
 Error stopped_error(const std::string& provider) {
     return {
-        "RC105", "syncs of provider \"" + provider + "\" are stopped",
+        "RC106", "syncs of provider \"" + provider + "\" are stopped",
         "They would have taken away more than max_revocation allows; rolecall.stat_provider has the figures.",
         "If that is right, call rolecall.resume_provider()."};
 }

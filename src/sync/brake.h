@@ -50,7 +50,7 @@ void stop_provider_durably(const std::string& provider, const Excess& excess);
 
 void log_stop(const std::string& provider, const Excess& excess);
 
-/// The error of whoever wants to sync nevertheless, RC105.
+/// The error of whoever wants to sync nevertheless, RC106.
 Error stopped_error(const std::string& provider);
 
 }  // namespace rolecall::sync

@@ -5,7 +5,9 @@
 #include "provider/curl_transport.h"
 #include "provider/fetcher.h"
 #include "provider/url.h"
+#include "sync/clock.h"
 #include "sync/process.h"
+#include "sync/statistics.h"
 
 extern "C" {
 #include "pgstat.h"
@@ -19,6 +21,8 @@ namespace {
 using provider::Completion;
 using provider::Fetcher;
 using provider::Phase;
+
+constexpr std::chrono::seconds longest_wait{3600};  // however long Retry-After says
 
 // One for the life of the backend, so that connections are reused.
 Fetcher& session_fetcher() {
@@ -73,24 +77,6 @@ provider::Request request_for(const Provider& p, const std::string& path, const 
     return request;
 }
 
-}  // namespace
-
-std::vector<provider::PagedRequest> requests_for(const Provider& p, const std::string& subject,
-                                                 const provider::Validators& known,
-                                                 const std::string& request_id) {
-    std::vector<provider::PagedRequest> requests{{request_for(p, p.request_path, subject), {}}};
-    if (!p.roles_request_path.empty())
-        requests.push_back({request_for(p, p.roles_request_path, subject), {}});
-    requests.back().paging = p.paging;
-    for (provider::PagedRequest& paged : requests)
-        paged.request.headers.push_back("X-Request-Id: " + request_id);
-    if (p.paging.style == provider::Paging::Style::none)
-        requests.back().request.validators = known;
-    return requests;
-}
-
-namespace {
-
 // Whoever is asked about a person's roles only may have other reasons not to find them.
 bool is_not_found(const provider::Fetched& fetched) {
     return fetched.failed && fetched.failed_at_once && fetched.failed->failed_in == Phase::none &&
@@ -100,8 +86,6 @@ bool is_not_found(const provider::Fetched& fetched) {
 std::string status_of(const Completion& done) {
     return "It answered with HTTP status " + std::to_string(done.status) + ".";
 }
-
-}  // namespace
 
 void check_fetched(const Provider& p, const provider::Fetched& fetched) {
     if (fetched.refused)
@@ -124,15 +108,82 @@ void check_fetched(const Provider& p, const provider::Fetched& fetched) {
                 "Check the options base_url and request_path.");
 }
 
+// Is it the provider's, rather than about the subject?
 bool is_trouble(const Error& error) {
     return strcmp(error.sqlstate(), "RC101") == 0 || strcmp(error.sqlstate(), "RC102") == 0;
 }
 
+std::string seconds_text(TimestampTz microseconds) {
+    return std::to_string((microseconds + USECS_PER_SEC - 1) / USECS_PER_SEC) + " s";
+}
+
+// Waits until it is our turn, interruptibly.
+void wait_for_turn(const Provider& p) {
+    const TimestampTz patience = std::chrono::microseconds(p.timeout).count();
+    const TimestampTz time = now();
+    TimestampTz when = time;
+    const Answer answer = ask_in_turn(asking(p), time, patience, when);
+    if (answer != Answer::yes)
+        throw Error(
+            "RC105", "provider \"" + p.name + "\" is not asked now",
+            answer == Answer::no
+                ? "It failed several times in a row, or wants to be left alone; it may be asked again in " +
+                      seconds_text(when - time) + "."
+                : "Its rate limit is reached; it would be this request's turn in " +
+                      seconds_text(when - time) + ", which is longer than request_timeout.",
+            "rolecall.stat_provider shows its state. trigger_role_sync_for_user() leaves it to the worker.");
+    for (TimestampTz left = when - time; left > 0; left = when - now())
+        pg::call([left] { wait_for_latch(static_cast<long>(left / 1000 + 1), -1, wait_for_rate_limit); });
+}
+
+}  // namespace
+
+std::vector<provider::PagedRequest> requests_for(const Provider& p, const std::string& subject,
+                                                 const provider::Validators& known,
+                                                 const std::string& request_id) {
+    std::vector<provider::PagedRequest> requests{{request_for(p, p.request_path, subject), {}}};
+    if (!p.roles_request_path.empty())
+        requests.push_back({request_for(p, p.roles_request_path, subject), {}});
+    requests.back().paging = p.paging;
+    for (provider::PagedRequest& paged : requests)
+        paged.request.headers.push_back("X-Request-Id: " + request_id);
+    if (p.paging.style == provider::Paging::Style::none)
+        requests.back().request.validators = known;
+    return requests;
+}
+
+Asking asking(const Provider& p) {
+    return {.server = p.server, .per_second = p.rate_limit, .requests = p.roles_request_path.empty() ? 1 : 2};
+}
+
+void judge(const Provider& p, const provider::Fetched& fetched) {
+    const TimestampTz time = now();
+    Asking more = asking(p);
+    more.requests = fetched.requests - more.requests;
+    if (more.requests > 0)
+        report_requests(more, time);
+    try {
+        check_fetched(p, fetched);
+    } catch (const Error& error) {
+        if (is_trouble(error)) {
+            report_trouble(p.server, time);
+            const std::chrono::seconds wait = std::min(fetched.failed->retry_after, longest_wait);
+            if (wait.count() > 0)
+                report_wait(p.server, time + wait.count() * USECS_PER_SEC);
+            throw;
+        }
+        report_answer(p.server);
+        throw;
+    }
+    report_answer(p.server);
+}
+
 Answers fetch(const Provider& p, const std::string& subject, const provider::Validators& known,
               const std::string& request_id) {
+    wait_for_turn(p);
     Flight flight(session_fetcher(), requests_for(p, subject, known, request_id));
     provider::Fetched fetched = flight.wait();
-    check_fetched(p, fetched);
+    judge(p, fetched);
     return answers_of(std::move(fetched));
 }
 

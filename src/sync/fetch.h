@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "provider/fetcher.h"
 #include "sync/provider.h"
+#include "sync/statistics.h"
 
 namespace rolecall::sync {
 
@@ -22,19 +23,20 @@ std::vector<provider::PagedRequest> requests_for(const Provider& provider, const
                                                  const std::string& request_id);
 
 /// Asks the provider about one subject and waits, interruptibly: a cancel or a timeout of the statement ends
-/// it. No transaction id is assigned. Throws what check_fetched() throws.
+/// it. No transaction id is assigned. Throws Error RC105 where the provider is not to be asked now, and what
+/// judge() throws.
 Answers fetch(const Provider& provider, const std::string& subject, const provider::Validators& known,
               const std::string& request_id);
 
-/// Throws the error that a fetch ended with, if it did: Error RC101 where the provider cannot be reached or
-/// is in trouble, RC102 where it refuses us, RC104 for any other status and for pages that cannot be
-/// followed. A subject that is not found is no error.
-void check_fetched(const Provider& provider, const provider::Fetched& fetched);
+/// Reports to the breaker and the rate limit what came of a fetch, and throws the error that it ended with,
+/// if it did: Error RC101 where the provider cannot be reached or is in trouble, RC102 where it refuses us,
+/// RC104 for any other status and for pages that cannot be followed. A subject that is not found is no error.
+void judge(const Provider& provider, const provider::Fetched& fetched);
 
-/// A fetch that check_fetched() lets pass, as answers.
+/// A fetch that judge() lets pass, as answers.
 Answers answers_of(provider::Fetched fetched);
 
-/// Is an error of check_fetched() the provider's, rather than about the subject?
-bool is_trouble(const Error& error);
+/// What asking about a subject takes.
+Asking asking(const Provider& provider);
 
 }  // namespace rolecall::sync

@@ -5,6 +5,7 @@
 #include "pg/acting.h"
 #include "pg/settings.h"
 #include "pg/spi.h"
+#include "pg/testing.h"
 #include "sync/apply.h"
 #include "sync/attribution.h"
 #include "sync/clock.h"
@@ -20,6 +21,8 @@
 namespace rolecall::sync {
 
 namespace {
+
+pg::Statement touch_statement("SELECT rolecall.touch_user($1)", {INT8OID});
 
 // What role_sync_result has, in its order.
 struct Result {
@@ -91,6 +94,7 @@ Outcome apply_here(const User& user, const ProviderUser& said, const Rules& rule
     const TimestampTz time = now();
     const TimestampTz due = due_after(time, ttl);
     wake_workers_at_commit(due);
+    touch_statement.run({pg::bigint_parameter(user.id)});
     Outcome outcome = apply(user, said, rules, Patience::wait, time, due);
     if (outcome.hindrance == Hindrance::brake) {
         stop_provider_durably(user.provider, outcome.excess);
@@ -114,8 +118,19 @@ Result apply_answers(const Preparation& before, const Answers& answers) {
             .outcome = apply_here(*user, said, before.provider.rules, before.provider.ttl_seconds)};
 }
 
+// Another sync of this user is waited for as long as it may ask its provider.
+std::chrono::milliseconds patience_for(std::int64_t id) {
+    return as_owner([&] {
+        const std::optional<User> user = find_user(id);
+        if (user && !user->provider.empty())
+            return read_provider(user->provider).timeout;
+        return std::chrono::milliseconds(settings::request_timeout);
+    });
+}
+
 Result sync_from_provider(std::int64_t id, bool force) {
-    lock_user(id);
+    if (!try_lock_user(id))
+        lock_user(id, patience_for(id));
     std::optional<Result> early;
     const Preparation before = as_owner([&] {
         Preparation p = prepare(id, force);
@@ -132,10 +147,13 @@ Result sync_from_provider(std::int64_t id, bool force) {
         return *early;
     }
     log_start(*before.user);
+    testing::point("session-sync-begin");
     Stopwatch watch(before.provider.server);
     const Answers answers =
         fetch(before.provider, before.user->institutional_id, before.known, before.request_id);
+    testing::point("session-sync-fetched");
     Result result = as_owner([&] { return apply_answers(before, answers); });
+    testing::point("session-sync-applied");
     watch.done(result.outcome.changed());
     return result;
 }
@@ -149,7 +167,7 @@ Provider no_provider() {
 
 Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
     ProviderUser provider_user = read_provider_user(said);
-    lock_user(id);
+    lock_user(id, std::chrono::milliseconds(settings::request_timeout));
     std::optional<Result> result = as_owner([&]() -> std::optional<Result> {
         const std::optional<User> user = find_user(id);
         if (!user)
@@ -231,7 +249,7 @@ Datum rolecall_sync_user_units(PG_FUNCTION_ARGS) {
         const Jsonb* given = pg::call([&] { return PG_GETARG_JSONB_P(1); });
         const auto roles = read_roles(given);
         const std::int64_t id = PG_GETARG_INT64(0);
-        lock_user(id);
+        lock_user(id, std::chrono::milliseconds(settings::request_timeout));
         PG_RETURN_BOOL(as_owner([&] {
             const std::optional<User> user = find_user(id);
             if (user && apply_units(*user, roles).none_known)

@@ -117,7 +117,7 @@ void settle_alone(const JobPtr& job) {
 }  // namespace
 
 void note_failed(const Claim& claim, const std::string& error, TimestampTz time) {
-    note_failure(claim.user.id, error, time, time + user_backoff.pause(claim.attempts + 1, chance()));
+    note_failure(claim.user.id, error, time, time + user_backoff.full_jitter(claim.attempts + 1, chance()));
 }
 
 void settle(std::vector<JobPtr> jobs, const std::function<void()>& meanwhile) {

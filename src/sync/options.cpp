@@ -74,6 +74,11 @@ void check_ttl(const std::string& value) {
         invalid("an interval of time cannot be negative");
 }
 
+void check_scope(const std::string& value) {
+    if (value != "all" && value != "active")
+        invalid("unknown scope: \"" + value + "\"", "Use all or active.");
+}
+
 void check_timeout(const std::string& value) {
     const std::int64_t ms = parse_milliseconds(value);
     if (ms < 1 || ms > 3'600'000)
@@ -161,6 +166,14 @@ void check_count(const std::string& value) {
         invalid("the value must be a number from 1 to 99999");
 }
 
+void check_rate(const std::string& value) {
+    const double rate = parse("number", [&] {
+        return DatumGetFloat8(DirectFunctionCall1(float8in, CStringGetDatum(value.c_str())));
+    });
+    if (!(rate >= 0.001 && rate <= 1e6) && rate != 0)
+        invalid("the value must be 0 (no limit) or a number from 0.001 to 1000000");
+}
+
 void check_first_page(const std::string& value) {
     if (!is_number(value, 0))
         invalid("the value must be a number from 0 to 99999");
@@ -200,6 +213,7 @@ constexpr const char* accred_roles_request =
 // In alphabetical order.
 constexpr Option options[] = {
     {"active_path", ForeignServerRelationId, check_strict_path, nullptr, nullptr},
+    {"active_window", ForeignServerRelationId, check_ttl, nullptr, nullptr},
     {"auth", ForeignServerRelationId, check_auth, "none", "none"},
     {"base_url", ForeignServerRelationId, check_base_url, nullptr, nullptr},
     {"ca_file", ForeignServerRelationId, check_file, nullptr, nullptr},
@@ -222,6 +236,7 @@ constexpr Option options[] = {
     {"password", UserMappingRelationId, check_not_empty, nullptr, nullptr},
     {"protected_roles", ForeignServerRelationId, check_names, nullptr, nullptr},
     {"proxy", ForeignServerRelationId, check_proxy, "none", "none"},
+    {"rate_limit", ForeignServerRelationId, check_rate, nullptr, nullptr},
     {"request_path", ForeignServerRelationId, provider::check_request_path, "/users/{subject}",
      "/persons/{subject}"},
     {"request_timeout", ForeignServerRelationId, check_timeout, nullptr, nullptr},
@@ -234,6 +249,7 @@ constexpr Option options[] = {
     {"scope_kind_path", ForeignServerRelationId, check_path, nullptr, nullptr},
     {"secret_file", ForeignServerRelationId, check_file, nullptr, nullptr},
     {"subject_path", ForeignServerRelationId, check_path, "$.code", "$.id"},
+    {"sync_scope", ForeignServerRelationId, check_scope, nullptr, nullptr},
     {"sync_ttl", ForeignServerRelationId, check_ttl, nullptr, nullptr},
     {"token", UserMappingRelationId, check_not_empty, nullptr, nullptr},
     {"unknown_roles", ForeignServerRelationId, check_unknown_roles, "create", "create"},

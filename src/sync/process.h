@@ -25,6 +25,7 @@ bool reload_if_asked();
 /// readable.
 void wait_for_latch(long milliseconds, int fd, pg::WaitEvent& event);
 
+inline pg::WaitEvent wait_for_rate_limit{"RolecallRateLimit"};
 inline pg::WaitEvent wait_for_answer{"RolecallProviderAnswer"};
 
 /// Runs `f` in a transaction, acting as the extension's owner, inside SPI. False: it failed, was rolled back,

@@ -166,6 +166,11 @@ Provider read_provider(const std::string& name) {
     p.ca_file = server.get("ca_file");
     p.ttl_seconds =
         server.has("sync_ttl") ? server.milliseconds("sync_ttl") / 1000 : Provider::default_ttl_seconds();
+    const bool active_only = server.has("sync_scope") ? server.get("sync_scope") == "active"
+                                                      : settings::sync_scope == settings::active;
+    if (active_only)
+        p.active_seconds = server.has("active_window") ? server.milliseconds("active_window") / 1000
+                                                       : settings::active_window;
     p.timeout = std::chrono::milliseconds(
         server.has("request_timeout") ? server.milliseconds("request_timeout") : settings::request_timeout);
     p.connect_timeout = std::chrono::milliseconds(
@@ -173,6 +178,7 @@ Provider read_provider(const std::string& name) {
     p.proxy = proxy_of(server.get("proxy"));
     p.max_in_flight =
         server.has("max_in_flight") ? std::stoi(server.get("max_in_flight")) : settings::max_in_flight;
+    p.rate_limit = server.has("rate_limit") ? std::stod(server.get("rate_limit")) : settings::rate_limit;
     p.headers = split_headers(server.get("headers"));
     for (std::string& line : split_headers(mapping.get("headers")))
         p.headers.push_back(std::move(line));

@@ -46,10 +46,12 @@ struct Provider {
     provider::Credentials credentials;
     std::string ca_file;
     std::int64_t ttl_seconds = 0;
+    std::int64_t active_seconds = 0;        ///< only users who were active so recently are due; 0: everybody
     std::optional<std::string> proxy = "";  ///< as provider::Request has it
     std::chrono::milliseconds timeout{0};
     std::chrono::milliseconds connect_timeout{0};
     int max_in_flight = 0;
+    double rate_limit = 0;             ///< requests a second; 0: none
     std::vector<std::string> headers;  ///< "Name: value", also those of the user mapping
     Mapping mapping;
     Rules rules;

@@ -14,8 +14,9 @@ pg::Statement take_requests_statement(
     "        ORDER BY r.id LIMIT 1000 FOR UPDATE OF r, s SKIP LOCKED)"
     "    RETURNING user_id, force, requested_at"
     ") UPDATE rolecall.sync_state s SET requested_at = least(s.requested_at, t.requested_at), force = "
-    "s.force OR t.force"
-    " FROM (SELECT user_id, bool_or(force) AS force, min(requested_at) AS requested_at FROM taken GROUP BY "
+    "s.force OR t.force, active_at = greatest(s.active_at, t.last_requested_at)"
+    " FROM (SELECT user_id, bool_or(force) AS force, min(requested_at) AS requested_at,"
+    " max(requested_at) AS last_requested_at FROM taken GROUP BY "
     "user_id) t"
     " WHERE s.user_id = t.user_id",
     {});
@@ -28,14 +29,33 @@ pg::Statement add_missing_statement(
     " LIMIT $2 ON CONFLICT (user_id) DO UPDATE SET provider = excluded.provider RETURNING 1",
     {TIMESTAMPTZOID, INT8OID});
 
+// $1 provider, $2 now, $3 active since, $4 how many. Whoever is held is looked at later.
+pg::Statement put_to_sleep_statement(
+    "UPDATE rolecall.sync_state s SET next_sync_at = 'infinity' FROM ("
+    "    SELECT user_id FROM rolecall.sync_state WHERE provider = $1 AND next_sync_at <= $2"
+    "    AND (active_at IS NULL OR active_at < $3) AND requested_at IS NULL"
+    "    AND (leased_until IS NULL OR leased_until <= $2)"
+    "    ORDER BY next_sync_at LIMIT $4 FOR UPDATE SKIP LOCKED) i"
+    " WHERE s.user_id = i.user_id RETURNING 1",
+    {TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID});
+
+pg::Statement wake_up_statement(
+    "UPDATE rolecall.sync_state s SET next_sync_at = $2 FROM ("
+    "    SELECT user_id FROM rolecall.sync_state WHERE provider = $1 AND next_sync_at = 'infinity'"
+    "    LIMIT $3 FOR UPDATE SKIP LOCKED) i"
+    " WHERE s.user_id = i.user_id",
+    {TEXTOID, TIMESTAMPTZOID, INT8OID});
+
 pg::Statement providers_statement(
     "SELECT q.name FROM rolecall.queued_providers() q(name)"
     " WHERE NOT EXISTS (SELECT FROM rolecall.stopped_providers s WHERE s.provider = q.name)",
     {});
 
 // Both claims: $1 now, $2 lease until, $3 index, $4 started, $5 provider, $6 how many. A lease counts while
-// it lasts, unless this index took it in an earlier life.
+// it lasts, unless this index took it in an earlier life. Returned in the order in which they are to be
+// asked.
 #define ROLECALL_CLAIM(condition, order)                                                                   \
+    "WITH taken AS ("                                                                                      \
     "UPDATE rolecall.sync_state s SET leased_by = $3, leased_at = $1, leased_until = $2"                   \
     " FROM (SELECT d.user_id FROM rolecall.sync_state d JOIN rolecall.users w ON w.id = d.user_id"         \
     "       WHERE d.provider = $5 AND " condition                                                          \
@@ -46,9 +66,11 @@ pg::Statement providers_statement(
     " LIMIT $6 FOR UPDATE OF d SKIP LOCKED) c"                                                             \
     " JOIN rolecall.users u ON u.id = c.user_id"                                                           \
     " WHERE s.user_id = c.user_id"                                                                         \
-    " RETURNING s.user_id, u.provider, u.institutional_id, s.last_roles_sync_at, s.force,"                 \
-    "     s.next_sync_at IS NOT NULL AND s.next_sync_at <= $1, s.attempts,"                                \
-    "     s.etag, s.last_modified, s.fingerprint"
+    " RETURNING s.*, u.provider AS of_provider, u.institutional_id"                                        \
+    ") SELECT d.user_id, d.of_provider, d.institutional_id, d.last_roles_sync_at, d.force,"                \
+    "     d.next_sync_at IS NOT NULL AND d.next_sync_at <= $1, d.attempts,"                                \
+    "     d.etag, d.last_modified, d.fingerprint"                                                          \
+    " FROM taken d ORDER BY " order
 
 const std::initializer_list<Oid> claim_types = {TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID,
                                                 TIMESTAMPTZOID, TEXTOID,        INT8OID};
@@ -123,6 +145,19 @@ void take_requests() { take_requests_statement.run({}); }
 std::int64_t add_missing_users(TimestampTz now, std::int64_t most) {
     return static_cast<std::int64_t>(
         add_missing_statement.run({pg::time_parameter(now), pg::bigint_parameter(most)}).size());
+}
+
+std::int64_t put_inactive_to_sleep(const std::string& provider, TimestampTz now, TimestampTz active_since,
+                                   std::int64_t most) {
+    return static_cast<std::int64_t>(put_to_sleep_statement
+                                         .run({pg::text_parameter(provider), pg::time_parameter(now),
+                                               pg::time_parameter(active_since), pg::bigint_parameter(most)})
+                                         .size());
+}
+
+void wake_up(const std::string& provider, TimestampTz now, std::int64_t most) {
+    wake_up_statement.run(
+        {pg::text_parameter(provider), pg::time_parameter(now), pg::bigint_parameter(most)});
 }
 
 std::vector<std::string> queued_providers() {

@@ -32,6 +32,14 @@ void take_requests();
 /// how many.
 std::int64_t add_missing_users(TimestampTz now, std::int64_t most);
 
+/// Takes users who are due, and were not active since, out of the queue until rolecall.touch_user(). Returns
+/// how many.
+std::int64_t put_inactive_to_sleep(const std::string& provider, TimestampTz now, TimestampTz active_since,
+                                   std::int64_t most);
+
+/// Makes those due who were put to sleep.
+void wake_up(const std::string& provider, TimestampTz now, std::int64_t most);
+
 /// The providers that users have, configured or not, but for those that are stopped.
 std::vector<std::string> queued_providers();
 

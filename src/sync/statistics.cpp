@@ -3,6 +3,7 @@
 #include <map>
 
 #include "core/breaker.h"
+#include "core/rate_limit.h"
 #include "pg/shmem.h"
 #include "sync/clock.h"
 
@@ -37,6 +38,7 @@ struct ProviderStatus {
     TimestampTz last_error_at;
     char last_error[error_bytes];
     core::Breaker breaker;
+    core::RateLimit rate;
 };
 
 struct Shared {
@@ -189,8 +191,33 @@ void Stopwatch::done(bool changed) {
     count_sync(server_, changed, Clock::now() - started_);
 }
 
-bool may_ask(Oid server, TimestampTz time) {
-    return with_status(server, true, [&](ProviderStatus& p) { return p.breaker.allow(time); });
+Answer ask_in_turn(const Asking& asking, TimestampTz time, TimestampTz patience, TimestampTz& when) {
+    when = time;
+    return with_status(asking.server, Answer::yes, [&](ProviderStatus& p) {
+        when = p.breaker.next(time);
+        if (when > time)
+            return Answer::no;
+        when = p.rate.next(time, asking.per_second);
+        if (when > time + patience)
+            return Answer::later;
+        if (!p.breaker.allow(time))
+            return Answer::no;
+        p.rate.take(time, asking.per_second, asking.requests);
+        return Answer::yes;
+    });
+}
+
+Answer may_ask(const Asking& asking, TimestampTz time, TimestampTz& when) {
+    return ask_in_turn(asking, time, 0, when);
+}
+
+void report_requests(const Asking& more, TimestampTz time) {
+    update_status(more.server, [&](ProviderStatus& p) { p.rate.take(time, more.per_second, more.requests); });
+}
+
+bool is_to_be_probed(Oid server) {
+    return with_status(server, false,
+                       [](ProviderStatus& p) { return p.breaker.state() != core::BreakerState::closed; });
 }
 
 TimestampTz may_ask_next(Oid server, TimestampTz time) {

@@ -1,6 +1,6 @@
 // What syncs did, per provider of each database, in shared memory since the server started; and the
-// providers' circuit breakers, which workers share. Without the library preloaded nothing is
-// counted, and every provider may be asked.
+// providers' circuit breakers and rate limits, which workers and sessions share. Without the library
+// preloaded nothing is counted, and every provider may be asked.
 #pragma once
 
 #include "pg/pg.h"
@@ -47,14 +47,37 @@ class Stopwatch {
     std::chrono::steady_clock::time_point started_;
 };
 
-// ---- The breaker; times are the clock's
+// ---- The breaker and the rate limit; times are the clock's
 // --------------------------------------------------------------------
 
-/// May this provider be asked now? After yes, report what came of it.
-bool may_ask(Oid server, TimestampTz time);
+/// What somebody wants to ask.
+struct Asking {
+    Oid server;
+    double per_second;  ///< the provider's rate_limit; 0: none
+    int requests;       ///< that are made
+};
 
-/// When may_ask() may next say yes.
+enum class Answer {
+    yes,    ///< now; report what comes of it
+    later,  ///< the rate limit is reached: at `when`
+    no,     ///< the provider is left alone: until `when`, at least
+};
+
+/// May a provider be asked? Takes what it allows.
+Answer may_ask(const Asking& asking, TimestampTz time, TimestampTz& when);
+
+/// The same for who can wait: takes a place in the line, up to `patience` microseconds ahead. After yes, ask
+/// at `when`.
+Answer ask_in_turn(const Asking& asking, TimestampTz time, TimestampTz patience, TimestampTz& when);
+
+/// Is the provider to be asked by one request only, to see how it is?
+bool is_to_be_probed(Oid server);
+
+/// When the breaker may next say yes.
 TimestampTz may_ask_next(Oid server, TimestampTz time);
+
+/// More requests were made than may_ask() was told: further pages.
+void report_requests(const Asking& more, TimestampTz time);
 
 /// The provider answered, whatever it said of the subject; or it could not, or would not.
 void report_answer(Oid server);

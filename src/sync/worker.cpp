@@ -1,5 +1,6 @@
 #include "sync/worker.h"
 
+#include <cmath>
 #include <deque>
 #include <map>
 
@@ -33,11 +34,11 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr milliseconds longest_sleep{60'000};
-constexpr std::chrono::seconds longest_wait{3600};  // however long Retry-After says
 constexpr milliseconds pause_after_error{5'000};
 constexpr TimestampTz lease_margin = 60 * USECS_PER_SEC;  // beyond the time that requests may take
 constexpr TimestampTz requests_before_done = 3;           // two may be in line before a user's own
 constexpr std::int64_t missing_users_at_once = 10'000;
+constexpr std::int64_t inactive_at_once = 10'000;
 constexpr auto clean_up_every = std::chrono::minutes(1);
 constexpr auto missing_users_every = std::chrono::minutes(10);
 
@@ -99,6 +100,11 @@ class Worker {
         next_claim_ = Clock::now() + (!done ? pause_after_error : took ? milliseconds(0) : pause_until(due));
     }
 
+    struct Configured {
+        std::shared_ptr<const Provider> provider;  // nullptr: misconfigured
+        std::string error;
+    };
+
     // Inside a transaction. True: users were taken, whatever came of it; otherwise `due` says when to look
     // again.
     bool take_claims(std::vector<JobPtr>& jobs, std::optional<TimestampTz>& due) {
@@ -129,12 +135,17 @@ class Worker {
                     look_at(next);
                     continue;
                 }
+                if (!adjust_scope(*configured.provider, time)) {
+                    took = true;
+                    continue;
+                }
                 const auto waiting = static_cast<std::int64_t>(line_of(*configured.provider).waiting.size());
-                if (waiting >= configured.provider->max_in_flight)
+                const std::int64_t depth = line_depth(*configured.provider);
+                if (waiting >= depth)
                     continue;  // enough for now; when some are settled we look again
                 lease +=
                     requests_before_done * std::chrono::microseconds(configured.provider->timeout).count();
-                room = std::min(room, 2 * std::int64_t{configured.provider->max_in_flight} - waiting);
+                room = is_to_be_probed(configured.provider->server) ? 1 : std::min(room, 2 * depth - waiting);
             }
             std::vector<Claim> claims = claim(claimer_, name, time, time + lease, room);
             if (claims.empty())
@@ -152,10 +163,22 @@ class Worker {
         return took;
     }
 
-    struct Configured {
-        std::shared_ptr<const Provider> provider;  // nullptr: misconfigured
-        std::string error;
-    };
+    // Keeps inactive users out of the queue where the provider wants that. False: there are more of them.
+    static bool adjust_scope(const Provider& provider, TimestampTz time) {
+        if (provider.active_seconds == 0) {
+            wake_up(provider.name, time, inactive_at_once);
+            return true;
+        }
+        const TimestampTz since = time - provider.active_seconds * USECS_PER_SEC;
+        return put_inactive_to_sleep(provider.name, time, since, inactive_at_once) < inactive_at_once;
+    }
+
+    // How many may wait to be asked for, half of it: what is soon under way, so that no lease runs out
+    // before.
+    static std::int64_t line_depth(const Provider& provider) {
+        const double soon = provider.rate_limit > 0 ? provider.rate_limit * 5 : provider.max_in_flight;
+        return std::clamp<std::int64_t>(std::lround(soon), 1, provider.max_in_flight);
+    }
 
     // A request that finds the roles fresh needs nothing; a user whose provider is misconfigured has failed
     // already.
@@ -213,15 +236,29 @@ class Worker {
     Line& line_of(const Provider& provider) { return lines_[provider.server]; }
 
     void start_fetches() {
-        for (auto& [server, line] : lines_) {
-            while (!line.waiting.empty() && line.asked < line.waiting.front()->provider->max_in_flight) {
-                JobPtr job = std::move(line.waiting.front());
-                line.waiting.pop_front();
-                if (may_ask(server, now()))
-                    start(std::move(job));
-                else
-                    refused_.push_back(std::move(job));
+        next_start_ = Clock::time_point::max();
+        for (auto& [server, line] : lines_)
+            start_fetches_of(line);
+    }
+
+    void start_fetches_of(Line& line) {
+        while (!line.waiting.empty()) {
+            const Provider& provider = *line.waiting.front()->provider;
+            if (line.asked >= provider.max_in_flight)
+                return;
+            const TimestampTz time = now();
+            TimestampTz when = time;
+            const Answer answer = may_ask(asking(provider), time, when);
+            if (answer == Answer::later) {
+                next_start_ = std::min(next_start_, Clock::now() + std::chrono::microseconds(when - time));
+                return;
             }
+            JobPtr job = std::move(line.waiting.front());
+            line.waiting.pop_front();
+            if (answer == Answer::yes)
+                start(std::move(job));
+            else
+                refused_.push_back(std::move(job));
         }
     }
 
@@ -251,28 +288,13 @@ class Worker {
     void collect() {
         for (provider::Fetched& fetched : fetcher_.advance()) {
             JobPtr job = std::move(in_flight_.extract(fetched.id).mapped());
-            check(*job, fetched);
+            try {
+                judge(*job->provider, fetched);
+            } catch (const Error& error) {
+                job->error = error.summary();
+            }
             job->answers = answers_of(std::move(fetched));
             finish(std::move(job));
-        }
-    }
-
-    // What an answer means for the user, and for the provider.
-    static void check(Job& job, const provider::Fetched& fetched) {
-        const Provider& provider = *job.provider;
-        try {
-            check_fetched(provider, fetched);
-            report_answer(provider.server);
-        } catch (const Error& error) {
-            job.error = error.summary();
-            if (!is_trouble(error)) {
-                report_answer(provider.server);
-                return;
-            }
-            report_trouble(provider.server, now());
-            const std::chrono::seconds wait = std::min(fetched.failed->retry_after, longest_wait);
-            if (wait.count() > 0)
-                report_wait(provider.server, now() + wait.count() * USECS_PER_SEC);
         }
     }
 
@@ -316,8 +338,8 @@ class Worker {
     // -------------------------------------------------------------------------------------------
 
     void rest() {
-        const auto left =
-            std::chrono::ceil<milliseconds>(std::min(next_claim_, next_clean_up_) - Clock::now()).count();
+        const Clock::time_point wake = std::min({next_claim_, next_clean_up_, next_start_});
+        const auto left = std::chrono::ceil<milliseconds>(wake - Clock::now()).count();
         if (left > 0 && !may_sleep(place_, now() + left * 1000)) {
             next_claim_ = Clock::now();
             return;
@@ -326,7 +348,10 @@ class Worker {
             const std::string activity =
                 "waiting for " + std::to_string(in_flight_.size()) + " answers of providers";
             pgstat_report_activity(STATE_RUNNING, activity.c_str());
-            wait_for_latch(static_cast<long>(fetcher_.timeout().count()), fetcher_.fd(), wait_for_answer);
+            const milliseconds until_start = std::chrono::ceil<milliseconds>(
+                std::min(next_start_, Clock::now() + longest_sleep) - Clock::now());
+            const milliseconds most = std::clamp(until_start, milliseconds(0), fetcher_.timeout());
+            wait_for_latch(static_cast<long>(most.count()), fetcher_.fd(), wait_for_answer);
             return;
         }
         if (left <= 0)
@@ -341,6 +366,7 @@ class Worker {
     bool wanted_ = true;
     Clock::time_point next_claim_;
     Clock::time_point next_clean_up_;
+    Clock::time_point next_start_ = Clock::time_point::max();  // when a rate limit allows the next request
     Clock::time_point next_look_for_missing_;
 
     std::map<Oid, Line> lines_;                      // by server

@@ -77,7 +77,7 @@ my $page = "$provider->{url}/users/100003";
 my @faults = (
 	[ { mode => '404' }, qr/RC103: provider "hr" does not know subject "100003"/ ],
 	[ { mode => '500' }, qr/RC101: provider "hr" is not available\nDETAIL:  It answered with HTTP status 500/ ],
-	[ { mode => '429' }, qr/RC101: .*\nDETAIL:  It answered with HTTP status 429/ ],
+	[ { mode => '429', retry_after => 0 }, qr/RC101: .*\nDETAIL:  It answered with HTTP status 429/ ],
 	[ { mode => 'broken_json' }, qr/RC104: .*\nDETAIL:  The response is not valid JSON/ ],
 	[ { mode => 'wrong_subject' }, qr/RC104: .*\nDETAIL:  The response is about subject "other", not "100003"/ ],
 	[ { mode => 'no_roles' }, qr/RC104: .*\nDETAIL:  The response has no roles.*\n.*HINT:  An answer without the roles member never removes a role/ ],
@@ -97,6 +97,8 @@ for my $case (@faults) {
 	is(roles_of(4), $roles, "$fault->{mode}: roles are untouched");
 	is(state_of(4), $state, "$fault->{mode}: so is the sync time");
 	$provider->no_fault;
+	is($node->safe_psql('postgres', 'SELECT has_changed FROM rolecall.force_sync_user_roles(4)'), 'f', '... and after it all is well');
+	$state = state_of(4);
 }
 $provider->fault(mode => 'hang');
 like(error_of($node, "SET rolecall.request_timeout = '200ms'; SELECT rolecall.force_sync_user_roles(4)"), qr/RC101: .*\n.*phase "first byte": timed out/, 'hang: the request times out');

@@ -199,8 +199,8 @@ $provider->forget_requests;
 ask_for('true');
 move_clock(3600);
 until_true('the worker has looked', 'SELECT count(*) = 0 FROM rolecall.sync_requests');
-like(error_of($node, 'SELECT rolecall.force_sync_user_roles(50)'), qr/RC105: syncs of provider "hr" are stopped\nDETAIL:  .*stat_provider.*\n.*HINT:  If that is right, call rolecall.resume_provider/, 'a session is refused');
-like(error_of($node, q(SELECT rolecall.sync_user_roles(50, '{"roles": ["owner"]}', true))), qr/RC105/, '... with roles of its own too');
+like(error_of($node, 'SELECT rolecall.force_sync_user_roles(50)'), qr/RC106: syncs of provider "hr" are stopped\nDETAIL:  .*stat_provider.*\n.*HINT:  If that is right, call rolecall.resume_provider/, 'a session is refused');
+like(error_of($node, q(SELECT rolecall.sync_user_roles(50, '{"roles": ["owner"]}', true))), qr/RC106/, '... with roles of its own too');
 $node->restart;
 until_true('after a restart the workers are there', q(SELECT count(*) = 3 FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker'));
 sql('SELECT rolecall.wake_worker()');
@@ -234,7 +234,7 @@ sub take_away { my ($uid) = @_; return sql(qq(SELECT roles_changed FROM rolecall
 is(take_away($_), 't', "user $_ of nine") for 80 .. 88;
 option('max_revocation', '0%');
 is(take_away(80), 'f', 'taking nothing away is always allowed');
-like(error_of($node, q(SELECT rolecall.sync_user_roles(89, '{"roles": []}', true))), qr/RC105/, 'at 0% the tenth is stopped');
+like(error_of($node, q(SELECT rolecall.sync_user_roles(89, '{"roles": []}', true))), qr/RC106/, 'at 0% the tenth is stopped');
 isnt(grants(89), '', '... before it happens');
 is(sql(q(SELECT users_affected FROM rolecall.stopped_providers)), '10', '... and that holds, though the transaction was rolled back');
 log_has('the log says so', qr/LOG:  syncs of provider "hr" are stopped\n.*DETAIL:  10 users would have lost/);
@@ -251,7 +251,7 @@ sql('SELECT rolecall.sync_user_roles(60, jsonb_build_object($$roles$$, (SELECT j
 is(take_away(61), 't', 'what is given counts for the share');
 sql('BEGIN; ' . join(' ', map { "SELECT rolecall.sync_user_roles($_, '{\"roles\": []}', true);" } 62 .. 65) . ' ROLLBACK');
 is(sql('SELECT users_affected FROM rolecall.revocations'), '11', 'what is rolled back is not counted');
-like(error_of($node, q(SELECT rolecall.sync_user_roles(60, '{"roles": []}', true))), qr/RC105/, 'one user with most of the grants is too much');
+like(error_of($node, q(SELECT rolecall.sync_user_roles(60, '{"roles": []}', true))), qr/RC106/, 'one user with most of the grants is too much');
 is(sql(q(SELECT count(*) FROM rolecall.user_roles WHERE user_id = 60)), '1000', '... and keeps them');
 sql(q(SELECT rolecall.resume_provider('hr')));
 is(take_away(60), 't', 'but not by itself');
@@ -273,7 +273,7 @@ sql(q(SELECT rolecall.resume_provider('hr')));
 # Resumed and stopped again in one transaction: nobody waits for ever.
 sql(q(SELECT rolecall.stop_provider('hr', 1, 1, 1, 1, 1)));
 like(error_of($node, q(BEGIN; SELECT rolecall.resume_provider('hr'); INSERT INTO rolecall.revocations (provider, began_at, users_affected, grants, users) VALUES ('hr', now() + '1 year', 9, 1, 1); SELECT rolecall.sync_user_roles(72, '{"roles": []}', true); COMMIT)),
-	qr/RC105/, 'resumed and stopped again in one transaction');
+	qr/RC106/, 'resumed and stopped again in one transaction');
 is(sql(q(SELECT count(*) FROM rolecall.stopped_providers)), '1', 'it was rolled back');
 $node->stop;
 

@@ -10,16 +10,20 @@ constexpr std::int64_t second = 1'000'000;
 TEST(Backoff, DoublesUpToItsBound) {
     constexpr Backoff backoff{.first = 5 * second, .most = 100 * second};
     for (int failures = 1; failures < 4; ++failures) {
-        EXPECT_EQ(backoff.pause(failures, 0), (5 * second) << (failures - 1));
-        EXPECT_LT(backoff.pause(failures, 0.999), (10 * second) << (failures - 1));
+        const std::int64_t ceiling = (10 * second) << (failures - 1);
+        EXPECT_EQ(backoff.full_jitter(failures, 0), 0);
+        EXPECT_EQ(backoff.full_jitter(failures, 0.5), ceiling / 2);
+        EXPECT_EQ(backoff.equal_jitter(failures, 0), ceiling / 2);
+        EXPECT_LT(backoff.equal_jitter(failures, 0.999), ceiling);
+        EXPECT_LT(backoff.full_jitter(failures, 0.999), ceiling);
     }
-    EXPECT_EQ(backoff.pause(50, 0), 50 * second);
-    EXPECT_LE(backoff.pause(1'000'000, 0.9999), 100 * second);
+    EXPECT_EQ(backoff.equal_jitter(50, 0), 50 * second);
+    EXPECT_LE(backoff.full_jitter(1'000'000, 0.9999), 100 * second);
 }
 
 TEST(Backoff, SpreadsThoseWhoFailedTogether) {
     constexpr Backoff backoff{.first = 5 * second, .most = 100 * second};
-    EXPECT_GT(backoff.pause(3, 0.9) - backoff.pause(3, 0.1), 10 * second);
+    EXPECT_GT(backoff.full_jitter(3, 0.9) - backoff.full_jitter(3, 0.1), 30 * second);
 }
 
 TEST(AfterSuccess, LiesWithinTheTtl) {

@@ -1,0 +1,35 @@
+// How often one provider may be asked: the generic cell rate algorithm (ITU-T I.371), a leaky bucket that is
+// one number. Plain data, for shared memory; the caller holds its lock. Times are microseconds.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace rolecall::core {
+
+class RateLimit {
+ public:
+    /// When the next request may be made at `per_second` (0: no limit); `now` for at once. After a pause a
+    /// tenth of a second's requests may come together, at least one.
+    std::int64_t next(std::int64_t now, double per_second) const {
+        if (per_second <= 0)
+            return now;
+        const double burst = std::max(1.0, per_second / 10);
+        return std::max(now, due_ - cost(burst - 1, per_second));
+    }
+
+    /// `requests` are made, or will be as soon as next() said.
+    void take(std::int64_t now, double per_second, int requests) {
+        if (per_second > 0)
+            due_ = std::max(due_, now) + cost(requests, per_second);
+    }
+
+ private:
+    static std::int64_t cost(double requests, double per_second) {
+        return static_cast<std::int64_t>(requests * 1e6 / per_second);
+    }
+
+    std::int64_t due_ = 0;  // when everything so far would have been made, evenly spread
+};
+
+}  // namespace rolecall::core

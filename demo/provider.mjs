@@ -212,7 +212,7 @@ const faultModes = {
     }),
     latin1: (fault, request, response, answer) => answer((body) => Buffer.from(JSON.stringify({ ...body, display_name: 'Zo\u00eb' }), 'latin1')),
     // Members that come twice: the last would be believed.
-    twice: (fault, request, response, answer) => answer((body) => JSON.stringify(body).replace(/\}$/, ',"roles":[],"authorizations":[]}')),
+    twice: (fault, request, response, answer) => answer((body) => JSON.stringify(body).replace(/\}$/, ',"roles":[],"authorizations":[],"users":[]}')),
     // What a debugging proxy does: not JSON, with the request in it.
     echo: (fault, request, response) => sendJson(response, 200, `${request.headers.authorization?.split(' ')[1]} ${JSON.stringify(request.headers)}`),
     inactive: (fault, request, response, answer) => answer(({ roles, authorizations: dropped, ...rest }) => ({ ...rest, active: false })),

@@ -43,6 +43,9 @@ CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.ex
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', unknown_roles 'ignore');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', protected_roles ' , ');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', max_staleness '1ms');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', list_request_path 'users');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', list_request_path '/users/{subject}');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', list_paging 'offset', users_path '$.pages[0].users');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', secret_file 'secret');
 CREATE SERVER hr FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org');
 ALTER SERVER hr OPTIONS (ADD active_path '$.status == "active"', ADD max_revocation '5%', ADD revocation_window '12 hours', ADD on_not_found 'revoke',

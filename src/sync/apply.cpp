@@ -35,6 +35,9 @@ pg::Statement find_statement(
     " FROM rolecall.users u LEFT JOIN rolecall.sync_state s ON s.user_id = u.id WHERE u.id = $1",
     {INT8OID});
 
+pg::Statement subject_statement("SELECT id FROM rolecall.users WHERE provider = $1 AND institutional_id = $2",
+                                {TEXTOID, TEXTOID});
+
 pg::Statement held_statement(
     "SELECT role, scope_kind, scope_id FROM rolecall.user_roles WHERE user_id = $1 AND source = 'provider'",
     {INT8OID});
@@ -241,6 +244,11 @@ std::optional<User> find_user(std::int64_t id) {
     if (!rows.is_null(0, 3))
         user.last_sync = rows.time(0, 3);
     return user;
+}
+
+std::optional<std::int64_t> find_subject(const std::string& provider, const std::string& subject) {
+    const pg::Rows rows = subject_statement.run({pg::text_parameter(provider), pg::text_parameter(subject)});
+    return rows.size() == 0 ? std::nullopt : std::optional(rows.bigint(0, 1));
 }
 
 std::vector<core::OwnedGrant> provider_grants(std::int64_t user) {

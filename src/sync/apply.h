@@ -67,6 +67,9 @@ std::optional<User> find_user(std::int64_t id);
 /// The columns etag, last_modified and fingerprint, which begin at `column`.
 Version read_version(const pg::Rows& rows, std::uint64_t row, int column);
 
+/// The user who is this subject for a provider.
+std::optional<std::int64_t> find_subject(const std::string& provider, const std::string& subject);
+
 /// Were the roles synchronized less than the TTL before `time`?
 bool is_fresh(const User& user, std::int64_t ttl_seconds, TimestampTz time);
 

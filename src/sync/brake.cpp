@@ -21,6 +21,9 @@ pg::Statement count_statement(
     " FROM rolecall.count_revocation($1, $2, $3, $4, $5, make_interval(secs => $6), $7) c",
     {TEXTOID, INT8OID, INT8OID, INT8OID, FLOAT8OID, FLOAT8OID, TIMESTAMPTZOID});
 
+pg::Statement stopped_statement(
+    "SELECT EXISTS (SELECT FROM rolecall.stopped_providers s WHERE s.provider = $1)", {TEXTOID});
+
 pg::Statement stop_statement("SELECT rolecall.stop_provider($1, $2, $3, $4, $5, $6)",
                              {TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID});
 
@@ -31,9 +34,11 @@ struct Message {
 };
 static_assert(sizeof(Message) <= BGW_EXTRALEN);
 
-// A class of advisory locks that SQL cannot take.
-LOCKTAG locktag_of(const std::string& provider) {
-    constexpr std::uint16_t lock_class = 0x7264;
+// Classes of advisory locks that SQL cannot take.
+constexpr std::uint16_t revocations_lock = 0x7264;
+constexpr std::uint16_t provider_lock = 0x7265;
+
+LOCKTAG locktag_of(std::uint16_t lock_class, const std::string& provider) {
     const std::uint64_t hash = core::hash(0, 0, 0, provider);
     LOCKTAG tag;
     SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, static_cast<std::uint32_t>(hash >> 32),
@@ -41,13 +46,24 @@ LOCKTAG locktag_of(const std::string& provider) {
     return tag;
 }
 
+bool lock(const LOCKTAG& tag, LOCKMODE mode, Patience patience) {
+    return pg::call(
+        [&] { return LockAcquire(&tag, mode, false, patience == Patience::none) != LOCKACQUIRE_NOT_AVAIL; });
+}
+
 }  // namespace
 
 bool lock_revocations(const std::string& provider, Patience patience) {
-    const LOCKTAG tag = locktag_of(provider);
-    return pg::call([&] {
-        return LockAcquire(&tag, ExclusiveLock, false, patience == Patience::none) != LOCKACQUIRE_NOT_AVAIL;
-    });
+    return lock(locktag_of(revocations_lock, provider), ExclusiveLock, patience);
+}
+
+bool lock_provider(const std::string& provider, Sharing sharing, Patience patience) {
+    return lock(locktag_of(provider_lock, provider), sharing == Sharing::alone ? ExclusiveLock : ShareLock,
+                patience);
+}
+
+bool is_stopped(const std::string& provider) {
+    return stopped_statement.run({pg::text_parameter(provider)}).boolean(0, 1);
 }
 
 std::optional<Excess> count_revocation(const std::string& provider, const Rules& rules, std::int64_t user,

@@ -19,6 +19,16 @@ namespace rolecall::sync {
 /// Does a transaction wait for another that is at the same thing?
 enum class Patience { wait, none };
 
+/// Syncs of single users go on beside each other; a pass through all users is alone.
+enum class Sharing { with_others, alone };
+
+/// Makes passes and syncs of single users wait for each other until the transaction ends, so that each sees
+/// what the other applied. False, without patience: the other is at it.
+bool lock_provider(const std::string& provider, Sharing sharing, Patience patience);
+
+/// Do the provider's syncs wait for resume_provider()?
+bool is_stopped(const std::string& provider);
+
 /// What a window would have come to.
 struct Excess {
     std::int64_t users_affected;

@@ -64,9 +64,9 @@ class Flight {
     provider::FetchId id_;
 };
 
-provider::Request request_for(const Provider& p, const std::string& path, const std::string& subject) {
+provider::Request request_for(const Provider& p, const std::string& url) {
     provider::Request request;
-    request.url = provider::request_url(p.base_url, path, subject);
+    request.url = url;
     request.headers = p.headers;
     request.credentials = p.credentials;
     request.ca_file = p.ca_file;
@@ -141,9 +141,11 @@ void wait_for_turn(const Provider& p) {
 std::vector<provider::PagedRequest> requests_for(const Provider& p, const std::string& subject,
                                                  const provider::Validators& known,
                                                  const std::string& request_id) {
-    std::vector<provider::PagedRequest> requests{{request_for(p, p.request_path, subject), {}}};
+    std::vector<provider::PagedRequest> requests{
+        {request_for(p, provider::request_url(p.base_url, p.request_path, subject)), {}}};
     if (!p.roles_request_path.empty())
-        requests.push_back({request_for(p, p.roles_request_path, subject), {}});
+        requests.push_back(
+            {request_for(p, provider::request_url(p.base_url, p.roles_request_path, subject)), {}});
     requests.back().paging = p.paging;
     for (provider::PagedRequest& paged : requests)
         paged.request.headers.push_back("X-Request-Id: " + request_id);
@@ -185,6 +187,23 @@ Answers fetch(const Provider& p, const std::string& subject, const provider::Val
     provider::Fetched fetched = flight.wait();
     judge(p, fetched);
     return answers_of(std::move(fetched));
+}
+
+provider::Request list_request(const Provider& p, const std::string& request_id) {
+    provider::Request request = request_for(p, p.base_url + p.list_request_path);
+    request.headers.push_back("X-Request-Id: " + request_id);
+    return request;
+}
+
+Completion fetch_page(const Provider& p, const provider::Request& request) {
+    wait_for_turn(p);
+    Flight flight(session_fetcher(), {{request, {}}});
+    provider::Fetched fetched = flight.wait();
+    judge(p, fetched);
+    if (!fetched.is_complete())
+        throw Error("RC104", "provider \"" + p.name + "\" gave an answer that cannot be used",
+                    status_of(*fetched.failed), "Check the option list_request_path.");
+    return std::move(fetched.answers.front().front());
 }
 
 Answers answers_of(provider::Fetched fetched) {

@@ -28,6 +28,12 @@ std::vector<provider::PagedRequest> requests_for(const Provider& provider, const
 Answers fetch(const Provider& provider, const std::string& subject, const provider::Validators& known,
               const std::string& request_id);
 
+/// The first request for a provider's list of users.
+provider::Request list_request(const Provider& provider, const std::string& request_id);
+
+/// Asks for one page of it, as fetch().
+provider::Completion fetch_page(const Provider& provider, const provider::Request& request);
+
 /// Reports to the breaker and the rate limit what came of a fetch, and throws the error that it ended with,
 /// if it did: Error RC101 where the provider cannot be reached or is in trouble, RC102 where it refuses us,
 /// RC104 for any other status and for pages that cannot be followed. A subject that is not found is no error.

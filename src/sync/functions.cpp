@@ -69,6 +69,7 @@ struct Preparation {
     std::optional<User> user;  // nullopt: there is none
     Provider provider;
     bool fresh = false;
+    TimestampTz asked_at = now();
     std::string request_id = current_request_id();
     provider::Validators known;  // of the answer that the user's roles are from
 };
@@ -88,7 +89,10 @@ Preparation prepare(std::int64_t id, bool force) {
 }
 
 // Applies, and sees to it that the worker comes back in time.
+// A pass through all users may be at it.
 Outcome apply_here(const User& user, const ProviderUser& said, const Rules& rules, std::int64_t ttl) {
+    if (!user.provider.empty())
+        lock_provider(user.provider, Sharing::with_others, Patience::wait);
     if (user.stopped)
         throw stopped_error(user.provider);
     const TimestampTz time = now();
@@ -107,11 +111,14 @@ Outcome apply_here(const User& user, const ProviderUser& said, const Rules& rule
 Result apply_answers(const Preparation& before, const Answers& answers) {
     const User& asked = *before.user;
     ProviderUser said = understand(before.provider, asked.institutional_id, answers);
+    lock_provider(asked.provider, Sharing::with_others, Patience::wait);
     const std::optional<User> user = find_user(asked.id);
     if (!user || !user->has_subject_of(asked) ||
         (said.unchanged && !keep_roles(*user, before.provider, said)))
         throw Error("40001", "user " + std::to_string(asked.id) + " changed while the provider was asked", {},
                     "Call the function again.");
+    if (user->last_sync && *user->last_sync > before.asked_at)
+        return skipped(*user);  // a pass through all users was faster
     const Attribution attribution(Cause::sync, {}, user->provider, before.request_id);
     return {.user = asked.id,
             .skipped = false,
@@ -193,6 +200,40 @@ Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
     return *result;
 }
 
+// An event that names the roles, or says that the user is gone, is applied; after any other one the provider
+// is asked. nullopt: nobody here is meant.
+std::optional<Result> apply_event(const std::string& server, const Jsonb* event) {
+    Provider provider;
+    ProviderUser said;
+    bool has_roles = false;
+    const std::optional<std::int64_t> id = as_owner([&]() -> std::optional<std::int64_t> {
+        provider = read_provider(server);
+        said = map_event(provider, event, has_roles);
+        return find_subject(server, *said.code);
+    });
+    if (!id)
+        return std::nullopt;
+    lock_user(*id, std::chrono::milliseconds(settings::request_timeout));
+    return as_owner([&]() -> std::optional<Result> {
+        const std::optional<User> user = find_user(*id);
+        if (!user || user->provider != server || user->institutional_id != *said.code)
+            return std::nullopt;
+        const bool keeps = said.gone && provider.rules.on_not_found == Rules::OnNotFound::keep;
+        if (keeps || (!said.gone && !has_roles)) {
+            (void)request_sync(*id, true);
+            wake_workers_at_commit();
+            Result result = skipped(*user);
+            result.skipped = false;
+            return result;
+        }
+        check_roles(server, provider.rules, said);
+        const Attribution attribution(Cause::event, {}, server, settings::request_id);
+        return Result{.user = *id,
+                      .skipped = false,
+                      .outcome = apply_here(*user, said, provider.rules, provider.ttl_seconds)};
+    });
+}
+
 Datum to_record(FunctionCallInfo fcinfo, const Result& result) {
     const Outcome& o = result.outcome;
     Jsonb* old_roles = roles_to_jsonb(o.old_roles);
@@ -269,6 +310,20 @@ Datum rolecall_trigger_role_sync(PG_FUNCTION_ARGS) {
         else
             warn_unknown_user(id);
         PG_RETURN_VOID();
+    });
+}
+
+PG_FUNCTION_INFO_V1(rolecall_apply_provider_event);
+
+// apply_provider_event(server text, event jsonb)
+Datum rolecall_apply_provider_event(PG_FUNCTION_ARGS) {
+    return pg::guarded([&]() -> Datum {
+        const char* server = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
+        const Jsonb* event = pg::call([&] { return PG_GETARG_JSONB_P(1); });
+        const auto result = apply_event(server, event);
+        if (!result)
+            PG_RETURN_NULL();
+        return to_record(fcinfo, *result);
     });
 }
 

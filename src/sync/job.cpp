@@ -44,7 +44,7 @@ Settled settle_job(Job& job) {
         note_failed(job.claim, job.error, time);
         return {.end = End::failed, .outcome = {}};
     }
-    if (!try_lock_user(asked.id)) {
+    if (!try_lock_user(asked.id) || !lock_provider(asked.provider, Sharing::with_others, Patience::none)) {
         put_back(asked.id, time + busy_pause);
         return {};
     }

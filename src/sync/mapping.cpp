@@ -96,6 +96,12 @@ pg::Statement roles_statement(
     " FROM jsonb_path_query($1, $2) r",
     {JSONBOID, JSONPATHOID, JSONPATHOID, JSONPATHOID, JSONPATHOID});
 
+pg::Statement total_statement("SELECT jsonb_path_query_first($1, $2, '{}', true)", {JSONBOID, JSONPATHOID});
+
+pg::Statement users_statement("SELECT u FROM jsonb_path_query($1, $2) u", {JSONBOID, JSONPATHOID});
+
+pg::Statement event_statement("SELECT jsonb_path_query_first($1, $2, '{}', true)", {JSONBOID, JSONPATHOID});
+
 // ---- Roles
 // -------------------------------------------------------------------------------------------------
 
@@ -157,8 +163,8 @@ bool is_active(const Provider& provider, const pg::Rows& profile) {
                "Correct active_path if it is wrong: it must find true or false.");
 }
 
-// Who an answer is about: the subject that was asked for, or an error.
-ProviderUser read_profile(const Provider& provider, const std::string& subject, Datum answer) {
+// Whom an answer is about.
+ProviderUser read_person(const Provider& provider, Datum answer) {
     const Mapping& mapping = provider.mapping;
     const pg::Rows row =
         profile_statement.run({answer, path_parameter(mapping.subject), path_parameter(mapping.email),
@@ -167,17 +173,23 @@ ProviderUser read_profile(const Provider& provider, const std::string& subject, 
     bool fits = true;
     ProviderUser user;
     user.code = scalar(row, 0, 1, fits);
+    user.email = scalar(row, 0, 2, fits);
+    user.display_name = scalar(row, 0, 3, fits);
+    user.function = scalar(row, 0, 4, fits);
+    if (!mapping.active.empty() && !is_active(provider, row))
+        user.gone = "It says that the subject is inactive.";
+    return user;
+}
+
+// The subject that was asked for, or an error.
+ProviderUser read_profile(const Provider& provider, const std::string& subject, Datum answer) {
+    ProviderUser user = read_person(provider, answer);
     if (user.code != subject)
         bad_answer(provider,
                    user.code ? "The response is about subject \"" + clipped(*user.code) + "\", not \"" +
                                    subject + "\"."
                              : "The response does not say whom it is about.",
                    "Correct subject_path if it is wrong.");
-    user.email = scalar(row, 0, 2, fits);
-    user.display_name = scalar(row, 0, 3, fits);
-    user.function = scalar(row, 0, 4, fits);
-    if (!mapping.active.empty() && !is_active(provider, row))
-        user.gone = "It says that the subject is inactive.";
     return user;
 }
 
@@ -282,6 +294,58 @@ ProviderUser map_answers(const Provider& provider, const std::string& subject,
     user->roles = std::move(roles);
     user->unchanged = unchanged;
     return *std::move(user);
+}
+
+ListPage map_list_page(const Provider& provider, const std::string& page) {
+    const Datum json = parse_answer(provider, page);
+    const pg::Parameter path = path_parameter(provider.mapping.users);
+    if (roles_exist_statement.run({json, path}).boolean(0, 1))
+        bad_answer(provider, "The list has no users where users_path says.",
+                   "Correct users_path if it is wrong.");
+    ListPage result;
+    bool fits = true;
+    if (!provider.mapping.total.empty()) {
+        const auto total =
+            scalar(total_statement.run({json, path_parameter(provider.mapping.total)}), 0, 1, fits);
+        if (!total || total->size() > 18 || total->find_first_not_of("0123456789") != std::string::npos)
+            bad_answer(provider, "The list has no number of users where total_path says.",
+                       "Correct total_path if it is wrong.");
+        result.total = std::stoll(*total);
+    }
+    const pg::Rows rows = users_statement.run({json, path});
+    result.users.reserve(rows.size());
+    for (std::uint64_t row = 0; row < rows.size(); ++row) {
+        ProviderUser user = read_person(provider, rows.datum(row, 1));
+        if (!user.code || user.code->empty())
+            bad_answer(provider, "User " + std::to_string(row + 1) + " of a page of the list has no subject.",
+                       "Correct subject_path if it is wrong.");
+        if (!user.gone)
+            read_answered_roles(provider, rows.datum(row, 1), user.roles);
+        core::normalize(user.roles);
+        result.users.push_back(std::move(user));
+    }
+    return result;
+}
+
+ProviderUser map_event(const Provider& provider, const Jsonb* event, bool& has_roles) {
+    const pg::Rows rows =
+        event_statement.run({JsonbPGetDatum(event), path_parameter(provider.mapping.event)});
+    try {
+        if (rows.is_null(0, 1))
+            bad_answer(provider, "The event has no user where event_path says.");
+        const Datum json = rows.datum(0, 1);
+        ProviderUser user = read_person(provider, json);
+        if (!user.code || user.code->empty())
+            bad_answer(provider, "The event does not say whom it is about.");
+        has_roles = !roles_exist_statement.run({json, path_parameter(provider.mapping.roles)}).boolean(0, 1);
+        if (has_roles && !user.gone)
+            read_answered_roles(provider, json, user.roles);
+        core::normalize(user.roles);
+        return user;
+    } catch (const Error& error) {
+        throw Error("22023", "invalid event of provider \"" + provider.name + "\"", error.detail(),
+                    error.hint());
+    }
 }
 
 ProviderUser read_provider_user(const Jsonb* jsonb) {

@@ -34,6 +34,18 @@ struct ProviderUser {
 ProviderUser map_answers(const Provider& provider, const std::string& subject,
                          const std::vector<provider::Pages>& answers);
 
+/// A page of a provider's list.
+struct ListPage {
+    std::vector<ProviderUser> users;    ///< each with a code
+    std::optional<std::int64_t> total;  ///< how many there are on all pages, where the provider says so
+};
+
+/// Maps a page of the list, likewise.
+ListPage map_list_page(const Provider& provider, const std::string& page);
+
+/// Maps an event about a user; `has_roles` says whether it names the roles. Throws Error 22023.
+ProviderUser map_event(const Provider& provider, const Jsonb* event, bool& has_roles);
+
 /// The same for a user given as {email, code, display_name, function, roles: [{role, on}]}. Throws Error
 /// 22023.
 ProviderUser read_provider_user(const Jsonb* jsonb);

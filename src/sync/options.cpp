@@ -122,6 +122,13 @@ void check_headers(const std::string& value) {
     }
 }
 
+void check_list_path(const std::string& value) {
+    if (!value.starts_with('/') || value.find_first_of("{}# ") != std::string::npos ||
+        std::any_of(value.begin(), value.end(), [](unsigned char c) { return c < ' ' || c >= 0x7f; }))
+        invalid("it must start with a slash, and have neither spaces nor a fragment",
+                "For example /users?per_page=500.");
+}
+
 void check_staleness(const std::string& value) {
     if (parse_milliseconds(value) < 1000)
         invalid("the interval must be a second or longer");
@@ -221,11 +228,14 @@ constexpr Option options[] = {
     {"cursor_path", ForeignServerRelationId, check_cursor_path, "$.next", "$.next"},
     {"display_name_path", ForeignServerRelationId, check_path, "$.display_name", "$.display"},
     {"email_path", ForeignServerRelationId, check_path, "$.email", "$.email"},
+    {"event_path", ForeignServerRelationId, check_strict_path, "$", "$"},
     {"first_page", ForeignServerRelationId, check_first_page, "1", "1"},
     {"function_path", ForeignServerRelationId, check_path, "$.function", "$.position"},
     {"headers", ForeignServerRelationId, check_headers, nullptr, nullptr},
     {"headers", UserMappingRelationId, check_headers, nullptr, nullptr},
     {"kind", ForeignServerRelationId, check_kind, "json", "accred"},
+    {"list_paging", ForeignServerRelationId, check_paging, "none", "none"},
+    {"list_request_path", ForeignServerRelationId, check_list_path, nullptr, nullptr},
     {"max_in_flight", ForeignServerRelationId, check_count, nullptr, nullptr},
     {"max_pages", ForeignServerRelationId, check_count, "1000", "1000"},
     {"max_revocation", ForeignServerRelationId, check_share, "20%", "20%"},
@@ -252,8 +262,10 @@ constexpr Option options[] = {
     {"sync_scope", ForeignServerRelationId, check_scope, nullptr, nullptr},
     {"sync_ttl", ForeignServerRelationId, check_ttl, nullptr, nullptr},
     {"token", UserMappingRelationId, check_not_empty, nullptr, nullptr},
+    {"total_path", ForeignServerRelationId, check_path, nullptr, nullptr},
     {"unknown_roles", ForeignServerRelationId, check_unknown_roles, "create", "create"},
     {"username", UserMappingRelationId, check_not_empty, nullptr, nullptr},
+    {"users_path", ForeignServerRelationId, check_strict_path, "$.users[*]", "$.users[*]"},
 };
 
 std::string names_for(Oid catalog) {
@@ -285,12 +297,12 @@ std::map<std::string, std::string> to_map(List* list) {
 }
 
 // What paging needs of other options.
-void check_paging_of(const Options& server) {
+void check_paging_of(const Options& server, const char* paging, const char* items) {
     using Style = provider::Paging::Style;
-    const Style style = paging_style(server.get("paging"));
+    const Style style = paging_style(server.get(paging));
     if ((style == Style::page || style == Style::offset) &&
-        !provider::MemberPath::of_array(server.get("roles_path")))
-        invalid("paging by \"" + server.get("paging") + "\" needs a roles_path that begins with an array",
+        !provider::MemberPath::of_array(server.get(items)))
+        invalid("paging by \"" + server.get(paging) + "\" needs a " + items + " that begins with an array",
                 "For example $.data.roles[*]: the last page is the one on which that array is empty.");
 }
 
@@ -310,7 +322,9 @@ void validate(const std::map<std::string, std::string>& given, Oid catalog) {
         throw Error("HV00J", "option \"base_url\" is required", {},
                     "For example OPTIONS (kind 'json', base_url 'https://hr.example.org/api').");
     if (catalog == ForeignServerRelationId)
-        check_paging_of(Options::of_server(given));
+        for (const auto& [paging, items] :
+             {std::pair{"paging", "roles_path"}, std::pair{"list_paging", "users_path"}})
+            check_paging_of(Options::of_server(given), paging, items);
 }
 
 }  // namespace
@@ -325,10 +339,10 @@ provider::Paging::Style paging_style(const std::string& name) {
     invalid("unknown paging: \"" + name + "\"", "Use none, link, page, offset or cursor.");
 }
 
-provider::Paging paging_of(const Options& server, const std::string& items_path) {
+provider::Paging paging_of(const Options& server, const char* style, const std::string& items_path) {
     provider::Paging paging;
-    paging.style = paging_style(server.get("paging"));
-    paging.parameter = server.has("page_parameter") ? server.get("page_parameter") : server.get("paging");
+    paging.style = paging_style(server.get(style));
+    paging.parameter = server.has("page_parameter") ? server.get("page_parameter") : server.get(style);
     paging.first = std::stoi(server.get("first_page"));
     paging.items = provider::MemberPath::of_array(items_path).value_or(provider::MemberPath());
     paging.cursor = provider::MemberPath::parse(server.get("cursor_path")).value_or(provider::MemberPath());

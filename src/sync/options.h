@@ -40,7 +40,7 @@ std::vector<std::string> split_list(const std::string& text);
 /// Throws Error 22023 where there is no such style.
 provider::Paging::Style paging_style(const std::string& name);
 
-/// How a server pages an answer in which `items_path` picks the items.
-provider::Paging paging_of(const Options& server, const std::string& items_path);
+/// How a server pages an answer in which `items_path` picks the items, by the option `style`.
+provider::Paging paging_of(const Options& server, const char* style, const std::string& items_path);
 
 }  // namespace rolecall::sync

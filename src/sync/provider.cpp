@@ -161,7 +161,9 @@ Provider read_provider(const std::string& name) {
     p.base_url = provider::check_base_url(server.get("base_url"));
     p.request_path = server.get("request_path");
     p.roles_request_path = server.get("roles_request_path");
-    p.paging = paging_of(server, server.get("roles_path"));
+    p.paging = paging_of(server, "paging", server.get("roles_path"));
+    p.list_request_path = server.get("list_request_path");
+    p.list_paging = paging_of(server, "list_paging", server.get("users_path"));
     p.credentials = credentials_of(*found.server, server, mapping);
     p.ca_file = server.get("ca_file");
     p.ttl_seconds =
@@ -190,6 +192,9 @@ Provider read_provider(const std::string& name) {
                  .email = server.get("email_path"),
                  .display_name = server.get("display_name_path"),
                  .function = server.get("function_path"),
+                 .users = "strict " + server.get("users_path"),
+                 .total = server.get("total_path"),
+                 .event = "strict " + server.get("event_path"),
                  .active = server.has("active_path") ? "strict " + server.get("active_path") : ""};
     p.rules = rules_of(server);
     return p;

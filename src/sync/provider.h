@@ -20,6 +20,9 @@ struct Mapping {
     std::string email;
     std::string display_name;
     std::string function;
+    std::string users;   ///< on a page of the list; strict
+    std::string total;   ///< there: how many users there are
+    std::string event;   ///< in an event: the user; strict
     std::string active;  ///< a boolean; strict, so that absent differs from false
 };
 
@@ -41,6 +44,8 @@ struct Provider {
     std::string name;
     std::string base_url;
     std::string request_path;
+    std::string list_request_path;  ///< of all users; empty: there is none
+    provider::Paging list_paging;
     std::string roles_request_path;  ///< of a second request, whose answer has the roles; mostly empty
     provider::Paging paging;         ///< of the answer that has the roles
     provider::Credentials credentials;

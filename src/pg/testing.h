@@ -19,6 +19,7 @@ enum class Fault {
     subtransaction_id = 3,
     old_key_not_stamped = 4,
     new_key_not_stamped = 5,
+    watch_on_origin_only = 6,
     own_writes_ignored = 7,
     reader_ignored = 9,
     newest_snapshot = 10,
@@ -29,7 +30,11 @@ enum class Fault {
     floor_stored = 15,
     no_invalidations = 16,
     no_ddl_lock = 17,
+    ddl_not_announced = 18,
+    partition_without_truncate = 19,
     miss_not_stamped = 20,
+    id_used_again = 21,
+    watches_not_verified = 24,
 };
 
 #ifdef ROLECALL_TESTING

@@ -1,11 +1,13 @@
 #include "projection/check.h"
 
+#include "pg/testing.h"
 #include "projection/exactness.h"
 
 extern "C" {
 #include "access/table.h"
 #include "access/transam.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_event_trigger.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
@@ -16,6 +18,8 @@ extern "C" {
 }
 
 namespace rolecall::projection {
+
+using testing::Fault;
 
 namespace {
 
@@ -52,8 +56,10 @@ const char* rewatch(const Check& check, Oid relation) {
 // ---- Watches
 
 bool fires_always(const Trigger& trigger, Oid function) {
-    return trigger.tgfoid == function && trigger.tgenabled == TRIGGER_FIRES_ALWAYS &&
-           trigger.tgqual == nullptr && trigger.tgnattr == 0;
+    const bool always =
+        trigger.tgenabled == TRIGGER_FIRES_ALWAYS ||
+        (testing::fault(Fault::watch_on_origin_only) && trigger.tgenabled == TRIGGER_FIRES_ON_ORIGIN);
+    return trigger.tgfoid == function && always && trigger.tgqual == nullptr && trigger.tgnattr == 0;
 }
 
 // The arguments that put_watch_triggers() gives: the projection's id, the column, and the id of a lookup's
@@ -81,6 +87,8 @@ bool triggers_are_in_place(Relation relation, const Watch& watch, const Check& c
         truncate_found |= t.tgtype == TRIGGER_TYPE_TRUNCATE && fires_always(t, check.truncate_function) &&
                           has_arguments(t, check.projection, whole);
     }
+    if (testing::fault(Fault::partition_without_truncate) && relation->rd_rel->relispartition)
+        truncate_found = true;
     return row_found && truncate_found;
 }
 
@@ -171,6 +179,21 @@ void check_relation(Oid oid, Check& check) {
                      literal(NameStr(check.projection.name)), literal(name)));
 }
 
+// Without them DDL goes unseen.
+void check_event_triggers(Check& check) {
+    for (const char* name : {"rolecall_ddl_start", "rolecall_ddl_end", "rolecall_drop"}) {
+        HeapTuple tuple = SearchSysCache1(EVENTTRIGGERNAME, CStringGetDatum(name));
+        const bool fires =
+            HeapTupleIsValid(tuple) &&
+            reinterpret_cast<Form_pg_event_trigger>(GETSTRUCT(tuple))->evtenabled == TRIGGER_FIRES_ALWAYS;
+        if (HeapTupleIsValid(tuple))
+            ReleaseSysCache(tuple);
+        if (!fires)
+            add(check, InvalidOid, false, psprintf("event trigger %s is not in place", name),
+                psprintf("ALTER EVENT TRIGGER %s ENABLE ALWAYS", name));
+    }
+}
+
 Oid watch_function(const char* name) {
     List* qualified = list_make2(makeString(pstrdup("rolecall")), makeString(pstrdup(name)));
     return LookupFuncName(qualified, 0, nullptr, false);
@@ -195,6 +218,7 @@ List* check_projection(const Description& projection, List* queries, List** rela
         if (inexact != nullptr)
             add(check, projection.view, true, psprintf("the view is not exact: %s", inexact));
     }
+    check_event_triggers(check);
     for (const Watch& watch : projection.watches)
         check_watch(watch, check);
     for (std::size_t w = 0; w < projection.watches.size(); ++w)

@@ -1,6 +1,7 @@
 #include "projection/ddl.h"
 
 #include "pg/acting.h"
+#include "pg/testing.h"
 #include "projection/shared.h"
 
 extern "C" {
@@ -9,37 +10,76 @@ extern "C" {
 #include "executor/spi.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 }
 
 namespace rolecall::projection {
 
+using testing::Fault;
+
 namespace {
 
 ProcessUtility_hook_type previous_utility_hook = nullptr;
 
+enum class Effect {
+    none,
+    retires,    // documents are gone with what they were of
+    redefines,  // what no event trigger will announce
+};
+
 // A projection id is never used twice, but a copy of a database has the ids of its template, and may get the
-// number of a database that was dropped.
-bool retires_everything(const Node* statement) {
-    if (IsA(statement, DropdbStmt))
-        return true;
-    if (IsA(statement, DropStmt))
-        return reinterpret_cast<const DropStmt*>(statement)->removeType == OBJECT_EXTENSION;
-    return !pg::event_triggers_enabled() && GetCommandLogLevel(const_cast<Node*>(statement)) == LOGSTMT_DDL;
+// number of a database that was dropped. Event triggers do not fire for event triggers, nor where they are
+// switched off.
+Effect effect_of(const Node* statement) {
+    switch (nodeTag(statement)) {
+        case T_DropdbStmt:
+            return Effect::retires;
+        case T_AlterEventTrigStmt:
+            return Effect::redefines;
+        case T_DropStmt: {
+            const ObjectType type = reinterpret_cast<const DropStmt*>(statement)->removeType;
+            if (type == OBJECT_EXTENSION)
+                return Effect::retires;
+            if (type == OBJECT_EVENT_TRIGGER)
+                return Effect::redefines;
+            break;
+        }
+        default:
+            break;
+    }
+    const bool unseen =
+        !pg::event_triggers_enabled() && GetCommandLogLevel(const_cast<Node*>(statement)) == LOGSTMT_DDL;
+    return unseen ? Effect::redefines : Effect::none;
+}
+
+void announce(Effect effect) {
+    if (effect == Effect::none || !preloaded() || !IsTransactionState() ||
+        testing::fault(effect == Effect::retires ? Fault::id_used_again : Fault::ddl_not_announced))
+        return;
+    if (effect == Effect::redefines) {
+        const Oid schema = get_namespace_oid("rolecall", true);
+        const Oid projections = OidIsValid(schema) ? get_relname_relid("projections", schema) : InvalidOid;
+        if (!OidIsValid(projections))
+            return;
+        lock_definitions_for_change();
+        CacheInvalidateRelcacheByRelid(projections);
+    }
+    stamp_everything();
 }
 
 void on_utility(PlannedStmt* statement, const char* text, bool read_only_tree, ProcessUtilityContext context,
                 ParamListInfo parameters, QueryEnvironment* environment, DestReceiver* destination,
                 QueryCompletion* completion) {
-    const bool retires = retires_everything(statement->utilityStmt);
+    const Effect effect = effect_of(statement->utilityStmt);
     if (previous_utility_hook != nullptr)
         previous_utility_hook(statement, text, read_only_tree, context, parameters, environment, destination,
                               completion);
     else
         standard_ProcessUtility(statement, text, read_only_tree, context, parameters, environment,
                                 destination, completion);
-    if (retires && preloaded() && IsTransactionState())
-        stamp_everything();
+    announce(effect);
 }
 
 }  // namespace

@@ -151,7 +151,7 @@ Loaded load(Definition& d, Datum key, bool may_install) {
         count(Count::skip_own_id);
     } else if (!quiet || !fresh) {
         count(Count::skip_ddl);
-    } else if (d.problems != NIL && d.ttl == 0) {
+    } else if (d.problems != NIL && d.ttl == 0 && !testing::fault(Fault::watches_not_verified)) {
         count(Count::skip_unwatched);
     } else {
         if (testing::fault(Fault::newest_snapshot))

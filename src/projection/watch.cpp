@@ -103,6 +103,8 @@ const TriggerData& trigger_data(FunctionCallInfo fcinfo) {
 }  // namespace
 
 void announce_change(std::uint64_t projection) {
+    if (testing::fault(Fault::ddl_not_announced))
+        return;
     lock_definitions_for_change();
     stamp_projection(projection);
 }

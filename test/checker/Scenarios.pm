@@ -285,6 +285,23 @@ SQL
 			return wrong_for_newcomer($node, 999);
 		},
 	},
+	{
+		fault => 21,
+		name => 'a projection with the id of one that is gone',
+		run => sub {
+			my ($node) = @_;
+			# The projections of a template have the same ids, and the number may be used again.
+			$node->safe_psql('postgres', 'DROP DATABASE IF EXISTS one');
+			$node->safe_psql('postgres', 'CREATE DATABASE one OID 99999 TEMPLATE postgres');
+			$node->safe_psql('one', q(UPDATE rolecall.users SET display_name = 'first'));
+			$node->safe_psql('one', 'SELECT rolecall.me(1)') for 1 .. 2;
+			$node->safe_psql('postgres', 'DROP DATABASE one');
+			$node->safe_psql('postgres', 'CREATE DATABASE one OID 99999 TEMPLATE postgres');
+			my $name = $node->safe_psql('one', q(SELECT rolecall.me(1) ->> 'display_name'));
+			$node->safe_psql('postgres', 'DROP DATABASE one');
+			return $name eq 'v1' ? () : ("a document of a database that was dropped");
+		},
+	},
 );
 
 1;

@@ -104,7 +104,7 @@ std::map<std::string, Known> known_users(const Provider& provider, const std::ve
 
 class List {
  public:
-    explicit List(const std::string& name) : name_(name) {}
+    explicit List(std::string name) : name_(std::move(name)) {}
 
     Pass run() {
         acting([&] { prepare(); });

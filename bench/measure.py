@@ -169,23 +169,45 @@ def provider(users, milliseconds):
             process.kill()
 
 
-def sync_rates(url, users, in_flight):
-    """Syncs per second: (who, what) -> median."""
-    server = Server(f'syncs{url[-5:]}', f'rolecall.max_in_flight = {in_flight}', pinned=False)
-    server.sql(f'''
-        CREATE EXTENSION rolecall;
-        CREATE SERVER hr FOREIGN DATA WRAPPER rolecall OPTIONS (base_url '{url}');
-        INSERT INTO rolecall.units (institutional_id, name) SELECT 'unit' || g, 'Unit ' || g FROM generate_series(0, 199) g;
-        INSERT INTO rolecall.users (email, provider, institutional_id) SELECT 'user' || g, 'hr', (100000 + g)::text FROM generate_series(0, {users - 1}) g''')
+SYNC_BATCH = 200  # rolecall.sync_batch_size
 
-    def wait_for(condition):
-        while server.sql(f'SELECT {condition}') != 't':
+
+class SyncServer(Server):
+    """A server with users 100000 ... of a demo provider, who are synchronized by the worker."""
+
+    def __init__(self, url, users, *settings):
+        super().__init__(f'syncs{url[-5:]}', *settings, pinned=False)
+        self.users = users
+        self.sql(f'''
+            CREATE EXTENSION rolecall;
+            CREATE SERVER hr FOREIGN DATA WRAPPER rolecall OPTIONS (base_url '{url}');
+            INSERT INTO rolecall.units (institutional_id, name) SELECT 'unit' || g, 'Unit ' || g FROM generate_series(0, 199) g;
+            INSERT INTO rolecall.users (email, provider, institutional_id) SELECT 'user' || g, 'hr', (100000 + g)::text FROM generate_series(0, {users - 1}) g''')
+        self.wait_for('count(*) = 0 FROM rolecall.users WHERE NOT roles_synced')
+
+    def wait_for(self, condition):
+        while self.sql(f'SELECT {condition}') != 't':
             time.sleep(0.2)
 
-    def set_worker(on):
-        server.sql(f"ALTER SYSTEM SET rolecall.worker = {'on' if on else 'off'}")
-        server.sql('SELECT pg_reload_conf()')
-        wait_for(f"count(*) = {1 if on else 0} FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker'")
+    def set_worker(self, on):
+        self.sql(f"ALTER SYSTEM SET rolecall.worker = {'on' if on else 'off'}")
+        self.sql('SELECT pg_reload_conf()')
+        self.wait_for(f"count(*) = {1 if on else 0} FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker'")
+
+    def sync_everybody(self):
+        """Syncs per second of the worker."""
+        begin = self.sql('''UPDATE rolecall.sync_state SET next_sync_at = now(); SELECT rolecall.wake_worker();
+                            SELECT clock_timestamp()''').split()[-2:]
+        self.wait_for("count(*) = 0 FROM rolecall.sync_state WHERE next_sync_at <= now() + interval '1 minute'")
+        return self.users / float(self.sql(f"SELECT extract(epoch FROM max(last_roles_sync_at) - '{' '.join(begin)}') FROM rolecall.sync_state"))
+
+    def worker_pid(self):
+        return self.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker'")
+
+
+def sync_rates(url, users, in_flight):
+    """Syncs per second: (who, what) -> median."""
+    server = SyncServer(url, users, f'rolecall.max_in_flight = {in_flight}', f'max_connections = {in_flight + 20}')
 
     def forget():
         server.sql('VACUUM ANALYZE')  # while there is something to analyze: plans are kept
@@ -193,26 +215,22 @@ def sync_rates(url, users, in_flight):
                    'UPDATE rolecall.users SET roles_synced = false')
         server.sql('CHECKPOINT')
 
-    def worker():
-        begin = server.sql('''UPDATE rolecall.sync_state SET next_sync_at = now(); SELECT rolecall.wake_worker();
-                              SELECT clock_timestamp()''').split()[-2:]
-        wait_for("count(*) = 0 FROM rolecall.sync_state WHERE next_sync_at <= now() + interval '1 minute'")
-        return users / float(server.sql(f"SELECT extract(epoch FROM max(last_roles_sync_at) - '{' '.join(begin)}') FROM rolecall.sync_state"))
-
-    def service():
-        set_worker(False)
-        seconds = float(run('python3', f'{WORK}/src/bench/asyncio_service.py', WORK, url, str(in_flight)))
-        set_worker(True)
+    def service(batch):
+        server.set_worker(False)
+        seconds = float(run('python3', f'{WORK}/src/bench/asyncio_service.py', WORK, url, str(in_flight), str(batch)))
+        server.set_worker(True)
         return users / seconds
 
     def is_right():
         return server.sql('SELECT md5(string_agg(g, chr(10) ORDER BY g)) FROM (SELECT (user_id, role, scope_kind, scope_id)::text AS g FROM rolecall.user_roles) s')
 
-    wait_for('count(*) = 0 FROM rolecall.users WHERE NOT roles_synced')
     first = is_right()
     samples = {}
     for _ in range(ROUNDS):
-        for name, how in (('worker', worker), ('asyncio service', service)):
+        samples.setdefault(('bare curl loop', 'fetches only'), []).append(
+            users / float(run(f'{WORK}/bare_fetch', url, str(users), str(in_flight))))
+        for name, how in (('worker', server.sync_everybody), ('service', lambda: service(1)),
+                          ('batching service', lambda: service(SYNC_BATCH))):
             forget()
             samples.setdefault((name, 'every user changed'), []).append(how())
             assert is_right() == first, name
@@ -222,20 +240,73 @@ def sync_rates(url, users, in_flight):
 
 
 def syncs():
-    users, in_flight = 5000, 32
+    users, in_flight = 5000, 64
+    run('g++', '-O2', '-o', f'{WORK}/bare_fetch', f'{WORK}/src/bench/bare_fetch.cpp', '-lcurl')
     heading('Synchronizing everybody', f'{ROUNDS} rounds, medians')
     for delay in (0.020, 0):
         with provider(users, delay * 1000) as url:
             rates = sync_rates(url, users, in_flight)
         bound = f', that is at most {in_flight / delay:,.0f} a second' if delay else ', and the demo provider has a core to share'
         print(f'{users} users, {in_flight} requests in flight, a provider that answers after {delay * 1000:.0f} ms{bound}. '
-              'The service: one transaction per user (`bench/asyncio_service.py`).\n')
-        print('| | per second | of the most possible | against the service |')
-        print('|---|---:|---:|---:|')
+              'The service (`bench/asyncio_service.py`): a transaction for each user; batching: for as many as the worker '
+              f'takes, {SYNC_BATCH}. The bare loop (`bench/bare_fetch.cpp`) writes nothing.\n')
+        print('| | per second | of the most possible | of the bare loop | against the service | against the batching one |')
+        print('|---|---:|---:|---:|---:|---:|')
         for (name, what), rate in rates.items():
             share = f'{rate * delay / in_flight:.2f}' if delay else ''
-            print(f"| {name}, {what} | {rate:,.0f} | {share} | {rate / rates['asyncio service', what]:.1f} |")
+            bare = f"{rate / rates['bare curl loop', 'fetches only']:.2f}"
+            against = ['', ''] if name == 'bare curl loop' else [
+                f'{rate / rates[other, what]:.1f}' for other in ('service', 'batching service')]
+            print(f"| {name}, {what} | {rate:,.0f} | {share} | {bare} | {' | '.join(against)} |")
         print()
+
+
+def upkeep():
+    """What remains of many syncs that change nothing."""
+    users, rounds = 5000, int(os.environ.get('UPKEEP_ROUNDS', '100'))
+    with provider(users, 0) as url:
+        server = SyncServer(url, users, 'autovacuum = on', 'autovacuum_naptime = 5s')
+        pid = server.worker_pid()
+
+        def look():
+            with open(f'/proc/{pid}/status') as status:
+                private = int(re.search(r'RssAnon:\s+(\d+)', status.read()).group(1))
+            table, indexes = server.sql("SELECT pg_table_size(c) || ' ' || pg_indexes_size(c) FROM (SELECT 'rolecall.sync_state'::regclass AS c) s").split()
+            return private, int(table) // 1024, int(indexes) // 1024
+
+        def ticks():
+            with open(f'/proc/{pid}/stat') as stat:
+                fields = stat.read().rpartition(') ')[2].split()
+            return int(fields[11]) + int(fields[12])
+
+        server.sync_everybody()
+        server.sql('CHECKPOINT')
+        before = server.sql('SELECT pg_current_wal_insert_lsn()')
+        rows = []
+        for n in range(1, rounds + 1):
+            server.sync_everybody()
+            if n == 1:
+                wal = server.sql(f"SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '{before}') / {users}")
+                before = server.sql('SELECT pg_current_wal_insert_lsn()')
+                server.sql('CHECKPOINT')
+            if n in (2, rounds // 10, rounds // 4, rounds // 2, 3 * rounds // 4, rounds):
+                rows.append((n * users, *look()))
+        total = server.sql(f"SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '{before}') / {users * (rounds - 1)}")
+        time.sleep(1)
+        idle = ticks()
+        time.sleep(20)
+        idle = ticks() - idle
+        assert pid == server.worker_pid()
+        server.stop()
+    heading('Many syncs that change nothing', f'{rounds * users:,} syncs')
+    print(f'{users} users again and again, autovacuum on. WAL: {float(wal):,.0f} bytes a sync right after a checkpoint, full page '
+          f'images and the benchmark\'s own UPDATE that makes users due included; {float(total):,.0f} over all rounds. An idle '
+          f'worker used {idle} ticks of 10 ms in 20 s.\n')
+    print('| syncs | worker\'s own memory, kB | sync_state, kB | its indexes, kB |')
+    print('|---:|---:|---:|---:|')
+    for row in rows:
+        print('| ' + ' | '.join(f'{value:,}' for value in row) + ' |')
+    print()
 
 
 def authentication():
@@ -279,7 +350,7 @@ COMMIT;''',
     server.stop()
 
 
-SECTIONS = {'reads': reads, 'syncs': syncs, 'authentication': authentication}
+SECTIONS = {'reads': reads, 'syncs': syncs, 'upkeep': upkeep, 'authentication': authentication}
 
 if __name__ == '__main__':
     names = [name for name in sys.argv[1:] if not name.startswith('--')] or list(SECTIONS)

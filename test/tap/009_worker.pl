@@ -331,12 +331,16 @@ CREATE OR REPLACE FUNCTION test.hold(point text) RETURNS void LANGUAGE c STRICT 
 CREATE OR REPLACE FUNCTION test.waiting(point text) RETURNS int LANGUAGE c STRICT AS 'rolecall', 'rolecall_test_waiting';
 SQL
 	hold($node, $point);
+	my %asked_before = map { $_ => asked($_) } 100060 .. 100069;
+	$node->safe_psql('postgres', "SELECT rolecall.trigger_role_sync_for_user(g, true) FROM generate_series(61, 70) g");
 	add_users('postgres', $next, $next + 29);
 	wait_at($node, $point);
 	kill 'KILL', $node->safe_psql('postgres', "SELECT test.waiting('$point')");
 	wait_for('the restart', sub { $node->psql('postgres', 'SELECT 1') == 0 });
 	all_synced("SIGKILL at $point: everybody is synchronized in the end");
 	is_as_provider_says("SIGKILL at $point");
+	$node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM rolecall.sync_requests) AND NOT EXISTS (SELECT FROM rolecall.sync_state WHERE requested_at IS NOT NULL)') or die;
+	is(scalar(grep { asked($_) == $asked_before{$_} } keys %asked_before), 0, '... every request was taken up');
 	is($node->safe_psql('postgres', "SELECT count(*) FROM (SELECT user_id, role, scope_kind, scope_id, change FROM rolecall.role_changes WHERE user_id > $next GROUP BY 1, 2, 3, 4, 5 HAVING count(*) > 1) d"),
 		'0', '... and nothing was applied twice');
 	$next += 30;

@@ -51,7 +51,7 @@ sub change {
 	return;
 }
 for my $uid (1 .. $users) {
-	$said{$uid} = { '' => 1 };
+	$said{$uid} = { '' => 1 };    # before the first sync
 	$roles{$uid} = { map { pick(@names) => 1 } 1 .. 4 };
 	publish($uid);
 }
@@ -118,6 +118,9 @@ CREATE EXTENSION rolecall;
 CREATE SERVER hr FOREIGN DATA WRAPPER rolecall OPTIONS (kind 'json', base_url '$provider->{url}', max_in_flight '8');
 INSERT INTO rolecall.users (id, email, provider, institutional_id) SELECT g, 'user' || g, 'hr', (100000 + g)::text FROM generate_series(1, $users) g;
 SQL
+$node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM rolecall.users WHERE NOT roles_synced') or die;
+delete $said{$_}{''} for 1 .. $users;    # from here on, nothing is said only by saying so
+nobody_holds_what_was_never_said('at first');
 for my $round (1 .. $rounds) {
 	my @happened = map { pick(@events) } 1 .. 8;
 	for my $event (@happened) {

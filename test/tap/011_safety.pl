@@ -136,6 +136,8 @@ is(sql('SELECT count(*) FROM rolecall.sync_state WHERE user_id IN (14, 15) AND a
 $provider->no_fault;
 is(sql('SELECT roles_changed FROM rolecall.force_sync_user_roles(14)'), 't', 'found again: roles come back');
 is(shown(14), 'false|f|f|0', '... and activating is for people');
+option('active_path', '$.status == "active"');
+like(error_of($node, 'SELECT rolecall.force_sync_user_roles(9)'), qr/RC104: .*\nDETAIL:  The response does not say whether the subject is active/, 'a comparison with what is absent is not false');
 option('active_path');
 sql('UPDATE rolecall.users SET is_active = true');
 # Roles that come apart: only the request about the person says that there is none.

@@ -24,9 +24,9 @@
 //                                   http2 counts requests, headers are the last request's, without credentials
 //   DELETE {control}/requests       starts counting anew
 //
-// Faults: slow (ms), hang, down, 404, 429 (retry_after), 500, broken_json, wrong_subject, no_roles, empty_object,
-// huge (bytes), endless, reset, redirect (location); and of pages: same_page, next_page (link), endless_pages. A
-// fault with "from": N spares what comes before item N.
+// Faults: slow (ms), hang, down, 404, 410, 429 (retry_after), 500, broken_json, truncated, nested (depth), latin1,
+// twice, echo, wrong_subject, no_roles, empty_object, inactive, huge (bytes), endless, reset, redirect (location); and
+// of pages: same_page, next_page (link), endless_pages. A fault with "from": N spares what comes before item N.
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -173,7 +173,7 @@ function faultFor(subject, start) {
 }
 
 function sendJson(response, status, body, headers = {}) {
-    const text = typeof body === 'string' ? body : JSON.stringify(body);
+    const text = typeof body === 'string' || Buffer.isBuffer(body) ? body : JSON.stringify(body);
     response.writeHead(status, { 'content-type': 'application/json', ...headers });
     response.end(text);
 }
@@ -194,10 +194,28 @@ const faultModes = {
     slow: (fault, request, response, answer) => { setTimeout(answer, fault.ms ?? 1000); },
     hang: () => {},
     404: (fault, request, response) => sendJson(response, 404, { error: 'not found' }),
+    410: (fault, request, response) => sendJson(response, 410, { error: 'gone' }),
     429: (fault, request, response) =>
         sendJson(response, 429, { error: 'slow down' }, { 'retry-after': String(fault.retry_after ?? 1) }),
     500: (fault, request, response) => sendJson(response, 500, { error: 'trouble' }),
     broken_json: (fault, request, response) => sendJson(response, 200, '{"code": "100000", "roles": ['),
+    // Less than it says.
+    truncated: (fault, request, response, answer) => answer((body) => {
+        const text = JSON.stringify(body);
+        response.setHeader('content-length', Buffer.byteLength(text) + 10);
+        setTimeout(() => request.socket.destroy(), 50);
+        return text;
+    }),
+    nested: (fault, request, response, answer) => answer((body) => {
+        const depth = fault.depth ?? 200_000;
+        return JSON.stringify({ ...body, roles: [0] }).replace('[0]', '['.repeat(depth) + ']'.repeat(depth));
+    }),
+    latin1: (fault, request, response, answer) => answer((body) => Buffer.from(JSON.stringify({ ...body, display_name: 'Zo\u00eb' }), 'latin1')),
+    // Members that come twice: the last would be believed.
+    twice: (fault, request, response, answer) => answer((body) => JSON.stringify(body).replace(/\}$/, ',"roles":[],"authorizations":[],"users":[]}')),
+    // What a debugging proxy does: not JSON, with the request in it.
+    echo: (fault, request, response) => sendJson(response, 200, `${request.headers.authorization?.split(' ')[1]} ${JSON.stringify(request.headers)}`),
+    inactive: (fault, request, response, answer) => answer(({ roles, authorizations: dropped, ...rest }) => ({ ...rest, active: false })),
     wrong_subject: (fault, request, response, answer) => answer((body) => ({ ...body, code: 'other', id: 'other' })),
     no_roles: (fault, request, response, answer) =>
         answer(({ roles, authorizations: dropped, ...rest }) => rest),

@@ -34,7 +34,22 @@ CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.ex
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', headers 'authorization: Bearer x');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', max_in_flight '0');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', max_in_flight 'many');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', active_path 'lax $.active');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', max_revocation '20');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', max_revocation '101%');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', max_revocation '%');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', revocation_window '1s');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', on_not_found 'delete');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', unknown_roles 'ignore');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', protected_roles ' , ');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', max_staleness '1ms');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', list_request_path 'users');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', list_request_path '/users/{subject}');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', list_paging 'offset', users_path '$.pages[0].users');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', secret_file 'secret');
 CREATE SERVER hr FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org');
+ALTER SERVER hr OPTIONS (ADD active_path '$.status == "active"', ADD max_revocation '5%', ADD revocation_window '12 hours', ADD on_not_found 'revoke',
+    ADD unknown_roles 'skip', ADD max_staleness '1 day', ADD secret_file '/run/secrets/hr', ADD protected_roles 'admin, head of unit');
 ALTER SERVER hr OPTIONS (ADD headers E'X-Tenant: seven\nX-Trace: 1', ADD max_in_flight '8');
 ALTER SERVER hr OPTIONS (DROP base_url);
 ALTER SERVER hr OPTIONS (ADD auth 'magic');

@@ -31,6 +31,24 @@ CREATE FUNCTION rolecall.trigger_role_sync_for_user(uid bigint, force boolean DE
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_trigger_role_sync';
 COMMENT ON FUNCTION rolecall.trigger_role_sync_for_user(bigint, boolean) IS 'asks the worker for a sync, which happens after the commit; never waits';
 
+CREATE TYPE rolecall.provider_sync_result AS (
+    listed bigint,
+    unknown bigint,
+    changed bigint,
+    unchanged bigint,
+    missing bigint,
+    complete boolean
+);
+COMMENT ON TYPE rolecall.provider_sync_result IS 'what a pass through a provider''s list came to';
+
+CREATE FUNCTION rolecall.sync_provider(name text) RETURNS rolecall.provider_sync_result
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_sync_provider';
+COMMENT ON FUNCTION rolecall.sync_provider(text) IS 'goes through a provider''s list of users, and applies it';
+
+CREATE FUNCTION rolecall.apply_provider_event(server text, event jsonb) RETURNS rolecall.role_sync_result
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_apply_provider_event';
+COMMENT ON FUNCTION rolecall.apply_provider_event(text, jsonb) IS 'applies what a provider sends about one user; NULL: nobody here is meant; equals write access to grants';
+
 -- The launcher looks for this database when CREATE EXTENSION commits.
 SELECT rolecall.wake_worker();
 

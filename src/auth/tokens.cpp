@@ -5,8 +5,6 @@
 #include "pg/spi.h"
 
 extern "C" {
-#include "storage/ipc.h"
-#include "tcop/tcopprot.h"
 #include "utils/snapmgr.h"
 #include "utils/uuid.h"
 }
@@ -22,18 +20,12 @@ pg::Statement remove_states("SELECT rolecall.cleanup_expired_oauth_states($1)", 
 pg::Statement remove_tokens("SELECT rolecall.cleanup_expired_refresh_tokens($1)", {INT8OID});
 pg::Statement revoke_statement("SELECT rolecall.revoke_tokens($1, NULL)", {UUIDOID});
 
-void start_revoker(const pg_uuid_t& family) {
-    BackgroundWorker worker = pg::background_worker("rolecall_revoker_main", "rolecall token revoker");
-    worker.bgw_main_arg = ObjectIdGetDatum(MyDatabaseId);
-    worker.bgw_notify_pid = MyProcPid;
-    memcpy(worker.bgw_extra, family.data, sizeof family.data);
-    BackgroundWorkerHandle* handle = nullptr;
-    if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+void run_revoker(const pg_uuid_t& family) {
+    if (!pg::run_in_background("rolecall_revoker_main", "rolecall token revoker", &family, sizeof family))
         ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
                         errmsg("could not start the worker that revokes refresh tokens"),
                         errdetail("The token was used before, and its login is not ended yet."),
                         errhint("Raise max_worker_processes.")));
-    (void)WaitForBackgroundWorkerShutdown(handle);
 }
 
 // Under a snapshot of now, whatever the transaction's isolation level.
@@ -87,7 +79,7 @@ Datum rolecall_random_token(PG_FUNCTION_ARGS) {
 // revoke_family_durably(family uuid)
 Datum rolecall_revoke_family_durably(PG_FUNCTION_ARGS) {
     const pg_uuid_t* family = PG_GETARG_UUID_P(0);
-    start_revoker(*family);
+    run_revoker(*family);
     if (!is_revoked(*family))
         ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not revoke refresh tokens"),
                         errdetail("The token was used before, and its login is not ended yet."),
@@ -98,11 +90,7 @@ Datum rolecall_revoke_family_durably(PG_FUNCTION_ARGS) {
 }  // extern "C"
 
 void rolecall_revoker_main(Datum argument) {
-    pqsignal(SIGTERM, die);
-    BackgroundWorkerUnblockSignals();
-    BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(argument), InvalidOid, 0);
-    pg_uuid_t family;
-    memcpy(family.data, MyBgworkerEntry->bgw_extra, sizeof family.data);
+    const auto family = pg::enter_background<pg_uuid_t>(DatumGetObjectId(argument));
     StartTransactionCommand();
     PushActiveSnapshot(GetTransactionSnapshot());
     const pg::Acting acting = pg::act_as_owner();

@@ -5,6 +5,8 @@
 
 extern "C" {
 #include "postmaster/bgworker.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
 }
 
 namespace rolecall::pg {
@@ -22,6 +24,31 @@ inline BackgroundWorker background_worker(const char* function, const char* type
     strlcpy(worker.bgw_type, type, BGW_MAXLEN);
     strlcpy(worker.bgw_name, type, BGW_MAXLEN);
     return worker;
+}
+
+/// Runs a function of the library in a process of its own, with a copy of `message` (at most BGW_EXTRALEN
+/// bytes), and waits for its end. False: there is no room for another worker.
+inline bool run_in_background(const char* function, const char* type, const void* message, std::size_t size) {
+    BackgroundWorker worker = background_worker(function, type);
+    worker.bgw_main_arg = ObjectIdGetDatum(MyDatabaseId);
+    worker.bgw_notify_pid = MyProcPid;
+    memcpy(worker.bgw_extra, message, size);
+    BackgroundWorkerHandle* handle = nullptr;
+    if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+        return false;
+    (void)WaitForBackgroundWorkerShutdown(handle);
+    return true;
+}
+
+/// How such a process begins: connects to the caller's database, and returns the message.
+template <typename Message>
+Message enter_background(Oid database) {
+    pqsignal(SIGTERM, die);
+    BackgroundWorkerUnblockSignals();
+    BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+    Message message;
+    memcpy(&message, MyBgworkerEntry->bgw_extra, sizeof message);
+    return message;
 }
 
 }  // namespace rolecall::pg

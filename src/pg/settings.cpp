@@ -9,14 +9,25 @@ namespace rolecall::settings {
 namespace {
 
 // Read by SQL (authentication.sql).
+bool notify_changes = false;
 char* oauth_providers = nullptr;
 int refresh_grace = 10;
+
+// It goes into a header of requests, and into the audit.
+bool check_request_id(char** value, void**, GucSource) {
+    const std::string_view id = *value;
+    if (id.size() <= 128 && std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < 0x7f; }))
+        return true;
+    GUC_check_errdetail("A request id has at most 128 characters, all of them visible ASCII.");
+    return false;
+}
 
 const config_enum_entry sync_scopes[] = {{"all", all, false}, {"active", active, false}, {nullptr, 0, false}};
 
 }  // namespace
 
 int active_window = 30 * 24 * 3600;
+int audit_retention = 90 * 24 * 3600;
 bool cache = true;
 int cache_size = 64 * 1024;
 int connect_timeout = 5 * 1000;
@@ -24,6 +35,7 @@ int max_document_size = 64;
 int max_in_flight = 64;
 int max_response_size = 1024;
 double rate_limit = 0;
+char* request_id = nullptr;
 int request_timeout = 10 * 1000;
 int sync_batch_size = 200;
 int sync_naptime = 1000;
@@ -39,6 +51,9 @@ void init() {
                             "Time for which a user counts as active, for providers with sync_scope 'active'.",
                             "A provider's option active_window overrides it.", &active_window, 30 * 24 * 3600,
                             1, INT_MAX, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("rolecall.audit_retention", "Age at which rows of the audit are removed.",
+                            "-1: they are kept for good.", &audit_retention, 90 * 24 * 3600, -1, INT_MAX,
+                            PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
     DefineCustomBoolVariable("rolecall.cache", "Answers from shared memory where that is exact.",
                              "When off, every read queries the projection's view.", &cache, true, PGC_USERSET,
                              0, nullptr, nullptr, nullptr);
@@ -61,6 +76,9 @@ void init() {
     DefineCustomIntVariable("rolecall.max_response_size", "Largest provider response to accept.", nullptr,
                             &max_response_size, 1024, 1, 1024 * 1024, PGC_SIGHUP, GUC_UNIT_KB, nullptr,
                             nullptr, nullptr);
+    DefineCustomBoolVariable("rolecall.notify_changes",
+                             "Notifies the channel rolecall_changes of changed users.", nullptr,
+                             &notify_changes, false, PGC_SUSET, 0, nullptr, nullptr, nullptr);
     DefineCustomStringVariable("rolecall.oauth_providers", "Providers that OAuth states may be for.",
                                "Separated by commas; empty: any.", &oauth_providers, "", PGC_SUSET, 0,
                                nullptr, nullptr, nullptr);
@@ -71,6 +89,8 @@ void init() {
                             "Time in which a refresh token may be used again after its first use.",
                             "For clients that lost the answer; after it a second use revokes the login.",
                             &refresh_grace, 10, 0, 3600, PGC_SUSET, GUC_UNIT_S, nullptr, nullptr, nullptr);
+    DefineCustomStringVariable("rolecall.request_id", "What the audit calls the request that causes changes.",
+                               nullptr, &request_id, "", PGC_USERSET, 0, check_request_id, nullptr, nullptr);
     DefineCustomIntVariable("rolecall.request_timeout", "Time a provider has to answer one request.", nullptr,
                             &request_timeout, 10 * 1000, 1, 60 * 60 * 1000, PGC_USERSET, GUC_UNIT_MS, nullptr,
                             nullptr, nullptr);

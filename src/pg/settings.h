@@ -7,6 +7,7 @@ namespace rolecall::settings {
 
 enum SyncScope : int { all, active };
 
+extern int audit_retention;    // rolecall.audit_retention, s; -1: for good
 extern bool cache;             // rolecall.cache
 extern int cache_size;         // rolecall.cache_size, kB
 extern int active_window;      // rolecall.active_window, s
@@ -15,6 +16,7 @@ extern int max_document_size;  // rolecall.max_document_size, kB
 extern int max_in_flight;      // rolecall.max_in_flight
 extern int max_response_size;  // rolecall.max_response_size, kB
 extern double rate_limit;      // rolecall.rate_limit, requests a second; 0: none
+extern char* request_id;       // rolecall.request_id
 extern int request_timeout;    // rolecall.request_timeout, ms
 extern int sync_batch_size;    // rolecall.sync_batch_size
 extern int sync_naptime;       // rolecall.sync_naptime, ms

@@ -50,6 +50,7 @@ void Fetcher::take(FetchId id, Fetch& fetch, Completion completion, Fetched& don
     part->under_way = 0;
     if (!is_good(part->pager.request(), completion)) {
         done.failed = std::move(completion);
+        done.failed_at_once = part == fetch.parts.begin() && part->pages.empty();
         return;
     }
     part->pages.push_back(std::move(completion));
@@ -107,7 +108,8 @@ std::vector<Fetched> Fetcher::advance() {
         const FetchId id = owner->second;
         owners_.erase(owner);
         Fetch& fetch = fetches_.at(id);
-        Fetched done{.id = id, .answers = {}, .failed = {}, .refused = {}, .requests = 0};
+        Fetched done{
+            .id = id, .answers = {}, .failed = {}, .failed_at_once = false, .refused = {}, .requests = 0};
         take(id, fetch, std::move(completion), done);
         if (done.is_complete() && fetch.missing > 0)
             continue;

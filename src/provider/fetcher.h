@@ -31,6 +31,7 @@ struct Fetched {
     FetchId id = 0;
     std::vector<Pages> answers;
     std::optional<Completion> failed;
+    bool failed_at_once = false;  ///< the first request did, at its first page
     std::optional<Error> refused;
     int requests = 0;  ///< that were made, pages counted
 

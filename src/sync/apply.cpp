@@ -1,5 +1,6 @@
 #include "sync/apply.h"
 
+#include "core/access.h"
 #include "core/backoff.h"
 #include "core/error.h"
 #include "pg/spi.h"
@@ -29,9 +30,13 @@ struct Columns {
 };
 
 pg::Statement find_statement(
-    "SELECT u.provider, u.institutional_id, s.last_roles_sync_at, s.etag, s.last_modified, s.fingerprint"
+    "SELECT u.provider, u.institutional_id, s.last_roles_sync_at, s.etag, s.last_modified, s.fingerprint,"
+    "       u.is_active, EXISTS (SELECT FROM rolecall.stopped_providers p WHERE p.provider = u.provider)"
     " FROM rolecall.users u LEFT JOIN rolecall.sync_state s ON s.user_id = u.id WHERE u.id = $1",
     {INT8OID});
+
+pg::Statement subject_statement("SELECT id FROM rolecall.users WHERE provider = $1 AND institutional_id = $2",
+                                {TEXTOID, TEXTOID});
 
 pg::Statement held_statement(
     "SELECT role, scope_kind, scope_id FROM rolecall.user_roles WHERE user_id = $1 AND source = 'provider'",
@@ -79,6 +84,11 @@ pg::Statement flags_statement(
     " WHERE id = $1 AND (NOT roles_synced OR roles_stale)",
     {INT8OID});
 
+pg::Statement deactivate_statement("UPDATE rolecall.users SET is_active = false WHERE id = $1", {INT8OID});
+
+pg::Statement protection_statement("SELECT rolecall.protection($1, $2, $3, $4, $5, $6)",
+                                   {TEXTOID, INT8OID, TEXTARRAYOID, TEXTARRAYOID, BOOLOID, BOOLOID});
+
 pg::Statement note_statement(
     "INSERT INTO rolecall.sync_state AS s (user_id, provider, last_roles_sync_at, next_sync_at, etag,"
     "     last_modified, fingerprint)"
@@ -121,6 +131,75 @@ void apply_roles(std::int64_t user, const core::GrantDiff& difference,
     }
 }
 
+// What a sync is to do to a user.
+struct Change {
+    std::vector<core::OwnedGrant> wanted;
+    core::GrantDiff difference;
+    bool deactivates = false;
+
+    Loss loss() const {
+        return {.grants = static_cast<std::int64_t>(difference.removed.size()), .deactivated = deactivates};
+    }
+    bool takes_away() const { return !difference.removed.empty() || deactivates; }
+};
+
+void warn_of_kept_role(std::int64_t user, const std::string& role) {
+    pg::call([&] {
+        ereport(WARNING, (errcode(ERRCODE_WARNING),
+                          errmsg("user " INT64_FORMAT " keeps role \"%s\"", user, role.c_str()),
+                          errdetail("It is protected, and the user is its last holder."),
+                          errhint("Grant it to somebody else; the next sync takes it away then.")));
+    });
+}
+
+// free, keep, keep global, or busy.
+std::string protection(const std::string& role, const User& user, const Change& change, bool deactivating,
+                       Patience patience) {
+    std::vector<core::OwnedGrant> lost;
+    for (const core::OwnedGrant& grant : change.difference.removed)
+        if (grant.role == role)
+            lost.push_back(grant);
+    if (lost.empty() && !deactivating)
+        return "free";
+    const Columns columns(lost);
+    return protection_statement
+        .run({pg::text_parameter(role), pg::bigint_parameter(user.id),
+              pg::text_array_parameter(columns.kinds), pg::text_array_parameter(columns.scopes),
+              pg::bool_parameter(deactivating), pg::bool_parameter(patience == Patience::wait)})
+        .string(0, 1)
+        .value_or("");
+}
+
+// Takes out of a change what would leave a protected role without holder. False: busy.
+bool protect(const User& user, const Rules& rules, Patience patience, Change& change,
+             const std::vector<core::OwnedGrant>& held) {
+    for (const std::string& role : rules.protected_roles) {
+        if (!change.deactivates)
+            break;
+        const std::string verdict = protection(role, user, change, true, patience);
+        if (verdict == "busy")
+            return false;
+        if (verdict != "free") {
+            change.deactivates = false;
+            warn_of_kept_role(user.id, role);
+        }
+    }
+    for (const std::string& role : rules.protected_roles) {
+        const std::string verdict = protection(role, user, change, false, patience);
+        if (verdict == "busy")
+            return false;
+        if (verdict == "free")
+            continue;
+        for (const core::OwnedGrant& grant : change.difference.removed)
+            if (grant.role == role && (verdict == "keep" || grant.kind == core::global_kind))
+                change.wanted.push_back(grant);
+        warn_of_kept_role(user.id, role);
+    }
+    core::normalize(change.wanted);
+    change.difference = core::diff(held, change.wanted);
+    return true;
+}
+
 }  // namespace
 
 void lock_user(std::int64_t id, std::chrono::milliseconds patience) {
@@ -158,11 +237,18 @@ std::optional<User> find_user(std::int64_t id) {
     User user{.id = id,
               .provider = rows.string(0, 1).value_or(""),
               .institutional_id = rows.string(0, 2).value_or(""),
+              .is_active = rows.boolean(0, 7),
+              .stopped = rows.boolean(0, 8),
               .last_sync = std::nullopt,
               .version = read_version(rows, 0, 4)};
     if (!rows.is_null(0, 3))
         user.last_sync = rows.time(0, 3);
     return user;
+}
+
+std::optional<std::int64_t> find_subject(const std::string& provider, const std::string& subject) {
+    const pg::Rows rows = subject_statement.run({pg::text_parameter(provider), pg::text_parameter(subject)});
+    return rows.size() == 0 ? std::nullopt : std::optional(rows.bigint(0, 1));
 }
 
 std::vector<core::OwnedGrant> provider_grants(std::int64_t user) {
@@ -213,21 +299,37 @@ TimestampTz due_after(TimestampTz time, std::int64_t ttl_seconds) {
     return time + core::after_success(ttl_seconds * USECS_PER_SEC, chance());
 }
 
-Outcome apply(const User& user, const std::vector<core::OwnedGrant>& roles, TimestampTz time,
-              TimestampTz next, const Version& version) {
-    Outcome outcome{.old_roles = provider_grants(user.id), .new_roles = roles};
-    const core::GrantDiff difference = core::diff(outcome.old_roles, roles);
-    apply_roles(user.id, difference, roles);
-    outcome.roles_changed = !difference.empty();
-    const UnitsOutcome units = apply_units(user, roles);
+Outcome apply(const User& user, const ProviderUser& said, const Rules& rules, Patience patience,
+              TimestampTz time, TimestampTz next) {
+    Outcome outcome{.old_roles = provider_grants(user.id), .new_roles = {}};
+    Change change{
+        .wanted = said.roles,
+        .difference = core::diff(outcome.old_roles, said.roles),
+        .deactivates = said.gone && user.is_active && rules.on_not_found == Rules::OnNotFound::deactivate};
+    if (change.takes_away() && !protect(user, rules, patience, change, outcome.old_roles))
+        return {.hindrance = Hindrance::busy};
+    if (change.takes_away() && !user.provider.empty()) {
+        if (!lock_revocations(user.provider, patience))
+            return {.hindrance = Hindrance::busy};
+        if (const auto excess = count_revocation(user.provider, rules, user.id, change.loss(), time))
+            return {.hindrance = Hindrance::brake, .excess = *excess};
+    }
+    apply_roles(user.id, change.difference, change.wanted);
+    outcome.roles_changed = !change.difference.empty();
+    const UnitsOutcome units = apply_units(user, change.wanted);
     outcome.units_changed = units.changed;
+    outcome.deactivated = change.deactivates;
     if (units.none_known && outcome.changed())
         warn_of_unknown_units(user.id);
     flags_statement.run({pg::bigint_parameter(user.id)});
-    const bool known = !version.validators.empty();
+    if (change.deactivates)
+        deactivate_statement.run({pg::bigint_parameter(user.id)});
+    const bool known = !said.version.validators.empty();
     note_statement.run({pg::bigint_parameter(user.id), pg::time_parameter(time), pg::time_parameter(next),
-                        text_or_null(version.validators.etag), text_or_null(version.validators.last_modified),
-                        known ? pg::bigint_parameter(version.fingerprint) : std::nullopt});
+                        text_or_null(said.version.validators.etag),
+                        text_or_null(said.version.validators.last_modified),
+                        known ? pg::bigint_parameter(said.version.fingerprint) : std::nullopt});
+    outcome.new_roles = std::move(change.wanted);
     return outcome;
 }
 

@@ -8,6 +8,8 @@
 
 #include "core/grant_set.h"
 #include "pg/spi.h"
+#include "sync/brake.h"
+#include "sync/mapping.h"
 #include "sync/provider.h"
 #include "sync/version.h"
 
@@ -22,6 +24,8 @@ struct User {
     std::int64_t id = 0;
     std::string provider;          ///< empty: none
     std::string institutional_id;  ///< empty: none
+    bool is_active = false;
+    bool stopped = false;  ///< the provider's syncs are
     std::optional<TimestampTz> last_sync;
     Version version;  ///< of the answer that was applied last
 
@@ -31,13 +35,23 @@ struct User {
     }
 };
 
+/// Why a sync was not applied; nothing was written then.
+enum class Hindrance {
+    none,
+    busy,   ///< without patience: another transaction takes something away just now
+    brake,  ///< the provider's syncs are to be stopped
+};
+
 struct Outcome {
+    Hindrance hindrance = Hindrance::none;
+    Excess excess{};  ///< with Hindrance::brake
     bool roles_changed = false;
     bool units_changed = false;
-    std::vector<core::OwnedGrant> old_roles;
-    std::vector<core::OwnedGrant> new_roles;
+    bool deactivated = false;
+    std::vector<core::OwnedGrant> old_roles{};
+    std::vector<core::OwnedGrant> new_roles{};
 
-    bool changed() const { return roles_changed || units_changed; }
+    bool changed() const { return roles_changed || units_changed || deactivated; }
 };
 
 /// Makes other syncs of this user wait until the transaction ends. Assigns no transaction id. Waits at most
@@ -53,6 +67,9 @@ std::optional<User> find_user(std::int64_t id);
 /// The columns etag, last_modified and fingerprint, which begin at `column`.
 Version read_version(const pg::Rows& rows, std::uint64_t row, int column);
 
+/// The user who is this subject for a provider.
+std::optional<std::int64_t> find_subject(const std::string& provider, const std::string& subject);
+
 /// Were the roles synchronized less than the TTL before `time`?
 bool is_fresh(const User& user, std::int64_t ttl_seconds, TimestampTz time);
 
@@ -62,11 +79,12 @@ TimestampTz due_after(TimestampTz time, std::int64_t ttl_seconds);
 /// The user's grants that a provider gave, normalized.
 std::vector<core::OwnedGrant> provider_grants(std::int64_t user);
 
-/// Replaces the provider's grants by `roles` (normalized), lets units follow, and notes the sync as of
-/// `time`, the next one to be due at `next`, and which answer the roles are from. Local grants are not
-/// touched. Roles that do not exist are created.
-Outcome apply(const User& user, const std::vector<core::OwnedGrant>& roles, TimestampTz time,
-              TimestampTz next, const Version& version);
+/// Replaces the provider's grants by those that it names, lets units follow, and notes the sync as of `time`,
+/// the next one to be due at `next`, and which answer the roles are from. Local grants are not touched. Roles
+/// that do not exist are created. A subject that is gone loses the provider's grants, and is deactivated if
+/// the rules say so. The last holder of a protected role keeps it, and stays active; a warning says so.
+Outcome apply(const User& user, const ProviderUser& said, const Rules& rules, Patience patience,
+              TimestampTz time, TimestampTz next);
 
 struct UnitsOutcome {
     bool changed = false;

@@ -64,9 +64,9 @@ class Flight {
     provider::FetchId id_;
 };
 
-provider::Request request_for(const Provider& p, const std::string& path, const std::string& subject) {
+provider::Request request_for(const Provider& p, const std::string& url) {
     provider::Request request;
-    request.url = provider::request_url(p.base_url, path, subject);
+    request.url = url;
     request.headers = p.headers;
     request.credentials = p.credentials;
     request.ca_file = p.ca_file;
@@ -77,20 +77,28 @@ provider::Request request_for(const Provider& p, const std::string& path, const 
     return request;
 }
 
-void check_fetched(const Provider& p, const std::string& subject, const provider::Fetched& fetched) {
+// Whoever is asked about a person's roles only may have other reasons not to find them.
+bool is_not_found(const provider::Fetched& fetched) {
+    return fetched.failed && fetched.failed_at_once && fetched.failed->failed_in == Phase::none &&
+           (fetched.failed->status == 404 || fetched.failed->status == 410);
+}
+
+std::string status_of(const Completion& done) {
+    return "It answered with HTTP status " + std::to_string(done.status) + ".";
+}
+
+void check_fetched(const Provider& p, const provider::Fetched& fetched) {
     if (fetched.refused)
         throw Error("RC104", "provider \"" + p.name + "\" gave an answer that cannot be used",
                     fetched.refused->detail(), fetched.refused->hint());
-    if (fetched.is_complete())
+    if (fetched.is_complete() || is_not_found(fetched))
         return;
     const Completion& done = *fetched.failed;
     if (done.failed_in != Phase::none)
         throw Error("RC101", "provider \"" + p.name + "\" could not be asked",
                     "The request failed in phase \"" + std::string(to_string(done.failed_in)) +
                         "\": " + done.failure + ".");
-    const std::string status = "It answered with HTTP status " + std::to_string(done.status) + ".";
-    if (done.status == 404 || done.status == 410)
-        throw Error("RC103", "provider \"" + p.name + "\" does not know subject \"" + subject + "\"", status);
+    const std::string status = status_of(done);
     if (done.status == 401 || done.status == 403)
         throw Error("RC102", "provider \"" + p.name + "\" refused the request", status,
                     "Check the option auth and the user mapping of the server's owner.");
@@ -131,11 +139,16 @@ void wait_for_turn(const Provider& p) {
 }  // namespace
 
 std::vector<provider::PagedRequest> requests_for(const Provider& p, const std::string& subject,
-                                                 const provider::Validators& known) {
-    std::vector<provider::PagedRequest> requests{{request_for(p, p.request_path, subject), {}}};
+                                                 const provider::Validators& known,
+                                                 const std::string& request_id) {
+    std::vector<provider::PagedRequest> requests{
+        {request_for(p, provider::request_url(p.base_url, p.request_path, subject)), {}}};
     if (!p.roles_request_path.empty())
-        requests.push_back({request_for(p, p.roles_request_path, subject), {}});
+        requests.push_back(
+            {request_for(p, provider::request_url(p.base_url, p.roles_request_path, subject)), {}});
     requests.back().paging = p.paging;
+    for (provider::PagedRequest& paged : requests)
+        paged.request.headers.push_back("X-Request-Id: " + request_id);
     if (p.paging.style == provider::Paging::Style::none)
         requests.back().request.validators = known;
     return requests;
@@ -145,14 +158,14 @@ Asking asking(const Provider& p) {
     return {.server = p.server, .per_second = p.rate_limit, .requests = p.roles_request_path.empty() ? 1 : 2};
 }
 
-void judge(const Provider& p, const std::string& subject, const provider::Fetched& fetched) {
+void judge(const Provider& p, const provider::Fetched& fetched) {
     const TimestampTz time = now();
     Asking more = asking(p);
     more.requests = fetched.requests - more.requests;
     if (more.requests > 0)
         report_requests(more, time);
     try {
-        check_fetched(p, subject, fetched);
+        check_fetched(p, fetched);
     } catch (const Error& error) {
         if (is_trouble(error)) {
             report_trouble(p.server, time);
@@ -167,13 +180,35 @@ void judge(const Provider& p, const std::string& subject, const provider::Fetche
     report_answer(p.server);
 }
 
-std::vector<provider::Pages> fetch(const Provider& p, const std::string& subject,
-                                   const provider::Validators& known) {
+Answers fetch(const Provider& p, const std::string& subject, const provider::Validators& known,
+              const std::string& request_id) {
     wait_for_turn(p);
-    Flight flight(session_fetcher(), requests_for(p, subject, known));
+    Flight flight(session_fetcher(), requests_for(p, subject, known, request_id));
     provider::Fetched fetched = flight.wait();
-    judge(p, subject, fetched);
-    return std::move(fetched.answers);
+    judge(p, fetched);
+    return answers_of(std::move(fetched));
+}
+
+provider::Request list_request(const Provider& p, const std::string& request_id) {
+    provider::Request request = request_for(p, p.base_url + p.list_request_path);
+    request.headers.push_back("X-Request-Id: " + request_id);
+    return request;
+}
+
+Completion fetch_page(const Provider& p, const provider::Request& request) {
+    wait_for_turn(p);
+    Flight flight(session_fetcher(), {{request, {}}});
+    provider::Fetched fetched = flight.wait();
+    judge(p, fetched);
+    if (!fetched.is_complete())
+        throw Error("RC104", "provider \"" + p.name + "\" gave an answer that cannot be used",
+                    status_of(*fetched.failed), "Check the option list_request_path.");
+    return std::move(fetched.answers.front().front());
+}
+
+Answers answers_of(provider::Fetched fetched) {
+    return {.pages = std::move(fetched.answers),
+            .not_found = is_not_found(fetched) ? status_of(*fetched.failed) : std::string()};
 }
 
 }  // namespace rolecall::sync

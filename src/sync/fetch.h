@@ -10,22 +10,37 @@
 
 namespace rolecall::sync {
 
+struct Answers {
+    std::vector<provider::Pages> pages;  ///< to requests_for()
+    std::string not_found;  ///< otherwise than empty: the provider does not know the subject, and says so how
+};
+
 /// The requests to make about one subject: the user, and the roles where those come apart. Where `known` is
-/// not empty, the roles only if they are another answer.
+/// not empty, the roles only if they are another answer. The provider is sent `request_id`, so that its log
+/// and our audit can be laid side by side.
 std::vector<provider::PagedRequest> requests_for(const Provider& provider, const std::string& subject,
-                                                 const provider::Validators& known);
+                                                 const provider::Validators& known,
+                                                 const std::string& request_id);
 
 /// Asks the provider about one subject and waits, interruptibly: a cancel or a timeout of the statement ends
-/// it. No transaction id is assigned. Returns the answers to requests_for(). Throws Error RC105 where the
-/// provider is not to be asked now, and what judge() throws.
-std::vector<provider::Pages> fetch(const Provider& provider, const std::string& subject,
-                                   const provider::Validators& known);
+/// it. No transaction id is assigned. Throws Error RC105 where the provider is not to be asked now, and what
+/// judge() throws.
+Answers fetch(const Provider& provider, const std::string& subject, const provider::Validators& known,
+              const std::string& request_id);
+
+/// The first request for a provider's list of users.
+provider::Request list_request(const Provider& provider, const std::string& request_id);
+
+/// Asks for one page of it, as fetch().
+provider::Completion fetch_page(const Provider& provider, const provider::Request& request);
 
 /// Reports to the breaker and the rate limit what came of a fetch, and throws the error that it ended with,
 /// if it did: Error RC101 where the provider cannot be reached or is in trouble, RC102 where it refuses us,
-/// RC103 where it does not know the subject, RC104 for any other status and for pages that cannot be
-/// followed.
-void judge(const Provider& provider, const std::string& subject, const provider::Fetched& fetched);
+/// RC104 for any other status and for pages that cannot be followed. A subject that is not found is no error.
+void judge(const Provider& provider, const provider::Fetched& fetched);
+
+/// A fetch that judge() lets pass, as answers.
+Answers answers_of(provider::Fetched fetched);
 
 /// What asking about a subject takes.
 Asking asking(const Provider& provider);

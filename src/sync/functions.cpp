@@ -7,6 +7,7 @@
 #include "pg/spi.h"
 #include "pg/testing.h"
 #include "sync/apply.h"
+#include "sync/attribution.h"
 #include "sync/clock.h"
 #include "sync/fetch.h"
 #include "sync/log.h"
@@ -14,6 +15,7 @@
 #include "sync/provider.h"
 #include "sync/queue.h"
 #include "sync/roster.h"
+#include "sync/rules.h"
 #include "sync/statistics.h"
 
 namespace rolecall::sync {
@@ -67,6 +69,8 @@ struct Preparation {
     std::optional<User> user;  // nullopt: there is none
     Provider provider;
     bool fresh = false;
+    TimestampTz asked_at = now();
+    std::string request_id = current_request_id();
     provider::Validators known;  // of the answer that the user's roles are from
 };
 
@@ -77,31 +81,48 @@ Preparation prepare(std::int64_t id, bool force) {
     require_subject(*p.user);
     p.provider = read_provider(p.user->provider);
     p.fresh = !force && is_fresh(*p.user, p.provider.ttl_seconds, now());
+    if (p.user->stopped && !p.fresh)
+        throw stopped_error(p.user->provider);
     if (!force && gives(p.user->version, p.provider, provider_grants(id)))
         p.known = p.user->version.validators;
     return p;
 }
 
 // Applies, and sees to it that the worker comes back in time.
-Outcome apply_here(const User& user, const ProviderUser& said, std::int64_t ttl) {
+// A pass through all users may be at it.
+Outcome apply_here(const User& user, const ProviderUser& said, const Rules& rules, std::int64_t ttl) {
+    if (!user.provider.empty())
+        lock_provider(user.provider, Sharing::with_others, Patience::wait);
+    if (user.stopped)
+        throw stopped_error(user.provider);
     const TimestampTz time = now();
     const TimestampTz due = due_after(time, ttl);
     wake_workers_at_commit(due);
     touch_statement.run({pg::bigint_parameter(user.id)});
-    return apply(user, said.roles, time, due, said.version);
+    Outcome outcome = apply(user, said, rules, Patience::wait, time, due);
+    if (outcome.hindrance == Hindrance::brake) {
+        stop_provider_durably(user.provider, outcome.excess);
+        throw stopped_error(user.provider);
+    }
+    return outcome;
 }
 
 // Everything is read again after the fetch: it took its time.
-Result apply_answers(const Preparation& before, const std::vector<provider::Pages>& answers) {
+Result apply_answers(const Preparation& before, const Answers& answers) {
     const User& asked = *before.user;
-    ProviderUser said = map_answers(before.provider, asked.institutional_id, answers);
+    ProviderUser said = understand(before.provider, asked.institutional_id, answers);
+    lock_provider(asked.provider, Sharing::with_others, Patience::wait);
     const std::optional<User> user = find_user(asked.id);
     if (!user || !user->has_subject_of(asked) ||
         (said.unchanged && !keep_roles(*user, before.provider, said)))
         throw Error("40001", "user " + std::to_string(asked.id) + " changed while the provider was asked", {},
                     "Call the function again.");
-    return {
-        .user = asked.id, .skipped = false, .outcome = apply_here(*user, said, before.provider.ttl_seconds)};
+    if (user->last_sync && *user->last_sync > before.asked_at)
+        return skipped(*user);  // a pass through all users was faster
+    const Attribution attribution(Cause::sync, {}, user->provider, before.request_id);
+    return {.user = asked.id,
+            .skipped = false,
+            .outcome = apply_here(*user, said, before.provider.rules, before.provider.ttl_seconds)};
 }
 
 // Another sync of this user is waited for as long as it may ask its provider.
@@ -135,8 +156,8 @@ Result sync_from_provider(std::int64_t id, bool force) {
     log_start(*before.user);
     testing::point("session-sync-begin");
     Stopwatch watch(before.provider.server);
-    const std::vector<provider::Pages> answers =
-        fetch(before.provider, before.user->institutional_id, before.known);
+    const Answers answers =
+        fetch(before.provider, before.user->institutional_id, before.known, before.request_id);
     testing::point("session-sync-fetched");
     Result result = as_owner([&] { return apply_answers(before, answers); });
     testing::point("session-sync-applied");
@@ -144,8 +165,15 @@ Result sync_from_provider(std::int64_t id, bool force) {
     return result;
 }
 
+// For users without one: nothing is forbidden.
+Provider no_provider() {
+    Provider none;
+    none.ttl_seconds = Provider::default_ttl_seconds();
+    return none;
+}
+
 Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
-    const ProviderUser provider_user = read_provider_user(said);
+    ProviderUser provider_user = read_provider_user(said);
     lock_user(id, std::chrono::milliseconds(settings::request_timeout));
     std::optional<Result> result = as_owner([&]() -> std::optional<Result> {
         const std::optional<User> user = find_user(id);
@@ -156,17 +184,54 @@ Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
             throw Error("22023", "invalid provider user",
                         "It is about subject \"" + *provider_user.code + "\", not \"" +
                             user->institutional_id + "\".");
-        const std::int64_t ttl = user->provider.empty() ? Provider::default_ttl_seconds()
-                                                        : read_provider(user->provider).ttl_seconds;
-        if (!force && is_fresh(*user, ttl, now()))
+        const Provider provider = user->provider.empty() ? no_provider() : read_provider(user->provider);
+        if (!force && is_fresh(*user, provider.ttl_seconds, now()))
             return skipped(*user);
-        return Result{.user = id, .skipped = false, .outcome = apply_here(*user, provider_user, ttl)};
+        check_roles(provider.name, provider.rules, provider_user);
+        const Attribution attribution(Cause::given, {}, user->provider, settings::request_id);
+        return Result{.user = id,
+                      .skipped = false,
+                      .outcome = apply_here(*user, provider_user, provider.rules, provider.ttl_seconds)};
     });
     if (!result) {
         warn_unknown_user(id);
         return default_result(id);
     }
     return *result;
+}
+
+// An event that names the roles, or says that the user is gone, is applied; after any other one the provider
+// is asked. nullopt: nobody here is meant.
+std::optional<Result> apply_event(const std::string& server, const Jsonb* event) {
+    Provider provider;
+    ProviderUser said;
+    bool has_roles = false;
+    const std::optional<std::int64_t> id = as_owner([&]() -> std::optional<std::int64_t> {
+        provider = read_provider(server);
+        said = map_event(provider, event, has_roles);
+        return find_subject(server, *said.code);
+    });
+    if (!id)
+        return std::nullopt;
+    lock_user(*id, std::chrono::milliseconds(settings::request_timeout));
+    return as_owner([&]() -> std::optional<Result> {
+        const std::optional<User> user = find_user(*id);
+        if (!user || user->provider != server || user->institutional_id != *said.code)
+            return std::nullopt;
+        const bool keeps = said.gone && provider.rules.on_not_found == Rules::OnNotFound::keep;
+        if (keeps || (!said.gone && !has_roles)) {
+            (void)request_sync(*id, true);
+            wake_workers_at_commit();
+            Result result = skipped(*user);
+            result.skipped = false;
+            return result;
+        }
+        check_roles(server, provider.rules, said);
+        const Attribution attribution(Cause::event, {}, server, settings::request_id);
+        return Result{.user = *id,
+                      .skipped = false,
+                      .outcome = apply_here(*user, said, provider.rules, provider.ttl_seconds)};
+    });
 }
 
 Datum to_record(FunctionCallInfo fcinfo, const Result& result) {
@@ -245,6 +310,20 @@ Datum rolecall_trigger_role_sync(PG_FUNCTION_ARGS) {
         else
             warn_unknown_user(id);
         PG_RETURN_VOID();
+    });
+}
+
+PG_FUNCTION_INFO_V1(rolecall_apply_provider_event);
+
+// apply_provider_event(server text, event jsonb)
+Datum rolecall_apply_provider_event(PG_FUNCTION_ARGS) {
+    return pg::guarded([&]() -> Datum {
+        const char* server = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
+        const Jsonb* event = pg::call([&] { return PG_GETARG_JSONB_P(1); });
+        const auto result = apply_event(server, event);
+        if (!result)
+            PG_RETURN_NULL();
+        return to_record(fcinfo, *result);
     });
 }
 

@@ -3,10 +3,12 @@
 #include "core/backoff.h"
 #include "pg/testing.h"
 #include "sync/apply.h"
+#include "sync/attribution.h"
 #include "sync/clock.h"
 #include "sync/log.h"
 #include "sync/mapping.h"
 #include "sync/process.h"
+#include "sync/rules.h"
 #include "sync/statistics.h"
 
 namespace rolecall::sync {
@@ -16,15 +18,18 @@ namespace {
 constexpr core::Backoff user_backoff{.first = 5 * USECS_PER_SEC, .most = 3600 * USECS_PER_SEC};
 constexpr TimestampTz busy_pause = USECS_PER_SEC;  // a session is at this user
 
-enum class End { applied, failed, given_back };
+enum class End { applied, failed, given_back, stopped };
 
 struct Settled {
     End end = End::given_back;
     Outcome outcome;
 };
 
-ProviderUser map(const Job& job) {
-    return map_answers(*job.provider, job.claim.user.institutional_id, job.answers);
+// What could not be applied is for later.
+End hold_back(const Job& job, const Outcome& outcome, TimestampTz time) {
+    const bool busy = outcome.hindrance == Hindrance::busy;
+    put_back(job.claim.user.id, busy ? time + busy_pause : time);
+    return !busy && stop_provider(job.provider->name, outcome.excess) ? End::stopped : End::given_back;
 }
 
 // Inside the transaction of settle().
@@ -33,12 +38,13 @@ Settled settle_job(Job& job) {
     const TimestampTz time = now();
     ProviderUser said;
     if (job.error.empty())
-        (void)run_in_subtransaction([&] { said = map(job); }, job.error);
+        (void)run_in_subtransaction(
+            [&] { said = understand(*job.provider, asked.institutional_id, job.answers); }, job.error);
     if (!job.error.empty()) {
         note_failed(job.claim, job.error, time);
         return {.end = End::failed, .outcome = {}};
     }
-    if (!try_lock_user(asked.id)) {
+    if (!try_lock_user(asked.id) || !lock_provider(asked.provider, Sharing::with_others, Patience::none)) {
         put_back(asked.id, time + busy_pause);
         return {};
     }
@@ -46,7 +52,8 @@ Settled settle_job(Job& job) {
     if (!user)
         return {};
     // Somebody else's answer may be newer than ours, or the user be somebody else for the provider now.
-    if ((user->last_sync && *user->last_sync > job.asked_at) || !user->has_subject_of(asked)) {
+    if (user->stopped || (user->last_sync && *user->last_sync > job.asked_at) ||
+        !user->has_subject_of(asked)) {
         put_back(asked.id, time);
         return {};
     }
@@ -55,9 +62,13 @@ Settled settle_job(Job& job) {
         put_back(asked.id, time);
         return {};
     }
-    return {
-        .end = End::applied,
-        .outcome = apply(*user, said.roles, time, due_after(time, job.provider->ttl_seconds), said.version)};
+    const Attribution attribution(Cause::sync, "rolecall sync worker", user->provider, job.request_id);
+    Settled settled{.end = End::applied,
+                    .outcome = apply(*user, said, job.provider->rules, Patience::none, time,
+                                     due_after(time, job.provider->ttl_seconds))};
+    if (settled.outcome.hindrance != Hindrance::none)
+        settled.end = hold_back(job, settled.outcome, time);
+    return settled;
 }
 
 void report(const Job& job, const Settled& settled) {
@@ -68,6 +79,8 @@ void report(const Job& job, const Settled& settled) {
         count_sync(job.provider->server, settled.outcome.changed(),
                    std::chrono::steady_clock::now() - job.started);
         log_outcome(job.claim.user.id, settled.outcome);
+    } else if (settled.end == End::stopped) {
+        log_stop(job.provider->name, settled.outcome.excess);
     }
 }
 

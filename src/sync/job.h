@@ -6,7 +6,7 @@
 #include <chrono>
 #include <functional>
 
-#include "provider/fetcher.h"
+#include "sync/fetch.h"
 #include "sync/provider.h"
 #include "sync/queue.h"
 
@@ -17,8 +17,9 @@ struct Job {
     std::shared_ptr<const Provider> provider;
     TimestampTz asked_at = 0;                       ///< by the clock of syncs
     std::chrono::steady_clock::time_point started;  ///< to measure how long it takes
-    std::vector<provider::Pages> answers;           ///< to the requests that requests_for() made
-    std::string error;                              ///< why there is nothing to apply; empty: there is
+    std::string request_id;
+    Answers answers;
+    std::string error;  ///< why there is nothing to apply; empty: there is
 };
 
 using JobPtr = std::unique_ptr<Job>;

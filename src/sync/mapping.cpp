@@ -1,6 +1,7 @@
 #include "sync/mapping.h"
 
 #include "core/error.h"
+#include "core/json_keys.h"
 #include "pg/role_json.h"
 #include "pg/spi.h"
 
@@ -30,21 +31,24 @@ namespace {
 // ---- Answers as jsonb
 // --------------------------------------------------------------------------------------
 
+// What PostgreSQL says of a text that is not JSON may quote it, and is not passed on: it goes to logs.
 Datum parse_answer(const Provider& provider, const std::string& body) {
     if (body.find('\0') != std::string::npos)
         bad_answer(provider, "The response contains a zero byte.");
+    Datum json{};
     try {
-        return pg::call([&] {
+        json = pg::call([&] {
             const int length = static_cast<int>(body.size());
             (void)pg_verify_mbstr(PG_UTF8, body.c_str(), length, false);
             char* text = pg_any_to_server(body.c_str(), length, PG_UTF8);
             return DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
         });
     } catch (const pg::PgError& error) {
-        const char* detail = error.report()->detail;
-        bad_answer(provider, std::string("The response is not valid JSON: ") + error.what() +
-                                 (detail != nullptr ? std::string(": ") + detail : std::string()));
+        bad_answer(provider, std::string("The response is not valid JSON: ") + error.what() + ".");
     }
+    if (core::duplicate_key(body))
+        bad_answer(provider, "An object of the response names a member twice.");
+    return json;
 }
 
 pg::Parameter path_parameter(const std::string& path) {
@@ -78,8 +82,9 @@ std::optional<std::string> scalar(const pg::Rows& rows, std::uint64_t row, int c
 
 pg::Statement profile_statement(
     "SELECT jsonb_path_query_first($1, $2, '{}', true), jsonb_path_query_first($1, $3, '{}', true),"
-    "       jsonb_path_query_first($1, $4, '{}', true), jsonb_path_query_first($1, $5, '{}', true)",
-    {JSONBOID, JSONPATHOID, JSONPATHOID, JSONPATHOID, JSONPATHOID});
+    "       jsonb_path_query_first($1, $4, '{}', true), jsonb_path_query_first($1, $5, '{}', true),"
+    "       jsonb_path_query_first($1, $6, '{}', true)",
+    {JSONBOID, JSONPATHOID, JSONPATHOID, JSONPATHOID, JSONPATHOID, JSONPATHOID});
 
 // NULL, in silent mode, is the strict path's complaint: there is no such member.
 pg::Statement roles_exist_statement("SELECT jsonb_path_exists($1, $2, '{}', true) IS NULL",
@@ -90,6 +95,12 @@ pg::Statement roles_statement(
     "       jsonb_path_query_first(r, $5, '{}', true), jsonb_path_query_first(r, '$.on', '{}', true)"
     " FROM jsonb_path_query($1, $2) r",
     {JSONBOID, JSONPATHOID, JSONPATHOID, JSONPATHOID, JSONPATHOID});
+
+pg::Statement total_statement("SELECT jsonb_path_query_first($1, $2, '{}', true)", {JSONBOID, JSONPATHOID});
+
+pg::Statement users_statement("SELECT u FROM jsonb_path_query($1, $2) u", {JSONBOID, JSONPATHOID});
+
+pg::Statement event_statement("SELECT jsonb_path_query_first($1, $2, '{}', true)", {JSONBOID, JSONPATHOID});
 
 // ---- Roles
 // -------------------------------------------------------------------------------------------------
@@ -135,24 +146,50 @@ bool read_mapped_role(const Mapping& mapping, const pg::Rows& rows, std::uint64_
     return fits && !grant.kind.empty() && (grant.kind == core::global_kind) == grant.scope.empty();
 }
 
-// Who an answer is about: the subject that was asked for, or an error.
-ProviderUser read_profile(const Provider& provider, const std::string& subject, Datum answer) {
+// What goes to logs is not the provider's to fill.
+std::string clipped(const std::string& text) {
+    constexpr int most = 64;
+    return text.substr(
+        0, static_cast<std::size_t>(pg_mbcliplen(text.data(), static_cast<int>(text.size()), most)));
+}
+
+bool is_active(const Provider& provider, const pg::Rows& profile) {
+    if (!profile.is_null(0, 5)) {
+        const JsonbValue value = value_at(profile, 0, 5);
+        if (value.type == jbvBool)
+            return value.val.boolean;
+    }
+    bad_answer(provider, "The response does not say whether the subject is active.",
+               "Correct active_path if it is wrong: it must find true or false.");
+}
+
+// Whom an answer is about.
+ProviderUser read_person(const Provider& provider, Datum answer) {
     const Mapping& mapping = provider.mapping;
     const pg::Rows row =
         profile_statement.run({answer, path_parameter(mapping.subject), path_parameter(mapping.email),
-                               path_parameter(mapping.display_name), path_parameter(mapping.function)});
+                               path_parameter(mapping.display_name), path_parameter(mapping.function),
+                               path_parameter(mapping.active)});
     bool fits = true;
     ProviderUser user;
     user.code = scalar(row, 0, 1, fits);
-    if (user.code != subject)
-        bad_answer(provider,
-                   user.code
-                       ? "The response is about subject \"" + *user.code + "\", not \"" + subject + "\"."
-                       : "The response does not say whom it is about.",
-                   "Correct subject_path if it is wrong.");
     user.email = scalar(row, 0, 2, fits);
     user.display_name = scalar(row, 0, 3, fits);
     user.function = scalar(row, 0, 4, fits);
+    if (!mapping.active.empty() && !is_active(provider, row))
+        user.gone = "It says that the subject is inactive.";
+    return user;
+}
+
+// The subject that was asked for, or an error.
+ProviderUser read_profile(const Provider& provider, const std::string& subject, Datum answer) {
+    ProviderUser user = read_person(provider, answer);
+    if (user.code != subject)
+        bad_answer(provider,
+                   user.code ? "The response is about subject \"" + clipped(*user.code) + "\", not \"" +
+                                   subject + "\"."
+                             : "The response does not say whom it is about.",
+                   "Correct subject_path if it is wrong.");
     return user;
 }
 
@@ -240,6 +277,8 @@ ProviderUser map_answers(const Provider& provider, const std::string& subject,
             const Datum json = parse_answer(provider, page.body);
             if (&answer == &answers.front()) {  // every page of it must be about the subject
                 ProviderUser said = read_profile(provider, subject, json);
+                if (said.gone)
+                    return said;
                 if (!user)
                     user = std::move(said);
             }
@@ -257,10 +296,56 @@ ProviderUser map_answers(const Provider& provider, const std::string& subject,
     return *std::move(user);
 }
 
-bool keep_roles(const User& user, const Provider& provider, ProviderUser& said) {
-    said.roles = provider_grants(user.id);
-    said.version = user.version;
-    return gives(user.version, provider, said.roles);
+ListPage map_list_page(const Provider& provider, const std::string& page) {
+    const Datum json = parse_answer(provider, page);
+    const pg::Parameter path = path_parameter(provider.mapping.users);
+    if (roles_exist_statement.run({json, path}).boolean(0, 1))
+        bad_answer(provider, "The list has no users where users_path says.",
+                   "Correct users_path if it is wrong.");
+    ListPage result;
+    bool fits = true;
+    if (!provider.mapping.total.empty()) {
+        const auto total =
+            scalar(total_statement.run({json, path_parameter(provider.mapping.total)}), 0, 1, fits);
+        if (!total || total->size() > 18 || total->find_first_not_of("0123456789") != std::string::npos)
+            bad_answer(provider, "The list has no number of users where total_path says.",
+                       "Correct total_path if it is wrong.");
+        result.total = std::stoll(*total);
+    }
+    const pg::Rows rows = users_statement.run({json, path});
+    result.users.reserve(rows.size());
+    for (std::uint64_t row = 0; row < rows.size(); ++row) {
+        ProviderUser user = read_person(provider, rows.datum(row, 1));
+        if (!user.code || user.code->empty())
+            bad_answer(provider, "User " + std::to_string(row + 1) + " of a page of the list has no subject.",
+                       "Correct subject_path if it is wrong.");
+        if (!user.gone)
+            read_answered_roles(provider, rows.datum(row, 1), user.roles);
+        core::normalize(user.roles);
+        result.users.push_back(std::move(user));
+    }
+    return result;
+}
+
+ProviderUser map_event(const Provider& provider, const Jsonb* event, bool& has_roles) {
+    const pg::Rows rows =
+        event_statement.run({JsonbPGetDatum(event), path_parameter(provider.mapping.event)});
+    try {
+        if (rows.is_null(0, 1))
+            bad_answer(provider, "The event has no user where event_path says.");
+        const Datum json = rows.datum(0, 1);
+        ProviderUser user = read_person(provider, json);
+        if (!user.code || user.code->empty())
+            bad_answer(provider, "The event does not say whom it is about.");
+        has_roles = !roles_exist_statement.run({json, path_parameter(provider.mapping.roles)}).boolean(0, 1);
+        if (has_roles && !user.gone)
+            read_answered_roles(provider, json, user.roles);
+        core::normalize(user.roles);
+        return user;
+    } catch (const Error& error) {
+        throw Error("22023", "invalid event of provider \"" + provider.name + "\"", error.detail(),
+                    error.hint());
+    }
 }
 
 ProviderUser read_provider_user(const Jsonb* jsonb) {

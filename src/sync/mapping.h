@@ -7,7 +7,8 @@
 
 #include "core/grant_set.h"
 #include "provider/fetcher.h"
-#include "sync/apply.h"
+#include "sync/provider.h"
+#include "sync/version.h"
 
 extern "C" {
 #include "utils/jsonb.h"
@@ -22,19 +23,28 @@ struct ProviderUser {
     std::optional<std::string> display_name;
     std::optional<std::string> function;
     std::vector<core::OwnedGrant> roles;  ///< normalized
+    std::optional<std::string> gone{};    ///< why the subject counts as not there; then there are no roles
     bool unchanged = false;               ///< instead of roles: the answer is the one that was known
-    Version version;                      ///< of the answer
+    Version version{};                    ///< of the answer
 };
 
 /// Maps the answers about one subject: who it is from the first one, the roles from all pages of the last,
-/// which may be the same. Throws Error RC104 where one is not JSON, is about another subject, has no roles
-/// member, or a role of the wrong shape; names the provider. Needs SPI.
+/// which may be the same. Throws Error RC104 where one is not JSON or names a member twice, is about another
+/// subject, has no roles member, or a role of the wrong shape; names the provider. Needs SPI.
 ProviderUser map_answers(const Provider& provider, const std::string& subject,
                          const std::vector<provider::Pages>& answers);
 
-/// Fills in what an unchanged answer stands for: the roles that the user holds from the provider. False: they
-/// are not what the answer gave, and it must be asked for again, as a whole.
-bool keep_roles(const User& user, const Provider& provider, ProviderUser& said);
+/// A page of a provider's list.
+struct ListPage {
+    std::vector<ProviderUser> users;    ///< each with a code
+    std::optional<std::int64_t> total;  ///< how many there are on all pages, where the provider says so
+};
+
+/// Maps a page of the list, likewise.
+ListPage map_list_page(const Provider& provider, const std::string& page);
+
+/// Maps an event about a user; `has_roles` says whether it names the roles. Throws Error 22023.
+ProviderUser map_event(const Provider& provider, const Jsonb* event, bool& has_roles);
 
 /// The same for a user given as {email, code, display_name, function, roles: [{role, on}]}. Throws Error
 /// 22023.

@@ -89,18 +89,19 @@ void check_path(const std::string& value) {
     (void)parse("jsonpath", [&] { return DirectFunctionCall1(jsonpath_in, CStringGetDatum(value.c_str())); });
 }
 
-void check_roles_path(const std::string& value) {
+void check_strict_path(const std::string& value) {
     if (value.starts_with("lax ") || value.starts_with("strict "))
-        invalid(
-            "the mode of roles_path cannot be chosen",
-            "It is always strict: an answer without the roles member must differ from one without roles.");
+        invalid("the mode of this path cannot be chosen",
+                "It is always strict: an answer without the member must differ from one where it is empty.");
     check_path(value);
 }
 
-void check_ca_file(const std::string& value) {
+void check_file(const std::string& value) {
     if (!pg::call([] { return superuser(); }))
         throw Error("42501", "only superusers may set it", "The server reads files that others may not.");
     check_not_empty(value);
+    if (!is_absolute_path(value.c_str()))
+        invalid("the path must be absolute");
 }
 
 // Credentials have options of their own; the rest would break the request.
@@ -119,6 +120,47 @@ void check_headers(const std::string& value) {
                 invalid(std::string("header ") + ours + " cannot be set",
                         "For credentials use auth and the user mapping.");
     }
+}
+
+void check_list_path(const std::string& value) {
+    if (!value.starts_with('/') || value.find_first_of("{}# ") != std::string::npos ||
+        std::any_of(value.begin(), value.end(), [](unsigned char c) { return c < ' ' || c >= 0x7f; }))
+        invalid("it must start with a slash, and have neither spaces nor a fragment",
+                "For example /users?per_page=500.");
+}
+
+void check_staleness(const std::string& value) {
+    if (parse_milliseconds(value) < 1000)
+        invalid("the interval must be a second or longer");
+}
+
+void check_window(const std::string& value) {
+    const std::int64_t ms = parse_milliseconds(value);
+    if (ms < 60'000 || ms > std::int64_t{366} * 86'400'000)
+        invalid("a window must lie between 1 minute and 1 year");
+}
+
+void check_share(const std::string& value) {
+    const std::size_t digits = value.find_first_not_of("0123456789");
+    if (digits == 0 || digits > 3 || value.substr(std::min(digits, value.size())) != "%" ||
+        std::stoi(value) > 100)
+        invalid("the value must be a whole percentage from 0% to 100%");
+}
+
+void check_unknown_roles(const std::string& value) {
+    if (value != "create" && value != "skip" && value != "error")
+        invalid("unknown way to treat unknown roles: \"" + value + "\"", "Use create, skip or error.");
+}
+
+void check_on_not_found(const std::string& value) {
+    if (value != "keep" && value != "revoke" && value != "deactivate")
+        invalid("unknown way to treat users who are not found: \"" + value + "\"",
+                "Use keep, revoke or deactivate.");
+}
+
+void check_names(const std::string& value) {
+    if (split_list(value).empty())
+        invalid("the list names nothing", "Separate names by commas.");
 }
 
 bool is_number(const std::string& value, int least) {
@@ -177,40 +219,53 @@ constexpr const char* accred_roles_request =
 
 // In alphabetical order.
 constexpr Option options[] = {
+    {"active_path", ForeignServerRelationId, check_strict_path, nullptr, nullptr},
     {"active_window", ForeignServerRelationId, check_ttl, nullptr, nullptr},
     {"auth", ForeignServerRelationId, check_auth, "none", "none"},
     {"base_url", ForeignServerRelationId, check_base_url, nullptr, nullptr},
-    {"ca_file", ForeignServerRelationId, check_ca_file, nullptr, nullptr},
+    {"ca_file", ForeignServerRelationId, check_file, nullptr, nullptr},
     {"connect_timeout", ForeignServerRelationId, check_timeout, nullptr, nullptr},
     {"cursor_path", ForeignServerRelationId, check_cursor_path, "$.next", "$.next"},
     {"display_name_path", ForeignServerRelationId, check_path, "$.display_name", "$.display"},
     {"email_path", ForeignServerRelationId, check_path, "$.email", "$.email"},
+    {"event_path", ForeignServerRelationId, check_strict_path, "$", "$"},
     {"first_page", ForeignServerRelationId, check_first_page, "1", "1"},
     {"function_path", ForeignServerRelationId, check_path, "$.function", "$.position"},
     {"headers", ForeignServerRelationId, check_headers, nullptr, nullptr},
     {"headers", UserMappingRelationId, check_headers, nullptr, nullptr},
     {"kind", ForeignServerRelationId, check_kind, "json", "accred"},
+    {"list_paging", ForeignServerRelationId, check_paging, "none", "none"},
+    {"list_request_path", ForeignServerRelationId, check_list_path, nullptr, nullptr},
     {"max_in_flight", ForeignServerRelationId, check_count, nullptr, nullptr},
     {"max_pages", ForeignServerRelationId, check_count, "1000", "1000"},
+    {"max_revocation", ForeignServerRelationId, check_share, "20%", "20%"},
+    {"max_staleness", ForeignServerRelationId, check_staleness, nullptr, nullptr},
+    {"on_not_found", ForeignServerRelationId, check_on_not_found, "keep", "keep"},
     {"page_parameter", ForeignServerRelationId, check_parameter, nullptr, nullptr},
     {"paging", ForeignServerRelationId, check_paging, "none", "none"},
     {"password", UserMappingRelationId, check_not_empty, nullptr, nullptr},
+    {"protected_roles", ForeignServerRelationId, check_names, nullptr, nullptr},
     {"proxy", ForeignServerRelationId, check_proxy, "none", "none"},
     {"rate_limit", ForeignServerRelationId, check_rate, nullptr, nullptr},
     {"request_path", ForeignServerRelationId, provider::check_request_path, "/users/{subject}",
      "/persons/{subject}"},
     {"request_timeout", ForeignServerRelationId, check_timeout, nullptr, nullptr},
+    {"revocation_window", ForeignServerRelationId, check_window, "1 day", "1 day"},
     {"role_path", ForeignServerRelationId, check_path, "$.role", "$.name"},
-    {"roles_path", ForeignServerRelationId, check_roles_path, "$.roles[*]", accred_roles},
+    {"roles_path", ForeignServerRelationId, check_strict_path, "$.roles[*]", accred_roles},
     {"roles_request_path", ForeignServerRelationId, provider::check_request_path, nullptr,
      accred_roles_request},
     {"scope_id_path", ForeignServerRelationId, check_path, nullptr, "$.reason.resource.cf"},
     {"scope_kind_path", ForeignServerRelationId, check_path, nullptr, nullptr},
+    {"secret_file", ForeignServerRelationId, check_file, nullptr, nullptr},
     {"subject_path", ForeignServerRelationId, check_path, "$.code", "$.id"},
     {"sync_scope", ForeignServerRelationId, check_scope, nullptr, nullptr},
     {"sync_ttl", ForeignServerRelationId, check_ttl, nullptr, nullptr},
     {"token", UserMappingRelationId, check_not_empty, nullptr, nullptr},
+    {"total_path", ForeignServerRelationId, check_path, nullptr, nullptr},
+    {"unknown_roles", ForeignServerRelationId, check_unknown_roles, "create", "create"},
     {"username", UserMappingRelationId, check_not_empty, nullptr, nullptr},
+    {"users_path", ForeignServerRelationId, check_strict_path, "$.users[*]", "$.users[*]"},
 };
 
 std::string names_for(Oid catalog) {
@@ -242,12 +297,12 @@ std::map<std::string, std::string> to_map(List* list) {
 }
 
 // What paging needs of other options.
-void check_paging_of(const Options& server) {
+void check_paging_of(const Options& server, const char* paging, const char* items) {
     using Style = provider::Paging::Style;
-    const Style style = paging_style(server.get("paging"));
+    const Style style = paging_style(server.get(paging));
     if ((style == Style::page || style == Style::offset) &&
-        !provider::MemberPath::of_array(server.get("roles_path")))
-        invalid("paging by \"" + server.get("paging") + "\" needs a roles_path that begins with an array",
+        !provider::MemberPath::of_array(server.get(items)))
+        invalid("paging by \"" + server.get(paging) + "\" needs a " + items + " that begins with an array",
                 "For example $.data.roles[*]: the last page is the one on which that array is empty.");
 }
 
@@ -267,7 +322,9 @@ void validate(const std::map<std::string, std::string>& given, Oid catalog) {
         throw Error("HV00J", "option \"base_url\" is required", {},
                     "For example OPTIONS (kind 'json', base_url 'https://hr.example.org/api').");
     if (catalog == ForeignServerRelationId)
-        check_paging_of(Options::of_server(given));
+        for (const auto& [paging, items] :
+             {std::pair{"paging", "roles_path"}, std::pair{"list_paging", "users_path"}})
+            check_paging_of(Options::of_server(given), paging, items);
 }
 
 }  // namespace
@@ -282,10 +339,10 @@ provider::Paging::Style paging_style(const std::string& name) {
     invalid("unknown paging: \"" + name + "\"", "Use none, link, page, offset or cursor.");
 }
 
-provider::Paging paging_of(const Options& server, const std::string& items_path) {
+provider::Paging paging_of(const Options& server, const char* style, const std::string& items_path) {
     provider::Paging paging;
-    paging.style = paging_style(server.get("paging"));
-    paging.parameter = server.has("page_parameter") ? server.get("page_parameter") : server.get("paging");
+    paging.style = paging_style(server.get(style));
+    paging.parameter = server.has("page_parameter") ? server.get("page_parameter") : server.get(style);
     paging.first = std::stoi(server.get("first_page"));
     paging.items = provider::MemberPath::of_array(items_path).value_or(provider::MemberPath());
     paging.cursor = provider::MemberPath::parse(server.get("cursor_path")).value_or(provider::MemberPath());
@@ -305,6 +362,22 @@ std::vector<std::string> split_headers(const std::string& text) {
         start = end + 1;
     }
     return lines;
+}
+
+std::vector<std::string> split_list(const std::string& text) {
+    constexpr const char* spaces = " \t\r\n";
+    std::vector<std::string> names;
+    for (std::size_t start = 0; start <= text.size();) {
+        const std::size_t end = std::min(text.find(',', start), text.size());
+        const std::string part = text.substr(start, end - start);
+        const std::size_t first = part.find_first_not_of(spaces);
+        if (first != std::string::npos)
+            names.push_back(part.substr(first, part.find_last_not_of(spaces) - first + 1));
+        start = end + 1;
+    }
+    std::sort(names.begin(), names.end());
+    names.erase(std::unique(names.begin(), names.end()), names.end());
+    return names;
 }
 
 Options Options::of_server(List* list) { return of_server(to_map(list)); }
@@ -335,6 +408,8 @@ std::string Options::get(const char* name) const {
 }
 
 std::int64_t Options::milliseconds(const char* name) const { return parse_milliseconds(get(name)); }
+
+double Options::share(const char* name) const { return std::stoi(get(name)) / 100.0; }
 
 }  // namespace rolecall::sync
 

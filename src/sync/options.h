@@ -24,6 +24,7 @@ class Options {
     bool has(const char* name) const { return !get(name).empty(); }
     std::string get(const char* name) const;  ///< "" when there is none
     std::int64_t milliseconds(const char* name) const;
+    double share(const char* name) const;  ///< "20%" is 0.2
 
  private:
     std::map<std::string, std::string> given_;
@@ -33,10 +34,13 @@ class Options {
 /// The option `headers`: lines of "Name: value".
 std::vector<std::string> split_headers(const std::string& text);
 
+/// Lists of names: separated by commas, with spaces around them or not; sorted, each once.
+std::vector<std::string> split_list(const std::string& text);
+
 /// Throws Error 22023 where there is no such style.
 provider::Paging::Style paging_style(const std::string& name);
 
-/// How a server pages an answer in which `items_path` picks the items.
-provider::Paging paging_of(const Options& server, const std::string& items_path);
+/// How a server pages an answer in which `items_path` picks the items, by the option `style`.
+provider::Paging paging_of(const Options& server, const char* style, const std::string& items_path);
 
 }  // namespace rolecall::sync

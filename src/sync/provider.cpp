@@ -12,6 +12,7 @@ extern "C" {
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
 #include "foreign/foreign.h"
+#include "storage/fd.h"
 #include "utils/syscache.h"
 }
 
@@ -59,21 +60,78 @@ void require(const std::string& value, const char* option, const std::string& se
                     "Use CREATE USER MAPPING FOR the owner, or ALTER USER MAPPING.");
 }
 
-Credentials credentials_of(const Options& server, const Options& mapping, const std::string& name) {
+[[noreturn]] void bad_secret_file(const std::string& server, const std::string& detail,
+                                  const std::string& hint = {}) {
+    throw Error("28000", "the secret file of provider \"" + server + "\" cannot be used", detail, hint);
+}
+
+// One line: the token, or the password. Never part of a message.
+std::string read_secret_file(const ForeignServer& server, const std::string& path) {
+    // Whoever may change base_url would be told the secret.
+    if (!superuser_arg(server.owner))
+        bad_secret_file(server.servername, "The server's owner is not a superuser.",
+                        "Use ALTER SERVER ... OWNER TO, or a user mapping.");
+    constexpr std::size_t most = 8192;
+    char text[most];
+    const int failure = pg::call([&] {
+        memset(text, 0, sizeof text);
+        FILE* file = AllocateFile(path.c_str(), "r");
+        if (file == nullptr)
+            return errno;
+        const std::size_t size = fread(text, 1, sizeof text - 1, file);
+        const int error = ferror(file) != 0 ? EIO : size == sizeof text - 1 ? EFBIG : 0;
+        FreeFile(file);
+        return error;
+    });
+    if (failure != 0)
+        bad_secret_file(server.servername, "\"" + path + "\": " + strerror(failure) + ".");
+    std::string secret = text;
+    explicit_bzero(text, sizeof text);
+    while (secret.ends_with('\n') || secret.ends_with('\r'))
+        secret.pop_back();
+    if (secret.empty() || std::any_of(secret.begin(), secret.end(), [](unsigned char c) { return c < ' '; }))
+        bad_secret_file(server.servername, "\"" + path + "\" must hold one line.");
+    return secret;
+}
+
+Credentials credentials_of(const ForeignServer& foreign, const Options& server, const Options& mapping) {
+    const std::string name = foreign.servername;
     Credentials credentials;
+    const std::string file = server.get("secret_file");
+    const auto secret = [&](const char* option) {
+        return file.empty() ? mapping.get(option) : read_secret_file(foreign, file);
+    };
     const std::string auth = server.get("auth");
     if (auth == "basic") {
         credentials.scheme = Credentials::Scheme::basic;
         credentials.username = mapping.get("username");
-        credentials.secret = mapping.get("password");
+        credentials.secret = secret("password");
         require(credentials.username, "username", name);
         require(credentials.secret, "password", name);
     } else if (auth == "bearer") {
         credentials.scheme = Credentials::Scheme::bearer;
-        credentials.secret = mapping.get("token");
+        credentials.secret = secret("token");
         require(credentials.secret, "token", name);
     }
     return credentials;
+}
+
+Rules rules_of(const Options& server) {
+    Rules rules;
+    rules.max_revocation = server.share("max_revocation");
+    rules.revocation_window_seconds = server.milliseconds("revocation_window") / 1000;
+    if (server.has("max_staleness"))
+        rules.max_staleness_seconds = server.milliseconds("max_staleness") / 1000;
+    rules.protected_roles = split_list(server.get("protected_roles"));
+    const std::string unknown = server.get("unknown_roles");
+    rules.unknown_roles = unknown == "skip"    ? Rules::UnknownRoles::skip
+                          : unknown == "error" ? Rules::UnknownRoles::error
+                                               : Rules::UnknownRoles::create;
+    const std::string not_found = server.get("on_not_found");
+    rules.on_not_found = not_found == "revoke"       ? Rules::OnNotFound::revoke
+                         : not_found == "deactivate" ? Rules::OnNotFound::deactivate
+                                                     : Rules::OnNotFound::keep;
+    return rules;
 }
 
 std::optional<std::string> proxy_of(const std::string& option) {
@@ -103,8 +161,10 @@ Provider read_provider(const std::string& name) {
     p.base_url = provider::check_base_url(server.get("base_url"));
     p.request_path = server.get("request_path");
     p.roles_request_path = server.get("roles_request_path");
-    p.paging = paging_of(server, server.get("roles_path"));
-    p.credentials = credentials_of(server, mapping, name);
+    p.paging = paging_of(server, "paging", server.get("roles_path"));
+    p.list_request_path = server.get("list_request_path");
+    p.list_paging = paging_of(server, "list_paging", server.get("users_path"));
+    p.credentials = credentials_of(*found.server, server, mapping);
     p.ca_file = server.get("ca_file");
     p.ttl_seconds =
         server.has("sync_ttl") ? server.milliseconds("sync_ttl") / 1000 : Provider::default_ttl_seconds();
@@ -131,7 +191,12 @@ Provider read_provider(const std::string& name) {
                  .subject = server.get("subject_path"),
                  .email = server.get("email_path"),
                  .display_name = server.get("display_name_path"),
-                 .function = server.get("function_path")};
+                 .function = server.get("function_path"),
+                 .users = "strict " + server.get("users_path"),
+                 .total = server.get("total_path"),
+                 .event = "strict " + server.get("event_path"),
+                 .active = server.has("active_path") ? "strict " + server.get("active_path") : ""};
+    p.rules = rules_of(server);
     return p;
 }
 

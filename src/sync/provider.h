@@ -20,6 +20,23 @@ struct Mapping {
     std::string email;
     std::string display_name;
     std::string function;
+    std::string users;   ///< on a page of the list; strict
+    std::string total;   ///< there: how many users there are
+    std::string event;   ///< in an event: the user; strict
+    std::string active;  ///< a boolean; strict, so that absent differs from false
+};
+
+/// What a provider's syncs may do to the directory.
+struct Rules {
+    enum class UnknownRoles { create, skip, error };
+    enum class OnNotFound { keep, revoke, deactivate };
+
+    double max_revocation = 1;  ///< the share of grants, and of users, that a window may cost
+    std::int64_t revocation_window_seconds = 0;
+    std::vector<std::string> protected_roles;  ///< whose last holder keeps them
+    UnknownRoles unknown_roles = UnknownRoles::create;
+    OnNotFound on_not_found = OnNotFound::keep;
+    std::int64_t max_staleness_seconds = 0;  ///< 0: none
 };
 
 struct Provider {
@@ -27,6 +44,8 @@ struct Provider {
     std::string name;
     std::string base_url;
     std::string request_path;
+    std::string list_request_path;  ///< of all users; empty: there is none
+    provider::Paging list_paging;
     std::string roles_request_path;  ///< of a second request, whose answer has the roles; mostly empty
     provider::Paging paging;         ///< of the answer that has the roles
     provider::Credentials credentials;
@@ -40,6 +59,7 @@ struct Provider {
     double rate_limit = 0;             ///< requests a second; 0: none
     std::vector<std::string> headers;  ///< "Name: value", also those of the user mapping
     Mapping mapping;
+    Rules rules;
 
     /// rolecall.sync_ttl: where a provider says nothing, and for users without one.
     static std::int64_t default_ttl_seconds();

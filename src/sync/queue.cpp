@@ -46,7 +46,10 @@ pg::Statement wake_up_statement(
     " WHERE s.user_id = i.user_id",
     {TEXTOID, TIMESTAMPTZOID, INT8OID});
 
-pg::Statement providers_statement("SELECT * FROM rolecall.queued_providers()", {});
+pg::Statement providers_statement(
+    "SELECT q.name FROM rolecall.queued_providers() q(name)"
+    " WHERE NOT EXISTS (SELECT FROM rolecall.stopped_providers s WHERE s.provider = q.name)",
+    {});
 
 // Both claims: $1 now, $2 lease until, $3 index, $4 started, $5 provider, $6 how many. A lease counts while
 // it lasts, unless this index took it in an earlier life. Returned in the order in which they are to be

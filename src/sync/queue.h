@@ -40,7 +40,7 @@ std::int64_t put_inactive_to_sleep(const std::string& provider, TimestampTz now,
 /// Makes those due who were put to sleep.
 void wake_up(const std::string& provider, TimestampTz now, std::int64_t most);
 
-/// The providers that users have, configured or not.
+/// The providers that users have, configured or not, but for those that are stopped.
 std::vector<std::string> queued_providers();
 
 /// Takes at most `most` users of a provider until `lease_until`: forced requests first, then requests, then

@@ -14,7 +14,7 @@ std::int64_t fingerprint_of(const Provider& p, const std::vector<core::OwnedGran
     };
     for (const std::string* part :
          {&p.base_url, &p.request_path, &p.roles_request_path, &p.credentials.username, &p.mapping.roles,
-          &p.mapping.role, &p.mapping.scope_kind, &p.mapping.scope_id, &p.mapping.subject})
+          &p.mapping.role, &p.mapping.scope_kind, &p.mapping.scope_id, &p.mapping.subject, &p.mapping.active})
         add(*part);
     for (const std::string& header : p.headers)
         add(header);

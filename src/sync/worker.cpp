@@ -4,12 +4,13 @@
 #include <deque>
 #include <map>
 
-#include "auth/tokens.h"
 #include "core/error.h"
 #include "pg/settings.h"
 #include "pg/testing.h"
 #include "provider/curl_transport.h"
 #include "provider/fetcher.h"
+#include "sync/attribution.h"
+#include "sync/cleaning.h"
 #include "sync/clock.h"
 #include "sync/fetch.h"
 #include "sync/job.h"
@@ -54,7 +55,7 @@ class Worker {
     void run() {
         while (true) {
             if (reload_if_asked())
-                next_claim_ = Clock::now();
+                next_claim_ = next_clean_up_ = Clock::now();
             if (told_to_leave() || !may_stay(place_) || place_.index >= settings::sync_workers)
                 break;
             if (Clock::now() >= next_claim_)
@@ -216,15 +217,11 @@ class Worker {
     void clean_up() {
         if (Clock::now() < next_clean_up_)
             return;
-        bool more = false;
-        std::string error;
-        pgstat_report_activity(STATE_RUNNING, "removing expired OAuth states and refresh tokens");
-        if (!run_in_transaction([&] { more = auth::remove_expired(); }, error))
-            pg::call([&] {
-                ereport(LOG, (errmsg("could not remove expired OAuth states and refresh tokens: %s",
-                                     error.c_str())));
-            });
-        next_clean_up_ = Clock::now() + (more ? std::chrono::minutes(0) : clean_up_every);
+        const auto began = Clock::now();
+        const bool more = clean(place_.index == 0);
+        // However much there is to look through, it is not what a worker spends its time on.
+        const auto pause = std::max<Clock::duration>(clean_up_every, 20 * (Clock::now() - began));
+        next_clean_up_ = Clock::now() + (more ? Clock::duration(0) : pause);
     }
 
     // ---- Fetches
@@ -269,14 +266,15 @@ class Worker {
         const Provider& provider = *job->provider;
         log_start(job->claim.user);
         job->asked_at = now();
+        job->request_id = new_request_id();
         job->started = Clock::now();
         count_in_flight(provider.server, 1);
         ++line_of(provider).asked;
         const provider::Validators known =
             job->claim.forced ? provider::Validators() : job->claim.user.version.validators;
         try {
-            const provider::FetchId id =
-                fetcher_.start(requests_for(provider, job->claim.user.institutional_id, known));
+            const provider::FetchId id = fetcher_.start(
+                requests_for(provider, job->claim.user.institutional_id, known, job->request_id));
             in_flight_[id] = std::move(job);
             return;
         } catch (const Error& error) {
@@ -291,11 +289,11 @@ class Worker {
         for (provider::Fetched& fetched : fetcher_.advance()) {
             JobPtr job = std::move(in_flight_.extract(fetched.id).mapped());
             try {
-                judge(*job->provider, job->claim.user.institutional_id, fetched);
+                judge(*job->provider, fetched);
             } catch (const Error& error) {
                 job->error = error.summary();
             }
-            job->answers = std::move(fetched.answers);
+            job->answers = answers_of(std::move(fetched));
             finish(std::move(job));
         }
     }

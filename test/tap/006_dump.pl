@@ -26,10 +26,12 @@ INSERT INTO rolecall.oauth_states (state, provider, user_id) VALUES ('s', 'googl
 INSERT INTO rolecall.refresh_tokens (user_id, token_hash, expires_at) VALUES (1, '\x01', now() + interval '1 day');
 CREATE SERVER hr FOREIGN DATA WRAPPER rolecall OPTIONS (kind 'json', base_url 'http://127.0.0.1:1');
 CREATE USER MAPPING FOR CURRENT_USER SERVER hr OPTIONS (token 'secret');
+INSERT INTO rolecall.revocations (provider, began_at, grants, users) VALUES ('hr', now(), 1, 1);
+SELECT rolecall.stop_provider('hr', 1, 1, 1, 1, 1);
 SQL
 
 my @tables = map { "rolecall.$_" }
-  qw(tenants users roles user_roles units user_units sync_state sync_requests role_changes oauth_states refresh_tokens);
+  qw(tenants users roles user_roles units user_units sync_state sync_requests revocations stopped_providers role_changes oauth_states refresh_tokens);
 
 sub content {
 	my ($database) = @_;
@@ -85,6 +87,14 @@ for my $way (sort keys %restores) {
 	is($node->safe_psql($way, q(INSERT INTO rolecall.user_roles (user_id, role) VALUES (20, 'member'); SELECT count(*) FROM rolecall.role_changes))
 		- $node->safe_psql('postgres', 'SELECT count(*) FROM rolecall.role_changes'), 1, "$way: the audit goes on");
 }
+
+# One table by itself, into one that is empty: no audit of that either.
+$node->command_ok([ 'pg_dump', '--data-only', '-t', 'rolecall.user_roles', '-f', "$file.table", $connection ], 'pg_dump -t');
+like(slurp_file("$file.table"), qr/COPY rolecall.user_roles/, 'grants are in it');
+my $audited = $node->safe_psql('plain', 'DELETE FROM rolecall.user_roles; SELECT count(*) FROM rolecall.role_changes');
+$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$file.table", $node->connstr('plain') ], 'restored');
+is($node->safe_psql('plain', 'SELECT count(*) FROM rolecall.user_roles'), $node->safe_psql('postgres', 'SELECT count(*) FROM rolecall.user_roles'), 'grants are back');
+is($node->safe_psql('plain', 'SELECT count(*) FROM rolecall.role_changes'), $audited, '... without audit');
 
 # Data into an extension that is there already, as --data-only --disable-triggers does it
 $node->safe_psql('postgres', 'CREATE DATABASE data_only TEMPLATE template0');

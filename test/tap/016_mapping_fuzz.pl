@@ -48,6 +48,17 @@ BEGIN
     RETURN jsonb_build_object('role', r ->> 'role', 'on', jsonb_build_object(CASE kind WHEN 'institutional' THEN 'institutional_id' ELSE kind END, scope ->> kind));
 END $$;
 
+-- Does an object in it name a member twice? The type json keeps both.
+CREATE FUNCTION names_twice(document json) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    IF json_typeof(document) = 'array' THEN
+        RETURN (SELECT coalesce(bool_or(names_twice(e)), false) FROM json_array_elements(document) e);
+    ELSIF json_typeof(document) = 'object' THEN
+        RETURN (SELECT count(*) > count(DISTINCT key) OR coalesce(bool_or(names_twice(value)), false) FROM json_each(document));
+    END IF;
+    RETURN false;
+END $$;
+
 -- The roles of an answer about subject 7; NULL: it must be refused.
 CREATE FUNCTION expected(answer bytea) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -56,6 +67,9 @@ DECLARE
 BEGIN
     BEGIN
         document := convert_from(answer, 'UTF8')::jsonb;
+        IF names_twice(convert_from(answer, 'UTF8')::json) THEN
+            RETURN NULL;
+        END IF;
     EXCEPTION WHEN OTHERS THEN
         RETURN NULL;
     END;

@@ -1,0 +1,81 @@
+#include "sync/attribution.h"
+
+#include "pg/guard.h"
+#include "pg/settings.h"
+
+namespace rolecall::sync {
+
+namespace {
+
+const Attribution* current = nullptr;
+
+const char* to_string(Cause cause) {
+    switch (cause) {
+        case Cause::sync:
+            return "sync";
+        case Cause::given:
+            return "given";
+        case Cause::bulk:
+            return "bulk";
+        case Cause::event:
+            break;
+    }
+    return "event";
+}
+
+}  // namespace
+
+Attribution::Attribution(Cause cause, std::string actor, std::string provider, std::string request_id)
+    : cause(cause),
+      actor(std::move(actor)),
+      provider(std::move(provider)),
+      request_id(std::move(request_id)),
+      outer_(std::exchange(current, this)) {}
+
+Attribution::~Attribution() { current = outer_; }
+
+std::string current_request_id() {
+    return *settings::request_id != '\0' ? settings::request_id : new_request_id();
+}
+
+std::string new_request_id() {
+    std::uint8_t bytes[16];
+    pg::call([&] {
+        if (!pg_strong_random(bytes, sizeof bytes))
+            ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random bytes")));
+    });
+    constexpr const char* digits = "0123456789abcdef";
+    std::string id;
+    for (const std::uint8_t byte : bytes) {
+        id += digits[byte >> 4];
+        id += digits[byte & 15];
+    }
+    return id;
+}
+
+}  // namespace rolecall::sync
+
+using namespace rolecall;
+using namespace rolecall::sync;
+
+extern "C" {
+
+PG_FUNCTION_INFO_V1(rolecall_change_context);
+
+// change_context(OUT changed_by, cause, provider, request_id)
+Datum rolecall_change_context(PG_FUNCTION_ARGS) {
+    TupleDesc columns = nullptr;
+    if (get_call_result_type(fcinfo, nullptr, &columns) != TYPEFUNC_COMPOSITE)
+        elog(ERROR, "return type must be a row type");
+    const char* id = current != nullptr ? current->request_id.c_str() : settings::request_id;
+    const bool by_other = current != nullptr && !current->actor.empty();
+    const char* actor = by_other ? current->actor.c_str() : GetUserNameFromId(GetSessionUserId(), false);
+    Datum values[] = {CStringGetTextDatum(actor),
+                      CStringGetTextDatum(current != nullptr ? to_string(current->cause) : "sql"),
+                      CStringGetTextDatum(current != nullptr ? current->provider.c_str() : ""),
+                      CStringGetTextDatum(id)};
+    bool nulls[] = {false, false, current == nullptr || current->provider.empty(), *id == '\0'};
+    PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls)));
+}
+
+}  // extern "C"

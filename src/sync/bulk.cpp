@@ -1,0 +1,319 @@
+#include "sync/bulk.h"
+
+#include <map>
+#include <unordered_set>
+
+#include "pg/acting.h"
+#include "pg/spi.h"
+#include "sync/apply.h"
+#include "sync/attribution.h"
+#include "sync/clock.h"
+#include "sync/fetch.h"
+#include "sync/mapping.h"
+#include "sync/roster.h"
+#include "sync/rules.h"
+#include "sync/statistics.h"
+
+extern "C" {
+#include "utils/array.h"
+}
+
+namespace rolecall::sync {
+
+namespace {
+
+// The listed users that are here, and what they hold from the provider: a row for each grant, or one.
+pg::Statement known_statement(
+    "SELECT u.id, u.institutional_id, u.roles_synced, u.is_active, g.role, g.scope_kind, g.scope_id"
+    " FROM rolecall.users u LEFT JOIN rolecall.user_roles g ON g.user_id = u.id AND g.source = 'provider'"
+    " WHERE u.provider = $1 AND u.institutional_id = ANY ($2) ORDER BY u.id",
+    {TEXTOID, TEXTARRAYOID});
+
+// Users whose grants name a unit that became known since.
+pg::Statement unlinked_statement(
+    "SELECT DISTINCT g.user_id FROM rolecall.user_roles g"
+    " JOIN rolecall.units n ON n.institutional_id = g.scope_id AND (n.provider IS NULL OR n.provider = $1)"
+    " WHERE g.user_id = ANY ($2) AND g.source = 'provider' AND g.scope_kind = 'institutional'"
+    " AND NOT EXISTS (SELECT FROM rolecall.user_units m WHERE m.user_id = g.user_id AND m.unit_id = n.id)",
+    {TEXTOID, INT8ARRAYOID});
+
+// $1 users, $2 when the list was begun, $3 now, $4 TTL in seconds. Who sleeps goes on sleeping.
+pg::Statement confirm_statement(
+    "WITH confirmed AS ("
+    "    INSERT INTO rolecall.sync_state AS s (user_id, provider, last_roles_sync_at, next_sync_at)"
+    "    SELECT u.id, u.provider, $3, $3 + make_interval(secs => $4 * (0.8 + 0.2 * random()))"
+    "    FROM (SELECT DISTINCT unnest($1)) i(id) JOIN rolecall.users u ON u.id = i.id"
+    "    ON CONFLICT (user_id) DO UPDATE SET last_roles_sync_at = excluded.last_roles_sync_at,"
+    "        next_sync_at = CASE WHEN s.next_sync_at = 'infinity' THEN s.next_sync_at ELSE "
+    "excluded.next_sync_at "
+    "END,"
+    "        requested_at = NULL, force = false, attempts = 0, last_error = NULL, last_error_at = NULL,"
+    "        leased_by = NULL, leased_at = NULL, leased_until = NULL"
+    "    WHERE (s.last_roles_sync_at > $2) IS NOT TRUE RETURNING user_id"
+    ") UPDATE rolecall.users SET roles_stale = false WHERE roles_stale AND id IN (SELECT user_id FROM "
+    "confirmed)",
+    {INT8ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, FLOAT8OID});
+
+// Users who are not among those seen, were here before the list was begun, and not confirmed since.
+pg::Statement missing_statement(
+    "SELECT u.id FROM rolecall.users u LEFT JOIN rolecall.sync_state s ON s.user_id = u.id"
+    " WHERE u.provider = $1 AND u.institutional_id IS NOT NULL AND u.created_at < $4"
+    " AND (s.last_roles_sync_at > $3) IS NOT TRUE"
+    " AND NOT EXISTS (SELECT FROM unnest($2) seen(id) WHERE seen.id = u.id) ORDER BY u.id",
+    {TEXTOID, INT8ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID});
+
+pg::Parameter bigint_array(std::span<const std::int64_t> values) {
+    return pg::call([&] {
+        auto* elements = static_cast<Datum*>(palloc(sizeof(Datum) * (values.size() + 1)));
+        for (std::size_t i = 0; i < values.size(); ++i)
+            elements[i] = Int64GetDatum(values[i]);
+        return PointerGetDatum(construct_array(elements, static_cast<int>(values.size()), INT8OID,
+                                               sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+    });
+}
+
+// A listed user as this database has it.
+struct Known {
+    std::int64_t id = 0;
+    bool roles_synced = false;
+    bool is_active = false;
+    std::vector<core::OwnedGrant> held;
+};
+
+std::map<std::string, Known> known_users(const Provider& provider, const std::vector<ProviderUser>& listed) {
+    std::vector<std::string> subjects;
+    subjects.reserve(listed.size());
+    for (const ProviderUser& user : listed)
+        subjects.push_back(user.code.value_or(""));
+    const pg::Rows rows =
+        known_statement.run({pg::text_parameter(provider.name), pg::text_array_parameter(subjects)});
+    std::map<std::string, Known> known;
+    for (std::uint64_t row = 0; row < rows.size(); ++row) {
+        Known& user = known[rows.string(row, 2).value_or("")];
+        user.id = rows.bigint(row, 1);
+        user.roles_synced = rows.boolean(row, 3);
+        user.is_active = rows.boolean(row, 4);
+        if (!rows.is_null(row, 5))
+            user.held.push_back({rows.string(row, 5).value_or(""), rows.string(row, 6).value_or(""),
+                                 rows.string(row, 7).value_or("")});
+    }
+    for (auto& entry : known)
+        core::normalize(entry.second.held);
+    return known;
+}
+
+class List {
+ public:
+    explicit List(std::string name) : name_(std::move(name)) {}
+
+    Pass run() {
+        acting([&] { prepare(); });
+        provider::Pager pager(list_request(provider_, request_id_), provider_.list_paging);
+        for (bool more = true; more;) {
+            const provider::Completion page = fetch_page(provider_, pager.request());
+            more = pager.advance(page);
+            acting([&] { take_page(page.body); });
+        }
+        acting([&] { apply_all(); });
+        return pass_;
+    }
+
+ private:
+    struct Pending {
+        std::int64_t id;
+        ProviderUser said;
+    };
+
+    template <typename F>
+    static void acting(F&& f) {
+        const pg::Acting acting = pg::call([] { return pg::act_as_owner(); });
+        pg::spi_connect();
+        f();
+        pg::spi_finish();
+        pg::call([&] { pg::stop_acting(acting); });
+    }
+
+    void prepare() {
+        provider_ = read_provider(name_);
+        if (provider_.list_request_path.empty())
+            throw Error("55000", "provider \"" + name_ + "\" has no list of users", {},
+                        "Set the option list_request_path of the server.");
+        if (is_stopped(name_))
+            throw stopped_error(name_);
+    }
+
+    // ---- The list
+    // ----------------------------------------------------------------------------------------
+
+    void take_page(const std::string& body) {
+        ListPage page = map_list_page(provider_, body);
+        if (page.total)
+            total_ = page.total;
+        const std::map<std::string, Known> known = known_users(provider_, page.users);
+        std::vector<std::int64_t> equal;
+        for (ProviderUser& said : page.users) {
+            ++pass_.listed;
+            const auto user = known.find(said.code.value_or(""));
+            if (user == known.end()) {
+                ++pass_.unknown;
+                continue;
+            }
+            if (!seen_.insert(user->second.id).second)
+                consistent_ = false;  // whoever comes twice may stand where somebody else is left out
+            check_roles(provider_.name, provider_.rules, said);
+            sort_out(user->second, std::move(said), equal);
+        }
+        sort_out_unlinked(equal);
+    }
+
+    void sort_out(const Known& user, ProviderUser said, std::vector<std::int64_t>& equal) {
+        const bool deactivates =
+            said.gone && user.is_active && provider_.rules.on_not_found == Rules::OnNotFound::deactivate;
+        if (said.gone && provider_.rules.on_not_found == Rules::OnNotFound::keep)
+            ++pass_.missing;
+        else if (user.roles_synced && !deactivates && user.held == said.roles)
+            equal.push_back(user.id);
+        else
+            changed_.push_back({.id = user.id, .said = std::move(said)});
+    }
+
+    // Units follow although roles are equal.
+    void sort_out_unlinked(const std::vector<std::int64_t>& equal) {
+        const pg::Rows rows =
+            unlinked_statement.run({pg::text_parameter(provider_.name), bigint_array(equal)});
+        std::unordered_set<std::int64_t> unlinked;
+        for (std::uint64_t row = 0; row < rows.size(); ++row)
+            unlinked.insert(rows.bigint(row, 1));
+        for (const std::int64_t id : equal) {
+            if (!unlinked.contains(id)) {
+                unchanged_.push_back(id);
+                continue;
+            }
+            ProviderUser said;
+            said.roles = provider_grants(id);
+            changed_.push_back({.id = id, .said = std::move(said)});
+        }
+    }
+
+    // A list that says nothing, or something else than it says it says, is none to miss anybody on.
+    bool is_complete() const {
+        return consistent_ && pass_.listed > 0 && (!total_ || *total_ == pass_.listed);
+    }
+
+    // ---- What comes of it
+    // --------------------------------------------------------------------------------
+
+    void apply_all() {
+        lock_provider(name_, Sharing::alone, Patience::wait);
+        const Attribution attribution(Cause::bulk, {}, name_, request_id_);
+        for (const Pending& pending : changed_)
+            apply_one(pending.id, pending.said);
+        confirm();
+        pass_.complete = is_complete();
+        if (pass_.complete)
+            treat_missing();
+        else
+            warn_of_incomplete_list();
+        wake_workers_at_commit(due_after(now(), provider_.ttl_seconds));
+    }
+
+    void apply_one(std::int64_t id, const ProviderUser& said) {
+        const std::optional<User> user = find_user(id);
+        // Somebody else's answer may be newer than ours, or the user be somebody else for the provider now.
+        if (!user || user->provider != name_ || (said.code && *said.code != user->institutional_id) ||
+            (user->last_sync && *user->last_sync > began_))
+            return;
+        if (user->stopped)
+            throw stopped_error(name_);
+        const TimestampTz time = now();
+        const Outcome outcome =
+            apply(*user, said, provider_.rules, Patience::wait, time, due_after(time, provider_.ttl_seconds));
+        if (outcome.hindrance == Hindrance::brake) {
+            stop_provider_durably(name_, outcome.excess);
+            throw stopped_error(name_);
+        }
+        ++(outcome.changed() ? pass_.changed : pass_.unchanged);
+        count_sync(provider_.server, outcome.changed() ? SyncCount::changed : SyncCount::unchanged);
+    }
+
+    void confirm() {
+        constexpr std::size_t at_once = 10'000;
+        const std::span<const std::int64_t> all(unchanged_);
+        for (std::size_t i = 0; i < all.size(); i += at_once)
+            confirm_statement.run({bigint_array(all.subspan(i, std::min(at_once, all.size() - i))),
+                                   pg::time_parameter(began_), pg::time_parameter(now()),
+                                   Float8GetDatum(static_cast<double>(provider_.ttl_seconds))});
+        pass_.unchanged += static_cast<std::int64_t>(all.size());
+    }
+
+    void treat_missing() {
+        const std::vector<std::int64_t> seen(seen_.begin(), seen_.end());
+        const pg::Rows rows =
+            missing_statement.run({pg::text_parameter(name_), bigint_array(seen), pg::time_parameter(began_),
+                                   pg::time_parameter(began_by_wall_clock_)});
+        pass_.missing += static_cast<std::int64_t>(rows.size());
+        if (provider_.rules.on_not_found == Rules::OnNotFound::keep)
+            return;
+        ProviderUser said;
+        said.gone = "It is not on the provider's list.";
+        for (std::uint64_t row = 0; row < rows.size(); ++row)
+            apply_one(rows.bigint(row, 1), said);
+    }
+
+    void warn_of_incomplete_list() const {
+        const std::string total = total_ ? std::to_string(*total_) : "some";
+        pg::call([&] {
+            ereport(WARNING,
+                    (errcode(ERRCODE_WARNING),
+                     errmsg("the list of provider \"%s\" is not complete", name_.c_str()),
+                     consistent_ ? errdetail("It has " INT64_FORMAT " of %s users. Nobody counts as missing.",
+                                             pass_.listed, total.c_str())
+                                 : errdetail("Somebody is on it twice. Nobody counts as missing.")));
+        });
+    }
+
+    std::string name_;
+    Provider provider_;
+    std::string request_id_ = current_request_id();
+    TimestampTz began_ = now();
+    TimestampTz began_by_wall_clock_ = GetCurrentTimestamp();
+    Pass pass_;
+    bool consistent_ = true;
+    std::optional<std::int64_t> total_;
+    std::unordered_set<std::int64_t> seen_;
+    std::vector<std::int64_t> unchanged_;
+    std::vector<Pending> changed_;
+};
+
+}  // namespace
+
+Pass sync_provider(const std::string& name) { return List(name).run(); }
+
+}  // namespace rolecall::sync
+
+using namespace rolecall;
+using namespace rolecall::sync;
+
+extern "C" {
+
+PG_FUNCTION_INFO_V1(rolecall_sync_provider);
+
+// sync_provider(name text) -> provider_sync_result
+Datum rolecall_sync_provider(PG_FUNCTION_ARGS) {
+    return pg::guarded([&]() -> Datum {
+        const char* name = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
+        const Pass pass = sync_provider(name);
+        return pg::call([&] {
+            TupleDesc columns = nullptr;
+            if (get_call_result_type(fcinfo, nullptr, &columns) != TYPEFUNC_COMPOSITE)
+                elog(ERROR, "return type must be a row type");
+            Datum values[] = {Int64GetDatum(pass.listed),  Int64GetDatum(pass.unknown),
+                              Int64GetDatum(pass.changed), Int64GetDatum(pass.unchanged),
+                              Int64GetDatum(pass.missing), BoolGetDatum(pass.complete)};
+            bool nulls[std::size(values)] = {};
+            return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls));
+        });
+    });
+}
+
+}  // extern "C"

@@ -72,7 +72,7 @@ lint:
 	scripts/lint
 
 format:
-	clang-format -i src/*.cpp src/*/*.cpp src/*/*.h test/unit/*.cpp test/fuzz/*.cpp
+	clang-format -i src/*.cpp src/*/*.cpp src/*/*.h test/unit/*.cpp test/unit/*.h test/fuzz/*.cpp
 
 quickcheck:
 	scripts/check --quick

@@ -6,6 +6,7 @@
 #include "pg/testing.h"
 #include "projection/check.h"
 #include "projection/document.h"
+#include "projection/flight.h"
 #include "projection/load.h"
 #include "projection/shared.h"
 
@@ -178,6 +179,15 @@ const core::FirstLevel::Copy* first_level_hit(const Lookup& l) {
     return is_current(l.d, on, l.standing.snapshot, copy->head) && is_in_window(copy->head) ? copy : nullptr;
 }
 
+// Would this reader be helped by what somebody loads now?
+bool is_worth_a_turn(const Lookup& l) {
+    std::uint64_t versions = 0;
+    const Dependencies on{l.key.hash, l.d.floor, {}};  // which groups, the load will show
+    return l.standing.may_install && (l.d.ttl > 0 || settled(on, l.standing.snapshot, versions));
+}
+
+// Of those who miss at once, one loads, and has the turn when this says false; the others look again when it
+// is done.
 template <typename Reserve>
 bool try_hit(Lookup& l, core::Part part, Reserve&& reserve) {
     if (!l.standing.may_use) {
@@ -188,14 +198,22 @@ bool try_hit(Lookup& l, core::Part part, Reserve&& reserve) {
         count(Count::hits);
         return true;
     }
+    if (is_worth_a_turn(l) && take_turn(l.key.hash) != Turn::alone && hit(l, part, reserve)) {
+        end_turn();
+        count(Count::hits);
+        return true;
+    }
     count(Count::misses);
     pg::refresh_xid_reference();
     return false;
 }
 
 Loaded load_for(Definition& d, Datum key, bool may_install) {
-    if (ActiveSnapshotSet())
-        return load(d, key, may_install);
+    if (ActiveSnapshotSet()) {
+        const Loaded loaded = load(d, key, may_install);
+        end_turn();
+        return loaded;
+    }
     PushActiveSnapshot(GetTransactionSnapshot());
     const Loaded loaded = load(d, key, false);
     PopActiveSnapshot();

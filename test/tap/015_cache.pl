@@ -86,6 +86,57 @@ for my $how ('TERM', 'TERM', 'TERM', 'KILL', 'KILL', 'KILL') {
 	is($node->safe_psql('postgres', "SET statement_timeout = '60s'; SELECT differences() + differences()"), 0, "after SIG$how every document is right");
 	is($node->safe_psql('postgres', "SELECT live_bytes + dead_bytes <= bytes AND entries > 0 FROM rolecall.stat_cache"), 't', 'and memory adds up');
 }
+# ---- Single flight ------------------------------------------------------------------------------------------------
+
+$node->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION slowly(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE LOG 'loading %', t;
+    PERFORM pg_sleep(coalesce(nullif(current_setting('test.sleep', true), ''), '0')::float);
+    RETURN t;
+END $$;
+CREATE OR REPLACE VIEW rolecall.me_view AS
+SELECT p.user_id AS uid, jsonb_build_object('id', p.user_id, 'email', slowly(p.email)) AS doc, p.valid_from, p.valid_until, p.email, p.tenant_id FROM rolecall.user_profile p;
+SQL
+sub loads { my ($user) = @_; return scalar(() = slurp_file($node->logfile) =~ /loading $user\@/g); }
+
+my $once = PostgreSQL::Test::Utils::tempdir() . '/once.sql';
+append_to_file($once, q(SELECT 1 / (rolecall.me(1) ->> 'email' = '1@example.org')::int;) . "\n");
+$node->safe_psql('postgres', q(ALTER DATABASE postgres SET test.sleep = '0.3'));
+IPC::Run::run([ 'pgbench', '-n', '-c', 80, '-j', 2, '-t', 1, '-f', $once, '-h', $node->host, '-p', $node->port, 'postgres' ], '>', \my $ran, '2>', \my $said);
+like($ran, qr{actually processed: 80/80}, '80 sessions miss one key at once') or diag($said);
+cmp_ok(loads(1), '<=', 2, 'and its query runs once, or twice');
+cmp_ok(loads(1), '>=', 1, 'at least once');
+$node->safe_psql('postgres', 'ALTER DATABASE postgres RESET test.sleep');
+
+# The session that loads waits for a lock that the other has: the other does not wait for it.
+my ($pilot, $other) = (session($node), session($node, statement_timeout => '900ms'));
+$other->query_safe('BEGIN; LOCK TABLE rolecall.users IN ACCESS EXCLUSIVE MODE');
+begin_query($pilot, q(SELECT rolecall.me(2) ->> 'email'));
+$node->poll_query_until('postgres', q(SELECT count(*) = 1 FROM pg_locks WHERE relation = 'rolecall.users'::regclass AND NOT granted));
+is($other->query(q(SELECT rolecall.me(2) ->> 'email')), '2@example.org', 'nobody waits for who may wait for it');
+$other->query_safe('COMMIT');
+is(finish_query($pilot), '2@example.org', 'and the other goes on');
+
+# The session that loads is ended or cancelled: its turn ends with it, long before others would cease to wait.
+for my $how ('pg_terminate_backend', 'pg_cancel_backend') {
+	my $user = $how eq 'pg_cancel_backend' ? 3 : 4;
+	my $loader = session($node, 'test.sleep' => '600');
+	my $pid = $loader->query_safe('SELECT pg_backend_pid()');
+	begin_query($loader, "SELECT rolecall.me($user)");
+	wait_for('the load', sub { loads($user) == 1 });
+	my ($code) = $node->psql('postgres', "SET statement_timeout = '700ms'; SELECT rolecall.me($user)");
+	isnt($code, 0, 'others wait for the load');
+	$node->safe_psql('postgres', "SELECT $how($pid)");
+	$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid AND state = 'active'");
+	is($node->safe_psql('postgres', "SET statement_timeout = '700ms'; SELECT rolecall.me($user) ->> 'email'"), "$user\@example.org",
+		"until $how: the next one loads");
+	eval { $loader->quit };
+}
+$_->quit for $pilot, $other;
+$node->safe_psql('postgres', 'DROP EXTENSION rolecall CASCADE; CREATE EXTENSION rolecall');
+$node->safe_psql('postgres', q(INSERT INTO rolecall.users (email) VALUES ('one@example.org')));
+
 $node->stop;
 
 # ---- Settings that do not fit -------------------------------------------------------------------------------------

@@ -73,6 +73,12 @@ std::uint64_t total(Count what);
 /// watch's id stands for the projection's.
 std::uint64_t key_hash(std::uint64_t projection, std::string_view key);
 
+/// Says early that a key will be read.
+inline void expect(const core::Key& key) {
+    shared.cache.expect(key);
+    __builtin_prefetch(&shared.stamps.of(key.hash));
+}
+
 /// Which stamp is a projection's floor.
 std::uint32_t floor_index(std::uint64_t projection);
 
@@ -109,6 +115,10 @@ void stamp_everything();
 /// The lock of one partition of the cache. An error in between releases it, as any LWLock.
 void lock_partition(std::uint32_t partition);
 void unlock_partition(std::uint32_t partition);
+
+/// Gives back the memory of a projection's documents in a database; of all projections where it is 0. At any
+/// time: what is forgotten is loaded again when it is wanted.
+void forget_documents(Oid database, std::uint64_t projection);
 
 /// The rolecall object whose lock orders definitions: DDL holds it in ShareLock to its end, a loader tries
 /// RowExclusiveLock and gives it back at once.

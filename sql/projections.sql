@@ -87,6 +87,10 @@ DELETE FROM app.roles WHERE id = 4;
 SELECT usable, reason FROM rolecall.cache_entry('profile', app.uid(2)::text);
 ROLLBACK;
 
+SELECT projection, builtin, entries > 0 AS entries, bytes > 0 AS bytes, hits > 0 AS hits, misses > 0 AS misses, loads > 0 AS loads, load_ms > 0 AS load_ms,
+       evictions, bypassed_off, bypassed_serializable, not_installed_unwatched > 0 AS unwatched
+FROM rolecall.stat_projection WHERE projection = 'profile';
+
 -- Many at once: one row per key, in order
 SELECT key, doc ->> 'email' AS email FROM rolecall.project_many('profile', ARRAY[app.uid(3), app.uid(9), NULL, app.uid(1), app.uid(3)]::text[]);
 

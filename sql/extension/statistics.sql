@@ -13,6 +13,25 @@ COMMENT ON FUNCTION rolecall.cache_statistics() IS 'counters of the cache, over 
 CREATE VIEW rolecall.stat_cache AS SELECT * FROM rolecall.cache_statistics();
 COMMENT ON VIEW rolecall.stat_cache IS 'what is cached, and how reads were answered, over all databases, since the server started';
 
+CREATE FUNCTION rolecall.projection_statistics(
+    ids bigint[], OUT id bigint, OUT entries bigint, OUT bytes bigint, OUT hits bigint, OUT misses bigint,
+    OUT bypassed_off bigint, OUT bypassed_recovery bigint, OUT bypassed_snapshot bigint,
+    OUT bypassed_serializable bigint, OUT bypassed_own_writes bigint,
+    OUT not_installed_own_id bigint, OUT not_installed_ddl bigint, OUT not_installed_unwatched bigint,
+    OUT not_installed_writers bigint, OUT not_installed_size bigint,
+    OUT loads bigint, OUT evictions bigint, OUT load_ms double precision)
+RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'rolecall_projection_statistics';
+COMMENT ON FUNCTION rolecall.projection_statistics(bigint[]) IS 'counters of projections of this database, by id, since the server started; walks the cache';
+
+CREATE VIEW rolecall.stat_projection AS
+SELECT p.name AS projection, p.builtin, s.entries, s.bytes, s.hits, s.misses, s.loads, s.load_ms, s.evictions,
+       s.bypassed_off, s.bypassed_recovery, s.bypassed_snapshot, s.bypassed_serializable, s.bypassed_own_writes,
+       s.not_installed_own_id, s.not_installed_ddl, s.not_installed_unwatched, s.not_installed_writers, s.not_installed_size
+FROM rolecall.projections p
+JOIN rolecall.projection_statistics(ARRAY(SELECT q.id FROM rolecall.projections q)) s ON s.id = p.id;
+COMMENT ON VIEW rolecall.stat_projection IS 'for each projection of this database: what is cached, and how reads were answered, since the server started';
+
 CREATE FUNCTION rolecall.provider_statistics(
     OUT server oid, OUT changed bigint, OUT unchanged bigint, OUT skipped bigint, OUT failed bigint, OUT in_flight bigint,
     OUT breaker text, OUT failures_in_a_row integer, OUT next_attempt_at timestamptz,

@@ -154,6 +154,15 @@ void Cache::move_oldest(std::uint32_t p, RingName from, Bucket& b, int slot) {
 
 // Takes the oldest entry of a ring off it. It stays, at the end of the main ring, if it was read since its
 // last turn, or if there is room for it.
+// Forgets a live entry to make room.
+void Cache::evict(std::uint32_t p, Bucket& b, int slot) {
+    const Word* entry = ring(p) + offset_in(load(b.slots[slot]));
+    if (on_eviction != nullptr)
+        on_eviction(database_of(entry), load(entry[at_projection]));
+    partition(p).evictions += 1;
+    forget(p, b, slot);
+}
+
 void Cache::pass_oldest(std::uint32_t p, RingName name, int& kept) {
     Partition& part = partition(p);
     Ring& r = part.rings[name];
@@ -171,8 +180,7 @@ void Cache::pass_oldest(std::uint32_t p, RingName name, int& kept) {
         }
         if (name == nursery)
             ghost(p, hash) = tag_of(hash);
-        forget(p, b, slot);
-        part.evictions += 1;
+        evict(p, b, slot);
     }
     r.dead_words -= size;
     leave(r, name, size);
@@ -229,8 +237,7 @@ int Cache::free_slot(std::uint32_t p, Bucket& b) {
     for (int i = 0; i < slots_per_bucket && is_marked(b, slot); ++i)
         slot = (slot + 1) % slots_per_bucket;
     b.victim = static_cast<std::uint8_t>((slot + 1) % slots_per_bucket);
-    forget(p, b, slot);
-    partition(p).evictions += 1;
+    evict(p, b, slot);
     partition(p).index_evictions += 1;
     return slot;
 }

@@ -128,6 +128,14 @@ class Cache {
     template <typename Predicate>
     std::uint32_t remove_if(std::uint32_t partition, std::uint32_t from, Predicate&& gone);
 
+    /// Calls `what(database, projection, bytes)` for the entries of a few buckets from `from` on; returns and
+    /// locks as remove_if().
+    template <typename Visitor>
+    std::uint32_t visit(std::uint32_t partition, std::uint32_t from, Visitor&& what) const;
+
+    /// Called for each live entry that makes room for others, under its partition's lock; of this process.
+    void (*on_eviction)(std::uint32_t database, std::uint64_t projection) = nullptr;
+
     /// Counts of one partition. The caller holds its lock.
     CacheCounts counts(std::uint32_t partition) const;
 
@@ -257,6 +265,12 @@ class Cache {
     void wrap(std::uint32_t p, RingName name);
     bool has_room(std::uint32_t p, std::uint64_t size);
     void leave(Ring& r, RingName name, std::uint64_t size) const;
+    template <typename Each>
+    std::uint32_t walk(std::uint32_t p, std::uint32_t from, Each&& each) const;
+    static std::uint32_t database_of(const Word* entry) {
+        return static_cast<std::uint32_t>(load(entry[at_database]) >> 32);
+    }
+    void evict(std::uint32_t p, Bucket& b, int slot);
     void pass_oldest(std::uint32_t p, RingName name, int& kept);
     void move_oldest(std::uint32_t p, RingName from, Bucket& b, int slot);
     void forget(std::uint32_t p, Bucket& b, int slot);

@@ -153,22 +153,34 @@ bool Cache::read(const Key& key, Part part, EntryHead& head, Reserve&& reserve) 
     return false;
 }
 
-template <typename Predicate>
-std::uint32_t Cache::remove_if(std::uint32_t p, std::uint32_t from, Predicate&& gone) {
+template <typename Each>
+std::uint32_t Cache::walk(std::uint32_t p, std::uint32_t from, Each&& each) const {
     constexpr std::uint32_t at_once = 1024;
     const std::uint32_t to = std::min(from + at_once, layout_.buckets);
     for (std::uint32_t i = from; i < to; ++i) {
         Bucket& b = buckets_[std::uint64_t{p} * layout_.buckets + i];
         for (int slot = 0; slot < slots_per_bucket; ++slot) {
             const std::uint64_t value = load(b.slots[slot]);
-            if (value == 0)
-                continue;
-            const Word* entry = ring(p) + offset_in(value);
-            if (gone(static_cast<std::uint32_t>(load(entry[at_database]) >> 32), load(entry[at_projection])))
-                forget(p, b, slot);
+            if (value != 0)
+                each(b, slot, ring(p) + offset_in(value));
         }
     }
     return to == layout_.buckets ? 0 : to;
+}
+
+template <typename Predicate>
+std::uint32_t Cache::remove_if(std::uint32_t p, std::uint32_t from, Predicate&& gone) {
+    return walk(p, from, [&](Bucket& b, int slot, const Word* entry) {
+        if (gone(database_of(entry), load(entry[at_projection])))
+            forget(p, b, slot);
+    });
+}
+
+template <typename Visitor>
+std::uint32_t Cache::visit(std::uint32_t p, std::uint32_t from, Visitor&& what) const {
+    return walk(p, from, [&](Bucket&, int, const Word* entry) {
+        what(database_of(entry), load(entry[at_projection]), size_of(entry) * 8);
+    });
 }
 
 }  // namespace rolecall::core

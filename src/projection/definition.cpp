@@ -234,7 +234,10 @@ void adopt(Definition& d, const Description& now, Oid owner, SPIPlanPtr plan, SP
     d.key_kind = now.key_kind;
     d.key_column = now.key_column;
     d.ttl = now.ttl;
-    d.floor = preloaded() ? floor_index(now.id) : 0;
+    if (preloaded()) {
+        d.floor = shared.floors.index(projection_hash(now.id));
+        d.counters = counters::place_of(projection_hash(now.id));
+    }
 
     MemoryContext caller = MemoryContextSwitchTo(d.context);
     d.group_ids = static_cast<std::uint64_t*>(palloc(sizeof(std::uint64_t) * (now.watches.size() + 1)));
@@ -344,6 +347,17 @@ bool definition_refresh(Definition& d) {
         d.fresh = changes == before;
     }
     return d.fresh;
+}
+
+bool definition_refresh_same_key(Definition& d) {
+    const KeyKind kind = d.key_kind;
+    const bool fresh = definition_refresh(d);
+    if (d.key_kind != kind)
+        ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+                        errmsg("projection \"%s\" has keys of type %s, not %s", NameStr(d.name),
+                               format_type_be(key_type_of(d.key_kind)), format_type_be(key_type_of(kind))),
+                        errhint("Cast the key, or pass it as text.")));
+    return fresh;
 }
 
 Definition& definition_seen(const char* name) {

@@ -30,6 +30,7 @@ struct Definition {
     SPIPlanPtr groups_plan;  // $1 is the key; rows (which of group_ids, value as text); nullptr: no groups
     std::uint64_t* group_ids;
     SPIPlanPtr email_plan;  // me_by_email()'s, made when it is asked for
+    int counters;           // its place among the counters
     std::uint32_t floor;    // the stamp that is its floor
     std::int64_t ttl;       // microseconds; 0: none, documents are exact
     List* problems;         // of Problem * (check.h): why exact documents cannot be cached; NIL: they can
@@ -54,6 +55,9 @@ Definition& me_definition_seen();
 /// False: it changes faster than it can be read, and nothing may be installed under it. Who is about to
 /// install must have accepted invalidation messages before.
 bool definition_refresh(Definition& definition);
+
+/// The same for who holds a key already: raises datatype_mismatch where the keys are of another type now.
+bool definition_refresh_same_key(Definition& definition);
 
 /// The canonical bytes of a key, in `buffer` or in place.
 struct KeyBuffer {

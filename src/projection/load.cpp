@@ -134,6 +134,12 @@ Count put(const core::Key& key, const core::EntryHead& head, const core::Payload
     return result == core::InstallResult::installed ? Count::installs : Count::skip_size;
 }
 
+namespace {
+
+void count(const Definition& d, Count what) { counters::add(d.counters, what); }
+
+}  // namespace
+
 // The order matters. The snapshot is there already. DDL that it sees as committed has sent its invalidations
 // once the definitions are quiet, so they are accepted next and the watches verified; DDL that comes later
 // adds itself to a floor before it commits, and is not finished for this snapshot.
@@ -142,25 +148,28 @@ Loaded load(Definition& d, Datum key, bool may_install) {
     const bool quiet = may_install && definitions_are_quiet();
     if (!testing::fault(Fault::no_invalidations))
         AcceptInvalidationMessages();
-    const bool fresh = definition_refresh(d);
+    const bool fresh = definition_refresh_same_key(d);
 
     testing::point("before-query");
+    const TimestampTz began = GetCurrentTimestamp();
     const Loaded loaded = query(d, key);
+    counters::add(d.counters, Count::loads);
+    counters::add(d.counters, Count::load_time, static_cast<std::uint64_t>(GetCurrentTimestamp() - began));
 
     if (!may_install)
         return loaded;
     const bool own_id =
         TransactionIdIsValid(GetTopTransactionIdIfAny());  // a volatile function may have taken one
     if (own_id && !testing::fault(Fault::own_writes_ignored)) {
-        count(Count::skip_own_id);
+        count(d, Count::skip_own_id);
     } else if (!quiet || !fresh) {
-        count(Count::skip_ddl);
+        count(d, Count::skip_ddl);
     } else if (d.problems != NIL && d.ttl == 0 && !testing::fault(Fault::watches_not_verified)) {
-        count(Count::skip_unwatched);
+        count(d, Count::skip_unwatched);
     } else {
         if (testing::fault(Fault::newest_snapshot))
             snapshot = GetLatestSnapshot();
-        count(install(d, key, loaded, pg::xid_snapshot(snapshot)));
+        count(d, install(d, key, loaded, pg::xid_snapshot(snapshot)));
     }
     return loaded;
 }

@@ -41,7 +41,7 @@ struct Standing {
 bool may_have_written(Definition& d) {
     if (IsParallelWorker())
         return true;  // the locks are the leader's
-    definition_refresh(d);
+    definition_refresh_same_key(d);
     for (int i = 0; i < d.relation_count; ++i) {
         LOCKTAG tag;
         SET_LOCKTAG_RELATION(tag, MyDatabaseId, d.relations[i]);
@@ -141,6 +141,8 @@ struct Lookup {
     bool was_found() const { return head.document_bytes > 0; }
 };
 
+void count(const Lookup& l, Count what) { counters::add(l.d.counters, what); }
+
 bool is_in_window(const core::EntryHead& head) {
     return head.window == core::Window{} || head.window.contains(GetCurrentTransactionStartTimestamp());
 }
@@ -191,19 +193,19 @@ bool is_worth_a_turn(const Lookup& l) {
 template <typename Reserve>
 bool try_hit(Lookup& l, core::Part part, Reserve&& reserve) {
     if (!l.standing.may_use) {
-        count(l.standing.why);
+        count(l, l.standing.why);
         return false;
     }
     if (hit(l, part, reserve)) {
-        count(Count::hits);
+        count(l, Count::hits);
         return true;
     }
     if (is_worth_a_turn(l) && take_turn(l.key.hash) != Turn::alone && hit(l, part, reserve)) {
         end_turn();
-        count(Count::hits);
+        count(l, Count::hits);
         return true;
     }
-    count(Count::misses);
+    count(l, Count::misses);
     pg::refresh_xid_reference();
     return false;
 }
@@ -251,7 +253,7 @@ Answer read_access(Definition& d, Datum key, AccessBuffer& buffer) {
     require_preloaded();
     Lookup l(d, key);
     if (const auto* copy = first_level_hit(l); copy != nullptr) {
-        count(Count::hits);
+        count(l, Count::hits);
         if (copy->head.document_bytes == 0)
             return {};
         return {.found = true, .access = check_contract(d, copy->block)};
@@ -287,7 +289,7 @@ text* read_text(Definition& d, Datum key) {
     };
     l.key.form = core::Form::text;
     if (l.standing.may_use && hit(l, core::Part::document, reserve)) {
-        count(Count::hits);
+        count(l, Count::hits);
         return l.was_found() ? result : nullptr;
     }
 
@@ -314,10 +316,10 @@ text* read_text(Definition& d, Datum key) {
         l.head.document_bytes = static_cast<std::uint32_t>(out.len);
         l.head.access_bytes = 0;
         const std::span<const std::uint32_t> groups = l.groups.of(l.head);
-        count(put(l.key, l.head,
-                  {.groups = reinterpret_cast<const char*>(groups.data()),
-                   .access = nullptr,
-                   .document = out.data}));
+        count(l, put(l.key, l.head,
+                     {.groups = reinterpret_cast<const char*>(groups.data()),
+                      .access = nullptr,
+                      .document = out.data}));
     }
     return result;
 }

@@ -33,7 +33,6 @@ LWLockPadded* partition_locks = nullptr;
 struct Layout {
     std::size_t stamp_slots;
     core::Cache::Layout cache;
-    int counter_slots;
     std::size_t floors_at, stamps_at, counters_at, cache_at, testing_at, bytes;
 };
 
@@ -43,7 +42,6 @@ Layout plan() {
     layout.stamp_slots = std::bit_floor(budget / cache_bytes_per_stamp);
     layout.cache = core::Cache::plan(budget - core::Stamps::bytes(layout.stamp_slots),
                                      std::size_t{1024} * settings::max_document_size);
-    layout.counter_slots = MaxBackends;
 
     std::size_t at = CACHELINEALIGN(sizeof(SharedHead));
     const auto take = [&at](std::size_t bytes) {
@@ -53,7 +51,7 @@ Layout plan() {
     };
     layout.floors_at = take(core::Stamps::bytes(floor_slots));
     layout.stamps_at = take(core::Stamps::bytes(layout.stamp_slots));
-    layout.counters_at = take(mul_size(sizeof(BackendCounters), layout.counter_slots));
+    layout.counters_at = take(counters::bytes());
     layout.cache_at = take(layout.cache.bytes);
     layout.testing_at = take(testing::shared_bytes());
     layout.bytes = at + PG_CACHE_LINE_SIZE;  // to align the start
@@ -72,9 +70,12 @@ void attach(void* memory, bool is_new, LWLockPadded* locks) {
     }
     shared.floors = {reinterpret_cast<core::Stamp*>(base + layout.floors_at), floor_slots};
     shared.stamps = {reinterpret_cast<core::Stamp*>(base + layout.stamps_at), layout.stamp_slots};
-    shared.counters = reinterpret_cast<BackendCounters*>(base + layout.counters_at);
-    shared.counter_slots = layout.counter_slots;
+    counters::attach(base + layout.counters_at);
     shared.cache = {base + layout.cache_at, layout.cache};
+    shared.cache.on_eviction = [](std::uint32_t database, std::uint64_t projection) {
+        const std::uint64_t hash = core::hash(shared.head->seed, database, projection, {});
+        counters::add(counters::place_of(hash), Count::evictions);
+    };
     testing::attach(base + layout.testing_at);
     partition_locks = locks;
     shared.head = head;
@@ -108,18 +109,11 @@ void require_preloaded() {
                                 "server.")));
 }
 
-std::uint64_t total(Count what) {
-    std::uint64_t sum = 0;
-    for (int slot = 0; slot < shared.counter_slots; ++slot)
-        sum += shared.counters[slot].values[static_cast<int>(what)].load(std::memory_order_relaxed);
-    return sum;
-}
-
 std::uint64_t key_hash(std::uint64_t projection, std::string_view key) {
     return core::hash(shared.head->seed, MyDatabaseId, projection, key);
 }
 
-std::uint32_t floor_index(std::uint64_t projection) { return shared.floors.index(key_hash(projection, {})); }
+std::uint64_t projection_hash(std::uint64_t projection) { return key_hash(projection, {}); }
 
 namespace {
 
@@ -206,7 +200,7 @@ void add_self(core::Stamp& stamp) {
 void stamp(std::uint64_t hash) { add_self(shared.stamps.of(hash)); }
 
 void stamp_projection(std::uint64_t projection) {
-    core::Stamp& floor = shared.floors[floor_index(projection)];
+    core::Stamp& floor = shared.floors.of(projection_hash(projection));
     if (testing::fault(Fault::floor_stored))
         for (auto& writer : floor.writers)
             writer.store(0);
@@ -232,6 +226,28 @@ void forget_documents(Oid database, std::uint64_t projection) {
                 return of_database == database && (projection == 0 || of_projection == projection);
             });
             unlock_partition(p);
+        } while (at != 0);
+    }
+}
+
+void count_holdings(std::span<const std::uint64_t> projections, Holding* holdings) {
+    for (std::uint32_t p = 0; p < shared.cache.partitions(); ++p) {
+        std::uint32_t at = 0;
+        do {
+            lock_partition(p);
+            at = shared.cache.visit(
+                p, at, [&](std::uint32_t database, std::uint64_t projection, std::uint64_t bytes) {
+                    if (database != MyDatabaseId)
+                        return;
+                    const auto found = std::find(projections.begin(), projections.end(), projection);
+                    if (found == projections.end())
+                        return;
+                    Holding& holding = holdings[found - projections.begin()];
+                    holding.entries += 1;
+                    holding.bytes += bytes;
+                });
+            unlock_partition(p);
+            CHECK_FOR_INTERRUPTS();
         } while (at != 0);
     }
 }

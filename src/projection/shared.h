@@ -6,30 +6,9 @@
 
 #include "core/cache.h"
 #include "core/stamps.h"
+#include "projection/counters.h"
 
 namespace rolecall::projection {
-
-/// What is counted, per backend and without sharing a cache line; stat_cache adds them up.
-enum class Count : int {
-    hits,
-    misses,  // the view was queried although the cache might have answered
-    installs,
-    bypass_off,       // rolecall.cache = off
-    bypass_recovery,  // a standby, or no snapshot that a cache can answer for
-    bypass_snapshot,
-    bypass_serializable,
-    bypass_own_writes,
-    skip_own_id,  // loaded and not installed: the transaction has an id
-    skip_ddl,     // ... a definition is being changed
-    skip_unwatched,
-    skip_writers,  // ... a writer of this key was not finished for the loader's snapshot
-    skip_size,
-    counts,
-};
-
-struct alignas(64) BackendCounters {
-    std::atomic<std::uint64_t> values[static_cast<int>(Count::counts)];
-};
 
 struct SharedHead {
     std::uint64_t seed;                      // of core::hash
@@ -44,8 +23,6 @@ struct Shared {
     core::Stamps floors;  // of projections, by hash
     core::Stamps stamps;  // of keys and groups, by hash
     core::Cache cache;
-    BackendCounters* counters = nullptr;
-    int counter_slots = 0;
 };
 
 extern Shared shared;
@@ -58,17 +35,6 @@ inline bool preloaded() { return shared.head != nullptr; }
 /// Raises an error that says what to put into shared_preload_libraries, unless preloaded().
 void require_preloaded();
 
-inline void count(Count what) {
-    const int slot = pg::backend_slot();
-    if (slot < 0 || slot >= shared.counter_slots)
-        return;
-    // Only this backend writes here: no read-modify-write is needed.
-    auto& value = shared.counters[slot].values[static_cast<int>(what)];
-    value.store(value.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-}
-
-std::uint64_t total(Count what);
-
 /// The hash of a projection's key in this database; or of a group, the rows with one value in a lookup, whose
 /// watch's id stands for the projection's.
 std::uint64_t key_hash(std::uint64_t projection, std::string_view key);
@@ -79,8 +45,8 @@ inline void expect(const core::Key& key) {
     __builtin_prefetch(&shared.stamps.of(key.hash));
 }
 
-/// Which stamp is a projection's floor.
-std::uint32_t floor_index(std::uint64_t projection);
+/// The hash that names a projection of this database: of its floor, and of its counters.
+std::uint64_t projection_hash(std::uint64_t projection);
 
 /// All that a document depends on: its key's stamp, the floors above it, and the stamps of its groups.
 struct Dependencies {
@@ -119,6 +85,14 @@ void unlock_partition(std::uint32_t partition);
 /// Gives back the memory of a projection's documents in a database; of all projections where it is 0. At any
 /// time: what is forgotten is loaded again when it is wanted.
 void forget_documents(Oid database, std::uint64_t projection);
+
+/// How many documents of a projection of this database are cached, and their bytes.
+struct Holding {
+    std::uint64_t entries = 0;
+    std::uint64_t bytes = 0;
+};
+/// Adds up what is held of each of `projections` (ids), walking the whole index; `holdings` has as many.
+void count_holdings(std::span<const std::uint64_t> projections, Holding* holdings);
 
 /// The rolecall object whose lock orders definitions: DDL holds it in ShareLock to its end, a loader tries
 /// RowExclusiveLock and gives it back at once.

@@ -4,6 +4,11 @@
 #include "pg/settings.h"
 #include "projection/shared.h"
 
+extern "C" {
+#include "utils/array.h"
+#include "utils/tuplestore.h"
+}
+
 using namespace rolecall;
 using namespace rolecall::projection;
 
@@ -35,19 +40,19 @@ Datum rolecall_cache_statistics(PG_FUNCTION_ARGS) {
         sum.live_bytes,
         sum.dead_bytes,
         sum.evictions,
-        total(Count::hits),
-        total(Count::misses),
-        total(Count::installs),
-        total(Count::bypass_off),
-        total(Count::bypass_recovery),
-        total(Count::bypass_snapshot),
-        total(Count::bypass_serializable),
-        total(Count::bypass_own_writes),
-        total(Count::skip_own_id),
-        total(Count::skip_ddl),
-        total(Count::skip_unwatched),
-        total(Count::skip_writers),
-        total(Count::skip_size),
+        counters::total(Count::hits),
+        counters::total(Count::misses),
+        counters::total(Count::installs),
+        counters::total(Count::bypass_off),
+        counters::total(Count::bypass_recovery),
+        counters::total(Count::bypass_snapshot),
+        counters::total(Count::bypass_serializable),
+        counters::total(Count::bypass_own_writes),
+        counters::total(Count::skip_own_id),
+        counters::total(Count::skip_ddl),
+        counters::total(Count::skip_unwatched),
+        counters::total(Count::skip_writers),
+        counters::total(Count::skip_size),
     };
     constexpr int count = std::size(numbers);
     if (columns->natts != count)
@@ -57,6 +62,57 @@ Datum rolecall_cache_statistics(PG_FUNCTION_ARGS) {
     for (int i = 0; i < count; ++i)
         values[i] = Int64GetDatum(static_cast<int64>(numbers[i]));
     PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls)));
+}
+
+PG_FUNCTION_INFO_V1(rolecall_projection_statistics);
+
+// projection_statistics(ids bigint[]): a row for each, in the order of the view stat_projection.
+Datum rolecall_projection_statistics(PG_FUNCTION_ARGS) {
+    require_preloaded();
+    InitMaterializedSRF(fcinfo, 0);
+    const auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+    Datum* elements = nullptr;
+    int count = 0;
+    deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+                      &elements, nullptr, &count);
+    auto* ids = static_cast<std::uint64_t*>(palloc(sizeof(std::uint64_t) * (count + 1)));
+    auto* holdings = static_cast<Holding*>(palloc0(sizeof(Holding) * (count + 1)));
+    for (int i = 0; i < count; ++i)
+        ids[i] = static_cast<std::uint64_t>(DatumGetInt64(elements[i]));
+    count_holdings({ids, static_cast<std::size_t>(count)}, holdings);
+
+    constexpr Count columns[] = {Count::hits,
+                                 Count::misses,
+                                 Count::bypass_off,
+                                 Count::bypass_recovery,
+                                 Count::bypass_snapshot,
+                                 Count::bypass_serializable,
+                                 Count::bypass_own_writes,
+                                 Count::skip_own_id,
+                                 Count::skip_ddl,
+                                 Count::skip_unwatched,
+                                 Count::skip_writers,
+                                 Count::skip_size,
+                                 Count::loads,
+                                 Count::evictions};
+    constexpr int fixed = 3;
+    constexpr int all = fixed + static_cast<int>(std::size(columns)) + 1;
+    for (int i = 0; i < count; ++i) {
+        const CounterPlace place = counters::existing_place_of(projection_hash(ids[i]));
+        Datum values[all];
+        bool nulls[all] = {};
+        values[0] = elements[i];
+        values[1] = Int64GetDatum(static_cast<int64>(holdings[i].entries));
+        values[2] = Int64GetDatum(static_cast<int64>(holdings[i].bytes));
+        const auto number = [place](Count what) {
+            return place < 0 ? 0 : static_cast<int64>(counters::total(place, what));
+        };
+        for (std::size_t c = 0; c < std::size(columns); ++c)
+            values[fixed + c] = Int64GetDatum(number(columns[c]));
+        values[all - 1] = Float8GetDatum(static_cast<double>(number(Count::load_time)) / 1000.0);
+        tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+    }
+    return Datum{0};
 }
 
 }  // extern "C"

@@ -1,0 +1,51 @@
+// What is counted of reads: per backend, so that counting shares no cache line, and per projection.
+#pragma once
+
+#include "pg/pg.h"
+
+namespace rolecall::projection {
+
+enum class Count : int {
+    hits,
+    misses,  // the view was queried although the cache might have answered
+    installs,
+    bypass_off,       // rolecall.cache = off
+    bypass_recovery,  // a standby, or no snapshot that a cache can answer for
+    bypass_snapshot,
+    bypass_serializable,
+    bypass_own_writes,
+    skip_own_id,  // loaded and not installed: the transaction has an id
+    skip_ddl,     // ... a definition is being changed
+    skip_unwatched,
+    skip_writers,  // ... a writer of this key was not finished for the loader's snapshot
+    skip_size,
+    evictions,  // live entries that made room
+    loads,      // queries of the view
+    load_time,  // microseconds
+    counts,
+};
+
+/// A projection's place among the counters. The first few projections of the server have one each; what comes
+/// later shares the last.
+using CounterPlace = int;
+
+namespace counters {
+
+std::size_t bytes();
+void attach(void* memory);
+
+/// The place of a projection of this database, given the hash that names it there (projection_hash()).
+CounterPlace place_of(std::uint64_t hash);
+
+/// The same, or -1 where nothing was counted of it.
+CounterPlace existing_place_of(std::uint64_t hash);
+
+void add(CounterPlace place, Count what, std::uint64_t number = 1);
+
+/// Sums over all backends that there were since the server started; of one place, or of all.
+std::uint64_t total(CounterPlace place, Count what);
+std::uint64_t total(Count what);
+
+}  // namespace counters
+
+}  // namespace rolecall::projection

@@ -319,8 +319,7 @@ Outcome apply(const User& user, const ProviderUser& said, const Rules& rules, Pa
     const UnitsOutcome units = apply_units(user, change.wanted);
     outcome.units_changed = units.changed;
     outcome.deactivated = change.deactivates;
-    if (units.none_known && outcome.changed())
-        warn_of_unknown_units(user.id);
+    outcome.no_unit_known = units.none_known && outcome.changed();
     flags_statement.run({pg::bigint_parameter(user.id)});
     if (change.deactivates)
         deactivate_statement.run({pg::bigint_parameter(user.id)});

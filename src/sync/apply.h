@@ -48,6 +48,7 @@ struct Outcome {
     bool roles_changed = false;
     bool units_changed = false;
     bool deactivated = false;
+    bool no_unit_known = false;  ///< something changed, and of the units that the roles name none is known
     std::vector<core::OwnedGrant> old_roles{};
     std::vector<core::OwnedGrant> new_roles{};
 

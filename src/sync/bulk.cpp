@@ -209,6 +209,8 @@ class List {
         for (const Pending& pending : changed_)
             apply_one(pending.id, pending.said);
         confirm();
+        if (without_unit_ > 0)
+            warn_of_unknown_units();
         pass_.complete = is_complete();
         if (pass_.complete)
             treat_missing();
@@ -232,6 +234,7 @@ class List {
             stop_provider_durably(name_, outcome.excess);
             throw stopped_error(name_);
         }
+        without_unit_ += outcome.no_unit_known ? 1 : 0;
         ++(outcome.changed() ? pass_.changed : pass_.unchanged);
         count_sync(provider_.server, outcome.changed() ? SyncCount::changed : SyncCount::unchanged);
     }
@@ -260,6 +263,16 @@ class List {
             apply_one(rows.bigint(row, 1), said);
     }
 
+    void warn_of_unknown_units() const {
+        pg::call([&] {
+            ereport(WARNING,
+                    (errcode(ERRCODE_WARNING),
+                     errmsg("of the units that the roles of " INT64_FORMAT " users name none is known",
+                            without_unit_),
+                     errhint("Add them to rolecall.units; the next sync links the users.")));
+        });
+    }
+
     void warn_of_incomplete_list() const {
         const std::string total = total_ ? std::to_string(*total_) : "some";
         pg::call([&] {
@@ -278,6 +291,7 @@ class List {
     TimestampTz began_ = now();
     TimestampTz began_by_wall_clock_ = GetCurrentTimestamp();
     Pass pass_;
+    std::int64_t without_unit_ = 0;
     bool consistent_ = true;
     std::optional<std::int64_t> total_;
     std::unordered_set<std::int64_t> seen_;

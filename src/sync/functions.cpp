@@ -104,6 +104,8 @@ Outcome apply_here(const User& user, const ProviderUser& said, const Rules& rule
         stop_provider_durably(user.provider, outcome.excess);
         throw stopped_error(user.provider);
     }
+    if (outcome.no_unit_known)
+        warn_of_unknown_units(user.id);
     return outcome;
 }
 

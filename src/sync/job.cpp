@@ -66,6 +66,8 @@ Settled settle_job(Job& job) {
     Settled settled{.end = End::applied,
                     .outcome = apply(*user, said, job.provider->rules, Patience::none, time,
                                      due_after(time, job.provider->ttl_seconds))};
+    if (settled.outcome.no_unit_known)
+        warn_of_unknown_units(user->id);
     if (settled.outcome.hindrance != Hindrance::none)
         settled.end = hold_back(job, settled.outcome, time);
     return settled;

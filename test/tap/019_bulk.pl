@@ -44,6 +44,8 @@ SQL
 
 # ---- One pass -------------------------------------------------------------------------------------------------------
 
+like(error_of($node, q(BEGIN; SELECT rolecall.sync_provider('hr'); ROLLBACK)), qr/\AWARNING:  01000: of the units that the roles of \d\d users name none is known\nHINT:.*\nLOCATION:.*\z/, 'one warning for all');
+$provider->forget_requests;
 is(sync(), '100|20|80|0|0|t', 'the first pass');
 is(sql($differences), '0', 'everybody has the roles that the provider names');
 is($provider->requests->{total}, 15, 'in 15 pages of 7, and no request for a single user');

@@ -71,9 +71,18 @@ TEST_F(FetcherTest, TheFirstFailureEndsAFetch) {
     ASSERT_EQ(ended.size(), 1U);
     ASSERT_TRUE(ended[0].failed);
     EXPECT_EQ(ended[0].failed->status, 404);
+    EXPECT_FALSE(ended[0].failed_at_once);  // it was not the first request
     EXPECT_TRUE(ended[0].answers.empty());
     EXPECT_EQ(script->cancelled, (std::set<RequestId>{3}));
     EXPECT_EQ(script->in_flight(), 0U);
+}
+
+TEST_F(FetcherTest, TheFirstRequestFailsAtOnce) {
+    fetcher.start(requests(2));
+    script->answer(1, 404, "gone");
+    const auto ended = fetcher.advance();
+    ASSERT_EQ(ended.size(), 1U);
+    EXPECT_TRUE(ended[0].failed_at_once);
 }
 
 TEST_F(FetcherTest, FetchesDoNotDisturbEachOther) {

@@ -69,4 +69,7 @@ SELECT format('built in: %s', jsonb_strip_nulls(to_jsonb(p) - 'id'))
 FROM rolecall.projections p WHERE p.builtin
 UNION ALL
 SELECT format('built in: %s', jsonb_strip_nulls(to_jsonb(w) - 'id')) FROM rolecall.watches w WHERE w.builtin
+UNION ALL
+SELECT format('built in: %s: %s', w.relation, jsonb_strip_nulls(to_jsonb(r) - 'watch'))
+FROM rolecall.watch_references r JOIN rolecall.watches w ON w.id = r.watch WHERE r.builtin
 ORDER BY 1;

@@ -5,9 +5,33 @@
 
 -- ---- Sync ---------------------------------------------------------------------------------------------------
 
-ALTER TABLE rolecall.sync_state ADD COLUMN last_modified text, ADD COLUMN fingerprint bigint;
+ALTER TABLE rolecall.sync_state ADD COLUMN last_modified text, ADD COLUMN fingerprint bigint, ADD COLUMN active_at timestamptz;
+COMMENT ON COLUMN rolecall.sync_state.next_sync_at IS 'when roles are due again; for new users at once; infinity: when the user is active again';
+COMMENT ON COLUMN rolecall.sync_state.active_at IS 'when the user was last there, to within five minutes: touch_user(), and syncs that were asked for';
 COMMENT ON COLUMN rolecall.sync_state.etag IS 'of the answer that was applied last: the provider is asked for another one only; so is last_modified';
 COMMENT ON COLUMN rolecall.sync_state.fingerprint IS 'of what was made of that answer: etag and last_modified do not count when it no longer fits';
+
+-- Cheap enough for every request of an application: it writes once in five minutes, and never waits. Who cannot be
+-- locked is being synchronized.
+CREATE FUNCTION rolecall.touch_user(uid bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    next_sync timestamptz;
+BEGIN
+    SELECT s.next_sync_at INTO next_sync FROM rolecall.sync_state s
+    WHERE s.user_id = uid AND (s.active_at IS NULL OR s.active_at < now() - interval '5 minutes' OR s.next_sync_at = 'infinity')
+    FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    UPDATE rolecall.sync_state SET active_at = now(), next_sync_at = CASE WHEN next_sync = 'infinity' THEN now() ELSE next_sync END
+    WHERE user_id = uid;
+    IF next_sync = 'infinity' THEN
+        PERFORM rolecall.wake_worker();
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION rolecall.touch_user(bigint) IS 'notes that a user is active, for providers whose sync_scope is active';
 
 -- ---- The view of me -----------------------------------------------------------------------------------------
 
@@ -480,6 +504,7 @@ COMMENT ON FUNCTION rolecall.has_role(text) IS 'does the user on whose behalf th
 -- ---- Privileges of what is new ------------------------------------------------------------------------------
 
 REVOKE ALL ON FUNCTION
+    rolecall.touch_user(bigint),
     rolecall.random_id(),
     rolecall.members_of(regclass),
     rolecall.put_watch_triggers(bigint),

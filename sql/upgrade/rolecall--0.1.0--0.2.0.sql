@@ -5,8 +5,9 @@
 
 -- ---- Sync ---------------------------------------------------------------------------------------------------
 
-ALTER TABLE rolecall.sync_state ADD COLUMN last_modified text, ADD COLUMN fingerprint bigint, ADD COLUMN active_at timestamptz;
+ALTER TABLE rolecall.sync_state ADD COLUMN last_revocation_at timestamptz, ADD COLUMN last_modified text, ADD COLUMN fingerprint bigint, ADD COLUMN active_at timestamptz;
 COMMENT ON COLUMN rolecall.sync_state.next_sync_at IS 'when roles are due again; for new users at once; infinity: when the user is active again';
+COMMENT ON COLUMN rolecall.sync_state.last_revocation_at IS 'the last time a sync took something away: counted once in each window of the brake';
 COMMENT ON COLUMN rolecall.sync_state.active_at IS 'when the user was last there, to within five minutes: touch_user(), and syncs that were asked for';
 COMMENT ON COLUMN rolecall.sync_state.etag IS 'of the answer that was applied last: the provider is asked for another one only; so is last_modified';
 COMMENT ON COLUMN rolecall.sync_state.fingerprint IS 'of what was made of that answer: etag and last_modified do not count when it no longer fits';
@@ -32,6 +33,295 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rolecall.touch_user(bigint) IS 'notes that a user is active, for providers whose sync_scope is active';
+
+-- Who was not confirmed in time is due, or has failed: both are found by index. Users whose rows are locked are for later.
+CREATE FUNCTION rolecall.mark_stale(name text, before timestamptz, at timestamptz, most bigint) RETURNS bigint
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+    WITH marked AS (
+        UPDATE rolecall.users SET roles_stale = true WHERE id = ANY (ARRAY(
+            SELECT u.id
+            FROM (SELECT user_id, last_roles_sync_at FROM rolecall.sync_state WHERE provider = name AND next_sync_at <= at
+                  UNION
+                  SELECT user_id, last_roles_sync_at FROM rolecall.sync_state WHERE provider = name AND attempts > 0) s
+            JOIN rolecall.users u ON u.id = s.user_id
+            WHERE u.roles_synced AND NOT u.roles_stale AND coalesce(s.last_roles_sync_at, u.updated_at) < before
+            LIMIT most FOR NO KEY UPDATE OF u SKIP LOCKED))
+        RETURNING 1)
+    SELECT count(*) FROM marked
+$$;
+COMMENT ON FUNCTION rolecall.mark_stale(text, timestamptz, timestamptz, bigint) IS 'marks users whose roles the provider has not confirmed since';
+
+-- ---- The audit ----------------------------------------------------------------------------------------------
+
+-- Why older grants were given is not known.
+ALTER TABLE rolecall.role_changes ALTER COLUMN changed_by DROP DEFAULT, ADD COLUMN cause text NOT NULL DEFAULT 'unknown',
+    ADD COLUMN provider text, ADD COLUMN request_id text;
+ALTER TABLE rolecall.role_changes ALTER COLUMN cause DROP DEFAULT;
+COMMENT ON TABLE rolecall.role_changes IS 'the audit: each grant that was added or removed, when, by whom, and why';
+COMMENT ON COLUMN rolecall.role_changes.changed_by IS 'the user of the session, or ''rolecall sync worker''';
+COMMENT ON COLUMN rolecall.role_changes.cause IS '''sql'': an ordinary statement; ''sync'': the provider was asked; ''given'': roles given in SQL; ''bulk'', ''event'': sync_provider(), apply_provider_event()';
+COMMENT ON COLUMN rolecall.role_changes.provider IS 'whose answer it was; NULL for ordinary statements';
+COMMENT ON COLUMN rolecall.role_changes.request_id IS 'what the application set as rolecall.request_id, or what the provider was sent as X-Request-Id';
+
+CREATE FUNCTION rolecall.change_context(OUT changed_by text, OUT cause text, OUT provider text, OUT request_id text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_change_context';
+COMMENT ON FUNCTION rolecall.change_context() IS 'who is changing grants in this session just now, and why';
+
+CREATE OR REPLACE FUNCTION rolecall.record_role_changes() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF rolecall.is_restore() THEN
+        RETURN NULL;
+    END IF;
+    CASE TG_OP
+    WHEN 'INSERT' THEN
+        INSERT INTO rolecall.role_changes (changed_by, cause, provider, request_id, user_id, role, scope_kind, scope_id, source, change, expires_at)
+        SELECT c.*, g.user_id, g.role, g.scope_kind, g.scope_id, g.source, 'added', g.expires_at
+        FROM new_rows g, rolecall.change_context() c;
+    WHEN 'DELETE' THEN
+        INSERT INTO rolecall.role_changes (changed_by, cause, provider, request_id, user_id, role, scope_kind, scope_id, source, change, expires_at)
+        SELECT c.*, g.user_id, g.role, g.scope_kind, g.scope_id, g.source, 'removed', g.expires_at
+        FROM old_rows g, rolecall.change_context() c;
+    WHEN 'UPDATE' THEN
+        INSERT INTO rolecall.role_changes (changed_by, cause, provider, request_id, user_id, role, scope_kind, scope_id, source, change, expires_at)
+        SELECT c.*, g.*
+        FROM (SELECT user_id, role, scope_kind, scope_id, source, 'removed', expires_at FROM old_rows
+              EXCEPT SELECT user_id, role, scope_kind, scope_id, source, 'removed', expires_at FROM new_rows) g, rolecall.change_context() c;
+        INSERT INTO rolecall.role_changes (changed_by, cause, provider, request_id, user_id, role, scope_kind, scope_id, source, change, expires_at)
+        SELECT c.*, g.*
+        FROM (SELECT user_id, role, scope_kind, scope_id, source, 'added', expires_at FROM new_rows
+              EXCEPT SELECT user_id, role, scope_kind, scope_id, source, 'added', expires_at FROM old_rows) g, rolecall.change_context() c;
+    WHEN 'TRUNCATE' THEN
+        INSERT INTO rolecall.role_changes (changed_by, cause, provider, request_id, user_id, role, scope_kind, scope_id, source, change, expires_at)
+        SELECT c.*, g.user_id, g.role, g.scope_kind, g.scope_id, g.source, 'removed', g.expires_at
+        FROM rolecall.user_roles g, rolecall.change_context() c;
+    END CASE;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER record_truncate BEFORE TRUNCATE ON rolecall.user_roles
+FOR EACH STATEMENT EXECUTE FUNCTION rolecall.record_role_changes();
+
+CREATE FUNCTION rolecall.trim_role_changes(before timestamptz, most bigint DEFAULT NULL) RETURNS bigint
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    WITH gone AS (
+        DELETE FROM rolecall.role_changes WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM rolecall.role_changes WHERE changed_at < before
+            ORDER BY changed_at LIMIT most FOR UPDATE SKIP LOCKED))
+        RETURNING 1)
+    SELECT count(*) FROM gone
+$$;
+COMMENT ON FUNCTION rolecall.trim_role_changes(timestamptz, bigint) IS 'removes what is older from the audit, and returns how many rows; the worker does so by rolecall.audit_retention';
+
+CREATE FUNCTION rolecall.notify_changes() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF current_setting('rolecall.notify_changes', true)::boolean AND NOT rolecall.is_restore() THEN
+        IF TG_TABLE_NAME = 'users' THEN
+            PERFORM pg_notify('rolecall_changes', NEW.id::text);
+        ELSE
+            PERFORM pg_notify('rolecall_changes', n.user_id::text) FROM (SELECT DISTINCT user_id FROM new_rows) n;
+        END IF;
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION rolecall.notify_changes() IS 'tells listeners whose grants changed, and who was activated or deactivated';
+
+CREATE TRIGGER notify_changes AFTER INSERT ON rolecall.role_changes
+REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION rolecall.notify_changes();
+
+CREATE TRIGGER notify_changes AFTER UPDATE OF is_active ON rolecall.users
+FOR EACH ROW WHEN (OLD.is_active <> NEW.is_active) EXECUTE FUNCTION rolecall.notify_changes();
+
+-- ---- The brake, protected roles -----------------------------------------------------------------------------
+
+CREATE TABLE rolecall.revocations (
+    provider text PRIMARY KEY,
+    began_at timestamptz NOT NULL,
+    users_affected bigint NOT NULL DEFAULT 0,
+    grants_revoked bigint NOT NULL DEFAULT 0,
+    grants bigint NOT NULL,
+    users_deactivated bigint NOT NULL DEFAULT 0,
+    users bigint NOT NULL
+);
+COMMENT ON TABLE rolecall.revocations IS 'what syncs took away in each provider''s current window';
+COMMENT ON COLUMN rolecall.revocations.grants IS 'what the provider had given: what there is and what was revoked since, when it was last counted';
+COMMENT ON COLUMN rolecall.revocations.users IS 'the provider''s active users: those that are, and those deactivated since, when they were last counted';
+
+CREATE TABLE rolecall.stopped_providers (
+    provider text PRIMARY KEY,
+    stopped_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    users_affected bigint NOT NULL,
+    grants_revoked bigint NOT NULL,
+    grants bigint NOT NULL,
+    users_deactivated bigint NOT NULL,
+    users bigint NOT NULL
+);
+COMMENT ON TABLE rolecall.stopped_providers IS 'providers whose syncs wait for resume_provider(), and what the last window would have come to';
+
+CREATE FUNCTION rolecall.provider_size(name text, OUT grants bigint, OUT users bigint)
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = on AS $$
+    SELECT (SELECT count(*) FROM rolecall.user_roles g JOIN rolecall.users u ON u.id = g.user_id
+            WHERE u.provider = name AND g.source = 'provider'),
+           (SELECT count(*) FROM rolecall.users u WHERE u.provider = name AND u.is_active)
+$$;
+COMMENT ON FUNCTION rolecall.provider_size(text) IS 'how many grants a provider has given, and how many active users it has';
+
+-- For callers that hold the provider's lock (src/sync/brake.cpp): nobody else counts meanwhile.
+CREATE FUNCTION rolecall.count_revocation(
+    name text, uid bigint, revoked bigint, deactivated bigint, most double precision, length interval, at timestamptz,
+    OUT exceeds boolean, OUT so_far rolecall.revocations)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    SELECT * INTO so_far FROM rolecall.revocations w WHERE w.provider = name;
+    IF so_far.provider IS NULL OR at >= so_far.began_at + length THEN
+        SELECT name, at, 0, 0, s.grants, 0, s.users INTO so_far FROM rolecall.provider_size(name) s;
+    END IF;
+
+    INSERT INTO rolecall.sync_state AS s (user_id, provider, last_revocation_at)
+    SELECT u.id, CASE WHEN u.institutional_id IS NOT NULL THEN u.provider END, at FROM rolecall.users u WHERE u.id = uid
+    ON CONFLICT (user_id) DO UPDATE SET last_revocation_at = excluded.last_revocation_at
+    WHERE (s.last_revocation_at >= so_far.began_at) IS NOT TRUE;
+    IF FOUND THEN
+        so_far.users_affected := so_far.users_affected + 1;
+    END IF;
+    so_far.grants_revoked := so_far.grants_revoked + revoked;
+    so_far.users_deactivated := so_far.users_deactivated + deactivated;
+
+    exceeds := so_far.users_affected >= 10 AND (so_far.grants_revoked > most * so_far.grants OR so_far.users_deactivated > most * so_far.users);
+    IF exceeds THEN  -- by an old count: what was given since counts as well
+        SELECT s.grants + so_far.grants_revoked - revoked, s.users + so_far.users_deactivated - deactivated
+        INTO so_far.grants, so_far.users FROM rolecall.provider_size(name) s;
+        exceeds := so_far.grants_revoked > most * so_far.grants OR so_far.users_deactivated > most * so_far.users;
+    END IF;
+    IF NOT exceeds THEN
+        INSERT INTO rolecall.revocations SELECT (so_far).*
+        ON CONFLICT (provider) DO UPDATE SET began_at = excluded.began_at, users_affected = excluded.users_affected,
+            grants_revoked = excluded.grants_revoked, grants = excluded.grants,
+            users_deactivated = excluded.users_deactivated, users = excluded.users;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION rolecall.count_revocation(text, bigint, bigint, bigint, double precision, interval, timestamptz)
+IS 'counts what a sync is about to take away; exceeds: it must not, for the window would come to so_far';
+
+CREATE FUNCTION rolecall.stop_provider(name text, affected bigint, revoked bigint, grants bigint, deactivated bigint, users bigint) RETURNS boolean
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+    WITH stopped AS (
+        INSERT INTO rolecall.stopped_providers (provider, users_affected, grants_revoked, grants, users_deactivated, users)
+        VALUES (name, affected, revoked, grants, deactivated, users) ON CONFLICT DO NOTHING RETURNING 1)
+    SELECT EXISTS (SELECT FROM stopped)
+$$;
+COMMENT ON FUNCTION rolecall.stop_provider(text, bigint, bigint, bigint, bigint, bigint) IS 'stops a provider''s syncs; false: they are stopped already';
+
+CREATE FUNCTION rolecall.resume_provider(name text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM rolecall.stopped_providers WHERE provider = name;
+    IF FOUND THEN
+        DELETE FROM rolecall.revocations WHERE provider = name;
+        PERFORM rolecall.wake_worker();
+        RETURN true;
+    END IF;
+    PERFORM FROM pg_foreign_server s JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw WHERE s.srvname = name AND w.fdwname = 'rolecall';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('provider "%s" does not exist', name);
+    END IF;
+    RETURN false;
+END
+$$;
+COMMENT ON FUNCTION rolecall.resume_provider(text) IS 'lets a stopped provider''s syncs go on, in a new window; false: they were not stopped';
+
+-- Is there somebody else to hold the role, or the same user by another grant than the provider's on these scopes? Whoever it
+-- is stays so until we commit: the rows are locked. Those that somebody is changing do not count.
+CREATE FUNCTION rolecall.is_held_without(role text, uid bigint, kinds text[], scopes text[], own boolean, globally boolean) RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM FROM rolecall.user_roles g JOIN rolecall.users u ON u.id = g.user_id
+    WHERE g.role = is_held_without.role AND (g.scope_kind = 'global' OR NOT globally)
+      AND (g.expires_at IS NULL OR g.expires_at > clock_timestamp())
+      AND u.is_active AND (u.tenant_id IS NULL OR EXISTS (SELECT FROM rolecall.tenants t WHERE t.id = u.tenant_id AND t.is_active))
+      AND (g.user_id <> uid
+           OR own AND (g.source <> 'provider' OR (g.scope_kind, g.scope_id) NOT IN (SELECT * FROM unnest(kinds, scopes))))
+    LIMIT 1 FOR SHARE OF g, u SKIP LOCKED;
+    RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION rolecall.is_held_without(text, bigint, text[], text[], boolean, boolean) IS 'would a role still have an active holder?';
+
+-- Whoever takes a protected role away holds its row, so that two syncs do not take it from the last two.
+CREATE FUNCTION rolecall.protection(role text, uid bigint, kinds text[], scopes text[], deactivating boolean, may_wait boolean) RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    holds boolean;
+    holds_globally boolean;
+BEGIN
+    IF may_wait THEN
+        PERFORM FROM rolecall.roles r WHERE r.name = role FOR NO KEY UPDATE;
+    ELSE
+        PERFORM FROM rolecall.roles r WHERE r.name = role FOR NO KEY UPDATE SKIP LOCKED;
+        IF NOT FOUND AND EXISTS (SELECT FROM rolecall.roles r WHERE r.name = role) THEN
+            RETURN 'busy';
+        END IF;
+    END IF;
+    SELECT count(*) > 0, coalesce(bool_or(g.scope_kind = 'global'), false) INTO holds, holds_globally
+    FROM rolecall.user_roles g JOIN rolecall.users u ON u.id = g.user_id LEFT JOIN rolecall.tenants t ON t.id = u.tenant_id
+    WHERE g.user_id = uid AND g.role = protection.role AND (g.expires_at IS NULL OR g.expires_at > clock_timestamp())
+      AND u.is_active AND coalesce(t.is_active, true)
+      AND (deactivating OR g.source = 'provider' AND (g.scope_kind, g.scope_id) IN (SELECT * FROM unnest(kinds, scopes)));
+    IF holds AND NOT rolecall.is_held_without(role, uid, kinds, scopes, NOT deactivating, false) THEN
+        RETURN 'keep';
+    ELSIF holds_globally AND NOT rolecall.is_held_without(role, uid, kinds, scopes, NOT deactivating, true) THEN
+        RETURN 'keep global';
+    END IF;
+    RETURN 'free';
+END
+$$;
+COMMENT ON FUNCTION rolecall.protection(text, bigint, text[], text[], boolean, boolean)
+IS 'must a user keep a protected role, being its last holder? free, keep, keep global, or busy: somebody else is at it';
+
+SELECT pg_catalog.pg_extension_config_dump('rolecall.revocations', '');
+
+SELECT pg_catalog.pg_extension_config_dump('rolecall.stopped_providers', '');
+
+CREATE OR REPLACE VIEW rolecall.stat_provider AS
+SELECT f.srvname AS provider, coalesce(q.due, 0) AS due, q.oldest_due, coalesce(q.requested, 0) AS requested,
+       coalesce(q.failing, 0) AS failing,
+       coalesce(p.in_flight, 0) AS in_flight, coalesce(p.changed, 0) AS changed, coalesce(p.unchanged, 0) AS unchanged,
+       coalesce(p.skipped, 0) AS skipped, coalesce(p.failed, 0) AS failed,
+       coalesce(p.breaker, 'closed') AS breaker, coalesce(p.failures_in_a_row, 0) AS failures_in_a_row, p.next_attempt_at,
+       p.last_success_at, p.last_error_at, p.last_error,
+       p.duration_seconds, p.duration_bounds, p.duration_counts,
+       s.stopped_at,
+       CASE WHEN s.provider IS NOT NULL THEN
+           format('%s users would have lost %s of %s grants; %s of %s users would have been deactivated',
+                  s.users_affected, s.grants_revoked, s.grants, s.users_deactivated, s.users)
+       END AS stopped_because
+FROM pg_catalog.pg_foreign_server f
+JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = f.srvfdw AND w.fdwname = 'rolecall'
+LEFT JOIN rolecall.provider_statistics() p ON p.server = f.oid
+LEFT JOIN rolecall.queue_statistics() q ON q.provider = f.srvname::text
+LEFT JOIN rolecall.stopped_providers s ON s.provider = f.srvname::text;
+
+CREATE TYPE rolecall.provider_sync_result AS (
+    listed bigint,
+    unknown bigint,
+    changed bigint,
+    unchanged bigint,
+    missing bigint,
+    complete boolean
+);
+COMMENT ON TYPE rolecall.provider_sync_result IS 'what a pass through a provider''s list came to';
+
+CREATE FUNCTION rolecall.sync_provider(name text) RETURNS rolecall.provider_sync_result
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_sync_provider';
+COMMENT ON FUNCTION rolecall.sync_provider(text) IS 'goes through a provider''s list of users, and applies it';
+
+CREATE FUNCTION rolecall.apply_provider_event(server text, event jsonb) RETURNS rolecall.role_sync_result
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_apply_provider_event';
+COMMENT ON FUNCTION rolecall.apply_provider_event(text, jsonb) IS 'applies what a provider sends about one user; NULL: nobody here is meant; equals write access to grants';
 
 -- ---- The view of me -----------------------------------------------------------------------------------------
 
@@ -66,6 +356,15 @@ LANGUAGE sql VOLATILE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT ('x' || encode(substring(uuid_send(gen_random_uuid()) FOR 8), 'hex'))::bit(64)::bigint
 $$;
 COMMENT ON FUNCTION rolecall.random_id() IS 'an id that was never used before';
+
+CREATE FUNCTION rolecall.projection_dropped() RETURNS trigger
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_projection_dropped';
+COMMENT ON FUNCTION rolecall.projection_dropped() IS 'gives back the memory of a projection''s documents';
+
+CREATE TRIGGER projection_dropped AFTER DELETE ON rolecall.projections
+FOR EACH ROW EXECUTE FUNCTION rolecall.projection_dropped();
+
+ALTER TABLE rolecall.projections ENABLE ALWAYS TRIGGER projection_dropped;
 
 ALTER TABLE rolecall.watches DROP CONSTRAINT watches_projection_fkey;
 ALTER TABLE rolecall.projections DROP CONSTRAINT projections_pkey, ADD CONSTRAINT projections_pkey PRIMARY KEY (name, builtin),
@@ -156,6 +455,8 @@ LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, p
 DECLARE
     t record;
 BEGIN
+    -- What DROP TRIGGER takes, before looking which there are.
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
     FOR t IN
         SELECT g.tgname, g.tgrelid::regclass AS member
         FROM pg_trigger g
@@ -397,7 +698,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp 
 DECLARE
     p rolecall.projections;
 BEGIN
-    FOR p IN SELECT * FROM rolecall.projections q WHERE q.name = projection LOOP
+    FOR p IN SELECT * FROM rolecall.projections q WHERE q.name = projection FOR UPDATE LOOP
         DELETE FROM rolecall.watches w
         WHERE (w.projection, w.builtin) = (p.name, p.builtin) AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = w.relation);
         PERFORM rolecall.drop_watch_triggers(p.id, w.relation)
@@ -469,6 +770,22 @@ SELECT rolecall.put_watch_triggers(w.id) FROM rolecall.watches w WHERE w.builtin
 
 -- ---- Reads --------------------------------------------------------------------------------------------------
 
+CREATE FUNCTION rolecall.me_json(uid bigint) RETURNS json
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_me_json_bigint';
+
+CREATE FUNCTION rolecall.me_json(uid uuid) RETURNS json
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_me_json_uuid';
+
+CREATE FUNCTION rolecall.me_json(uid text) RETURNS json
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_me_json_text';
+COMMENT ON FUNCTION rolecall.me_json(bigint) IS 'me(uid) as text, stored ready to send';
+COMMENT ON FUNCTION rolecall.me_json(uuid) IS 'me(uid) as text, stored ready to send';
+COMMENT ON FUNCTION rolecall.me_json(text) IS 'me(uid) as text, stored ready to send';
+
+CREATE FUNCTION rolecall.project_json(projection name, key text) RETURNS json
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_project_json';
+COMMENT ON FUNCTION rolecall.project_json(name, text) IS 'project(projection, key) as text, stored ready to send. Needs SELECT on the projection''s view';
+
 CREATE FUNCTION rolecall.project_many(projection name, keys text[], OUT key text, OUT doc jsonb) RETURNS SETOF record
 LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'rolecall_project_many';
 COMMENT ON FUNCTION rolecall.project_many(name, text[]) IS 'the documents of many keys, in their order. Needs SELECT on the projection''s view';
@@ -505,7 +822,20 @@ COMMENT ON FUNCTION rolecall.has_role(text) IS 'does the user on whose behalf th
 
 REVOKE ALL ON FUNCTION
     rolecall.touch_user(bigint),
+    rolecall.mark_stale(text, timestamptz, timestamptz, bigint),
+    rolecall.change_context(),
+    rolecall.trim_role_changes(timestamptz, bigint),
+    rolecall.notify_changes(),
+    rolecall.provider_size(text),
+    rolecall.count_revocation(text, bigint, bigint, bigint, double precision, interval, timestamptz),
+    rolecall.stop_provider(text, bigint, bigint, bigint, bigint, bigint),
+    rolecall.resume_provider(text),
+    rolecall.is_held_without(text, bigint, text[], text[], boolean, boolean),
+    rolecall.protection(text, bigint, text[], text[], boolean, boolean),
+    rolecall.sync_provider(text),
+    rolecall.apply_provider_event(text, jsonb),
     rolecall.random_id(),
+    rolecall.projection_dropped(),
     rolecall.members_of(regclass),
     rolecall.put_watch_triggers(bigint),
     rolecall.projection_problems(name),
@@ -523,6 +853,10 @@ REVOKE ALL ON FUNCTION
     rolecall.reload(name),
     rolecall.invalidate(name, text),
     rolecall.cache_entry(name, text),
+    rolecall.me_json(bigint),
+    rolecall.me_json(uuid),
+    rolecall.me_json(text),
+    rolecall.project_json(name, text),
     rolecall.project_many(name, text[]),
     rolecall.me_many(bigint[]),
     rolecall.me_many(uuid[]),
@@ -532,7 +866,7 @@ REVOKE ALL ON FUNCTION
     rolecall.me(),
     rolecall.has_role(text)
 FROM PUBLIC;
-REVOKE ALL ON rolecall.watch_references FROM PUBLIC;
+REVOKE ALL ON rolecall.watch_references, rolecall.revocations, rolecall.stopped_providers FROM PUBLIC;
 
 -- Workers do nothing as long as library and SQL differ: they may begin.
 SELECT rolecall.wake_worker();

@@ -327,6 +327,7 @@ PG_FUNCTION_INFO_V1(rolecall_apply_provider_event);
 // apply_provider_event(server text, event jsonb)
 Datum rolecall_apply_provider_event(PG_FUNCTION_ARGS) {
     return pg::guarded([&]() -> Datum {
+        require_current_sql();
         const char* server = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
         const Jsonb* event = pg::call([&] { return PG_GETARG_JSONB_P(1); });
         const auto result = apply_event(server, event);

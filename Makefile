@@ -12,7 +12,7 @@ CORE_OBJS = $(patsubst %.cpp,%.o,$(sort $(wildcard src/core/*.cpp src/provider/*
 OBJS      = $(CORE_OBJS) $(patsubst %.cpp,%.o,$(sort $(wildcard src/*.cpp src/pg/*.cpp src/projection/*.cpp src/auth/*.cpp src/sync/*.cpp)))
 
 PG_CONFIG  ?= pg_config
-PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server) -MMD -MP $(if $(TESTING),-DROLECALL_TESTING)
+PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server) -MMD -MP -DROLECALL_VERSION='"$(EXTVERSION)"' $(if $(TESTING),-DROLECALL_TESTING)
 PG_CXXFLAGS = -std=c++20 -fvisibility-inlines-hidden -Wall -Wextra $(if $(WERROR),-Werror)
 SHLIB_LINK  = -lcurl -lstdc++ -Wl,--version-script=$(CURDIR)/src/exports.map
 EXTRA_CLEAN = build $(OBJS:.o=.d)
@@ -34,7 +34,7 @@ $(CORE_OBJS): override CPPFLAGS += -include src/core/plain.h
 
 # Headers are tracked by the compiler; a change of flags or of the server rebuilds everything.
 -include $(OBJS:.o=.d)
-FLAGS := $(PG_CPPFLAGS) $(PG_CXXFLAGS) $(shell $(PG_CONFIG) --version)
+FLAGS := $(subst ',,$(PG_CPPFLAGS) $(PG_CXXFLAGS)) $(shell $(PG_CONFIG) --version)
 $(shell mkdir -p build; echo '$(FLAGS)' | cmp -s - build/flags || echo '$(FLAGS)' > build/flags)
 $(OBJS): build/flags Makefile
 $(shlib): src/exports.map

@@ -67,12 +67,12 @@ SELECT f.srvname AS provider, coalesce(q.due, 0) AS due, q.oldest_due, coalesce(
        coalesce(p.skipped, 0) AS skipped, coalesce(p.failed, 0) AS failed,
        coalesce(p.breaker, 'closed') AS breaker, coalesce(p.failures_in_a_row, 0) AS failures_in_a_row, p.next_attempt_at,
        p.last_success_at, p.last_error_at, p.last_error,
+       p.duration_seconds, p.duration_bounds, p.duration_counts,
        s.stopped_at,
        CASE WHEN s.provider IS NOT NULL THEN
            format('%s users would have lost %s of %s grants; %s of %s users would have been deactivated',
                   s.users_affected, s.grants_revoked, s.grants, s.users_deactivated, s.users)
-       END AS stopped_because,
-       p.duration_seconds, p.duration_bounds, p.duration_counts
+       END AS stopped_because
 FROM pg_catalog.pg_foreign_server f
 JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = f.srvfdw AND w.fdwname = 'rolecall'
 LEFT JOIN rolecall.provider_statistics() p ON p.server = f.oid

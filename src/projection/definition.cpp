@@ -1,6 +1,7 @@
 #include "projection/definition.h"
 
 #include "pg/acting.h"
+#include "pg/version.h"
 #include "projection/check.h"
 #include "projection/shared.h"
 
@@ -254,6 +255,21 @@ void adopt(Definition& d, const Description& now, Oid owner, SPIPlanPtr plan, SP
     MemoryContextSwitchTo(caller);
 }
 
+// Of SQL that is not the library's only this is relied on: the columns of rolecall.projections, and that an
+// upgrade touches them. Watches may mean something else there, so nothing is cached.
+List* other_sql() {
+    static bool warned = false;
+    if (!warned)
+        pg::warn_of_other_sql("Documents are not cached, but read from their views.");
+    warned = true;
+    auto* problem = static_cast<Problem*>(palloc(sizeof(Problem)));
+    *problem = {.relation = InvalidOid,
+                .lasting = true,
+                .text = "the extension's SQL and its library differ in version",
+                .repair = "ALTER EXTENSION rolecall UPDATE"};
+    return list_make1(problem);
+}
+
 // Runs inside SPI, as the extension's owner, under a fresh snapshot.
 bool read_definition(Definition& d) {
     Description now{};
@@ -263,8 +279,11 @@ bool read_definition(Definition& d) {
     if (get_rel_relkind(now.view) == '\0')
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
                         errmsg("the view of projection \"%s\" does not exist", NameStr(d.name))));
-    read_watches(now, CurrentMemoryContext);
-    read_references(now, CurrentMemoryContext);
+    const bool current = pg::sql_is_current();
+    if (current) {
+        read_watches(now, CurrentMemoryContext);
+        read_references(now, CurrentMemoryContext);
+    }
     check_columns(now);
 
     HeapTuple view = SearchSysCache1(RELOID, ObjectIdGetDatum(now.view));
@@ -276,12 +295,13 @@ bool read_definition(Definition& d) {
 
     List* relations = NIL;
     List* queries = plan_queries(plan, &relations);
-    List* problems = check_projection(now, queries, &relations);
+    List* problems = current ? check_projection(now, queries, &relations) : other_sql();
     // Without the watches in place nothing is cached, and the columns may not even be there.
     const char* groups = problems == NIL ? groups_query(now) : nullptr;
     SPIPlanPtr groups_plan = groups != nullptr ? prepare(now, groups) : nullptr;
     for (const char* own : {"projections", "watches", "watch_references"})
-        relations = list_append_unique_oid(relations, pg::extension_relation(own));
+        if (current || strcmp(own, "projections") == 0)
+            relations = list_append_unique_oid(relations, pg::extension_relation(own));
     adopt(d, now, owner, plan, groups_plan, problems, relations);
     return true;
 }

@@ -5,6 +5,7 @@
 
 #include "pg/acting.h"
 #include "pg/spi.h"
+#include "pg/version.h"
 #include "sync/apply.h"
 #include "sync/attribution.h"
 #include "sync/clock.h"
@@ -315,6 +316,7 @@ PG_FUNCTION_INFO_V1(rolecall_sync_provider);
 // sync_provider(name text) -> provider_sync_result
 Datum rolecall_sync_provider(PG_FUNCTION_ARGS) {
     return pg::guarded([&]() -> Datum {
+        pg::call([] { pg::require_current_sql(); });
         const char* name = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
         const Pass pass = sync_provider(name);
         return pg::call([&] {

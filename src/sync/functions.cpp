@@ -6,6 +6,7 @@
 #include "pg/settings.h"
 #include "pg/spi.h"
 #include "pg/testing.h"
+#include "pg/version.h"
 #include "sync/apply.h"
 #include "sync/attribution.h"
 #include "sync/clock.h"
@@ -40,6 +41,11 @@ auto as_owner(F&& f) {
     pg::spi_finish();
     pg::call([&] { pg::stop_acting(acting); });
     return result;
+}
+
+// Syncs need the tables that the library knows.
+void require_current_sql() {
+    pg::call([] { pg::require_current_sql(); });
 }
 
 void warn_unknown_user(std::int64_t id) {
@@ -138,6 +144,7 @@ std::chrono::milliseconds patience_for(std::int64_t id) {
 }
 
 Result sync_from_provider(std::int64_t id, bool force) {
+    require_current_sql();
     if (!try_lock_user(id))
         lock_user(id, patience_for(id));
     std::optional<Result> early;
@@ -175,6 +182,7 @@ Provider no_provider() {
 }
 
 Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
+    require_current_sql();
     ProviderUser provider_user = read_provider_user(said);
     lock_user(id, std::chrono::milliseconds(settings::request_timeout));
     std::optional<Result> result = as_owner([&]() -> std::optional<Result> {
@@ -289,6 +297,7 @@ Datum rolecall_apply_user_roles(PG_FUNCTION_ARGS) {
 // sync_user_units(uid, roles jsonb) -> false: no such user
 Datum rolecall_sync_user_units(PG_FUNCTION_ARGS) {
     return pg::guarded([&]() -> Datum {
+        require_current_sql();
         const Jsonb* given = pg::call([&] { return PG_GETARG_JSONB_P(1); });
         const auto roles = read_roles(given);
         const std::int64_t id = PG_GETARG_INT64(0);
@@ -320,6 +329,7 @@ PG_FUNCTION_INFO_V1(rolecall_apply_provider_event);
 // apply_provider_event(server text, event jsonb)
 Datum rolecall_apply_provider_event(PG_FUNCTION_ARGS) {
     return pg::guarded([&]() -> Datum {
+        require_current_sql();
         const char* server = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
         const Jsonb* event = pg::call([&] { return PG_GETARG_JSONB_P(1); });
         const auto result = apply_event(server, event);

@@ -84,6 +84,8 @@ void launch_workers() {
 }  // namespace
 
 void launcher_init() {
+    if (IsBinaryUpgrade)
+        return;  // nobody but pg_upgrade writes
     BackgroundWorker launcher = pg::background_worker("rolecall_launcher_main", "rolecall launcher");
     launcher.bgw_restart_time = restart_seconds;
     RegisterBackgroundWorker(&launcher);

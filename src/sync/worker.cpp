@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "pg/settings.h"
 #include "pg/testing.h"
+#include "pg/version.h"
 #include "provider/curl_transport.h"
 #include "provider/fetcher.h"
 #include "sync/attribution.h"
@@ -379,7 +380,11 @@ class Worker {
 bool is_worth_staying() {
     return pg::call([] {
         StartTransactionCommand();
-        const bool wanted = settings::worker && OidIsValid(get_extension_oid("rolecall", true));
+        bool wanted = settings::worker && OidIsValid(get_extension_oid("rolecall", true));
+        if (wanted && !pg::sql_is_current()) {
+            pg::warn_of_other_sql("No worker synchronizes its users.");
+            wanted = false;
+        }
         if (wanted)
             ereport(LOG, (errmsg("rolecall sync worker started in database \"%s\"",
                                  get_database_name(MyDatabaseId))));

@@ -1,0 +1,872 @@
+-- rolecall: from 0.1.0 to 0.2.0. Afterwards the database is as after CREATE EXTENSION (test/tap/020_upgrade.pl), but for
+-- the order of columns. Privileges of what is there already are left alone: pg_dump would take what an administrator
+-- granted for the extension's own, and forget it.
+\echo Use "ALTER EXTENSION rolecall UPDATE" to load this file. \quit
+
+-- ---- Sync ---------------------------------------------------------------------------------------------------
+
+ALTER TABLE rolecall.sync_state ADD COLUMN last_revocation_at timestamptz, ADD COLUMN last_modified text, ADD COLUMN fingerprint bigint, ADD COLUMN active_at timestamptz;
+COMMENT ON COLUMN rolecall.sync_state.next_sync_at IS 'when roles are due again; for new users at once; infinity: when the user is active again';
+COMMENT ON COLUMN rolecall.sync_state.last_revocation_at IS 'the last time a sync took something away: counted once in each window of the brake';
+COMMENT ON COLUMN rolecall.sync_state.active_at IS 'when the user was last there, to within five minutes: touch_user(), and syncs that were asked for';
+COMMENT ON COLUMN rolecall.sync_state.etag IS 'of the answer that was applied last: the provider is asked for another one only; so is last_modified';
+COMMENT ON COLUMN rolecall.sync_state.fingerprint IS 'of what was made of that answer: etag and last_modified do not count when it no longer fits';
+
+-- Cheap enough for every request of an application: it writes once in five minutes, and never waits. Who cannot be
+-- locked is being synchronized.
+CREATE FUNCTION rolecall.touch_user(uid bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    next_sync timestamptz;
+BEGIN
+    SELECT s.next_sync_at INTO next_sync FROM rolecall.sync_state s
+    WHERE s.user_id = uid AND (s.active_at IS NULL OR s.active_at < now() - interval '5 minutes' OR s.next_sync_at = 'infinity')
+    FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    UPDATE rolecall.sync_state SET active_at = now(), next_sync_at = CASE WHEN next_sync = 'infinity' THEN now() ELSE next_sync END
+    WHERE user_id = uid;
+    IF next_sync = 'infinity' THEN
+        PERFORM rolecall.wake_worker();
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION rolecall.touch_user(bigint) IS 'notes that a user is active, for providers whose sync_scope is active';
+
+-- Who was not confirmed in time is due, or has failed: both are found by index. Users whose rows are locked are for later.
+CREATE FUNCTION rolecall.mark_stale(name text, before timestamptz, at timestamptz, most bigint) RETURNS bigint
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+    WITH marked AS (
+        UPDATE rolecall.users SET roles_stale = true WHERE id = ANY (ARRAY(
+            SELECT u.id
+            FROM (SELECT user_id, last_roles_sync_at FROM rolecall.sync_state WHERE provider = name AND next_sync_at <= at
+                  UNION
+                  SELECT user_id, last_roles_sync_at FROM rolecall.sync_state WHERE provider = name AND attempts > 0) s
+            JOIN rolecall.users u ON u.id = s.user_id
+            WHERE u.roles_synced AND NOT u.roles_stale AND coalesce(s.last_roles_sync_at, u.updated_at) < before
+            LIMIT most FOR NO KEY UPDATE OF u SKIP LOCKED))
+        RETURNING 1)
+    SELECT count(*) FROM marked
+$$;
+COMMENT ON FUNCTION rolecall.mark_stale(text, timestamptz, timestamptz, bigint) IS 'marks users whose roles the provider has not confirmed since';
+
+-- ---- The audit ----------------------------------------------------------------------------------------------
+
+-- Why older grants were given is not known.
+ALTER TABLE rolecall.role_changes ALTER COLUMN changed_by DROP DEFAULT, ADD COLUMN cause text NOT NULL DEFAULT 'unknown',
+    ADD COLUMN provider text, ADD COLUMN request_id text;
+ALTER TABLE rolecall.role_changes ALTER COLUMN cause DROP DEFAULT;
+COMMENT ON TABLE rolecall.role_changes IS 'the audit: each grant that was added or removed, when, by whom, and why';
+COMMENT ON COLUMN rolecall.role_changes.changed_by IS 'the user of the session, or ''rolecall sync worker''';
+COMMENT ON COLUMN rolecall.role_changes.cause IS '''sql'': an ordinary statement; ''sync'': the provider was asked; ''given'': roles given in SQL; ''bulk'', ''event'': sync_provider(), apply_provider_event()';
+COMMENT ON COLUMN rolecall.role_changes.provider IS 'whose answer it was; NULL for ordinary statements';
+COMMENT ON COLUMN rolecall.role_changes.request_id IS 'what the application set as rolecall.request_id, or what the provider was sent as X-Request-Id';
+
+CREATE FUNCTION rolecall.change_context(OUT changed_by text, OUT cause text, OUT provider text, OUT request_id text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_change_context';
+COMMENT ON FUNCTION rolecall.change_context() IS 'who is changing grants in this session just now, and why';
+
+CREATE OR REPLACE FUNCTION rolecall.record_role_changes() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF rolecall.is_restore() THEN
+        RETURN NULL;
+    END IF;
+    CASE TG_OP
+    WHEN 'INSERT' THEN
+        INSERT INTO rolecall.role_changes (changed_by, cause, provider, request_id, user_id, role, scope_kind, scope_id, source, change, expires_at)
+        SELECT c.*, g.user_id, g.role, g.scope_kind, g.scope_id, g.source, 'added', g.expires_at
+        FROM new_rows g, rolecall.change_context() c;
+    WHEN 'DELETE' THEN
+        INSERT INTO rolecall.role_changes (changed_by, cause, provider, request_id, user_id, role, scope_kind, scope_id, source, change, expires_at)
+        SELECT c.*, g.user_id, g.role, g.scope_kind, g.scope_id, g.source, 'removed', g.expires_at
+        FROM old_rows g, rolecall.change_context() c;
+    WHEN 'UPDATE' THEN
+        INSERT INTO rolecall.role_changes (changed_by, cause, provider, request_id, user_id, role, scope_kind, scope_id, source, change, expires_at)
+        SELECT c.*, g.*
+        FROM (SELECT user_id, role, scope_kind, scope_id, source, 'removed', expires_at FROM old_rows
+              EXCEPT SELECT user_id, role, scope_kind, scope_id, source, 'removed', expires_at FROM new_rows) g, rolecall.change_context() c;
+        INSERT INTO rolecall.role_changes (changed_by, cause, provider, request_id, user_id, role, scope_kind, scope_id, source, change, expires_at)
+        SELECT c.*, g.*
+        FROM (SELECT user_id, role, scope_kind, scope_id, source, 'added', expires_at FROM new_rows
+              EXCEPT SELECT user_id, role, scope_kind, scope_id, source, 'added', expires_at FROM old_rows) g, rolecall.change_context() c;
+    WHEN 'TRUNCATE' THEN
+        INSERT INTO rolecall.role_changes (changed_by, cause, provider, request_id, user_id, role, scope_kind, scope_id, source, change, expires_at)
+        SELECT c.*, g.user_id, g.role, g.scope_kind, g.scope_id, g.source, 'removed', g.expires_at
+        FROM rolecall.user_roles g, rolecall.change_context() c;
+    END CASE;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER record_truncate BEFORE TRUNCATE ON rolecall.user_roles
+FOR EACH STATEMENT EXECUTE FUNCTION rolecall.record_role_changes();
+
+CREATE FUNCTION rolecall.trim_role_changes(before timestamptz, most bigint DEFAULT NULL) RETURNS bigint
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    WITH gone AS (
+        DELETE FROM rolecall.role_changes WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM rolecall.role_changes WHERE changed_at < before
+            ORDER BY changed_at LIMIT most FOR UPDATE SKIP LOCKED))
+        RETURNING 1)
+    SELECT count(*) FROM gone
+$$;
+COMMENT ON FUNCTION rolecall.trim_role_changes(timestamptz, bigint) IS 'removes what is older from the audit, and returns how many rows; the worker does so by rolecall.audit_retention';
+
+CREATE FUNCTION rolecall.notify_changes() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF current_setting('rolecall.notify_changes', true)::boolean AND NOT rolecall.is_restore() THEN
+        IF TG_TABLE_NAME = 'users' THEN
+            PERFORM pg_notify('rolecall_changes', NEW.id::text);
+        ELSE
+            PERFORM pg_notify('rolecall_changes', n.user_id::text) FROM (SELECT DISTINCT user_id FROM new_rows) n;
+        END IF;
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION rolecall.notify_changes() IS 'tells listeners whose grants changed, and who was activated or deactivated';
+
+CREATE TRIGGER notify_changes AFTER INSERT ON rolecall.role_changes
+REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION rolecall.notify_changes();
+
+CREATE TRIGGER notify_changes AFTER UPDATE OF is_active ON rolecall.users
+FOR EACH ROW WHEN (OLD.is_active <> NEW.is_active) EXECUTE FUNCTION rolecall.notify_changes();
+
+-- ---- The brake, protected roles -----------------------------------------------------------------------------
+
+CREATE TABLE rolecall.revocations (
+    provider text PRIMARY KEY,
+    began_at timestamptz NOT NULL,
+    users_affected bigint NOT NULL DEFAULT 0,
+    grants_revoked bigint NOT NULL DEFAULT 0,
+    grants bigint NOT NULL,
+    users_deactivated bigint NOT NULL DEFAULT 0,
+    users bigint NOT NULL
+);
+COMMENT ON TABLE rolecall.revocations IS 'what syncs took away in each provider''s current window';
+COMMENT ON COLUMN rolecall.revocations.grants IS 'what the provider had given: what there is and what was revoked since, when it was last counted';
+COMMENT ON COLUMN rolecall.revocations.users IS 'the provider''s active users: those that are, and those deactivated since, when they were last counted';
+
+CREATE TABLE rolecall.stopped_providers (
+    provider text PRIMARY KEY,
+    stopped_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    users_affected bigint NOT NULL,
+    grants_revoked bigint NOT NULL,
+    grants bigint NOT NULL,
+    users_deactivated bigint NOT NULL,
+    users bigint NOT NULL
+);
+COMMENT ON TABLE rolecall.stopped_providers IS 'providers whose syncs wait for resume_provider(), and what the last window would have come to';
+
+CREATE FUNCTION rolecall.provider_size(name text, OUT grants bigint, OUT users bigint)
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = on AS $$
+    SELECT (SELECT count(*) FROM rolecall.user_roles g JOIN rolecall.users u ON u.id = g.user_id
+            WHERE u.provider = name AND g.source = 'provider'),
+           (SELECT count(*) FROM rolecall.users u WHERE u.provider = name AND u.is_active)
+$$;
+COMMENT ON FUNCTION rolecall.provider_size(text) IS 'how many grants a provider has given, and how many active users it has';
+
+-- For callers that hold the provider's lock (src/sync/brake.cpp): nobody else counts meanwhile.
+CREATE FUNCTION rolecall.count_revocation(
+    name text, uid bigint, revoked bigint, deactivated bigint, most double precision, length interval, at timestamptz,
+    OUT exceeds boolean, OUT so_far rolecall.revocations)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    SELECT * INTO so_far FROM rolecall.revocations w WHERE w.provider = name;
+    IF so_far.provider IS NULL OR at >= so_far.began_at + length THEN
+        SELECT name, at, 0, 0, s.grants, 0, s.users INTO so_far FROM rolecall.provider_size(name) s;
+    END IF;
+
+    INSERT INTO rolecall.sync_state AS s (user_id, provider, last_revocation_at)
+    SELECT u.id, CASE WHEN u.institutional_id IS NOT NULL THEN u.provider END, at FROM rolecall.users u WHERE u.id = uid
+    ON CONFLICT (user_id) DO UPDATE SET last_revocation_at = excluded.last_revocation_at
+    WHERE (s.last_revocation_at >= so_far.began_at) IS NOT TRUE;
+    IF FOUND THEN
+        so_far.users_affected := so_far.users_affected + 1;
+    END IF;
+    so_far.grants_revoked := so_far.grants_revoked + revoked;
+    so_far.users_deactivated := so_far.users_deactivated + deactivated;
+
+    exceeds := so_far.users_affected >= 10 AND (so_far.grants_revoked > most * so_far.grants OR so_far.users_deactivated > most * so_far.users);
+    IF exceeds THEN  -- by an old count: what was given since counts as well
+        SELECT s.grants + so_far.grants_revoked - revoked, s.users + so_far.users_deactivated - deactivated
+        INTO so_far.grants, so_far.users FROM rolecall.provider_size(name) s;
+        exceeds := so_far.grants_revoked > most * so_far.grants OR so_far.users_deactivated > most * so_far.users;
+    END IF;
+    IF NOT exceeds THEN
+        INSERT INTO rolecall.revocations SELECT (so_far).*
+        ON CONFLICT (provider) DO UPDATE SET began_at = excluded.began_at, users_affected = excluded.users_affected,
+            grants_revoked = excluded.grants_revoked, grants = excluded.grants,
+            users_deactivated = excluded.users_deactivated, users = excluded.users;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION rolecall.count_revocation(text, bigint, bigint, bigint, double precision, interval, timestamptz)
+IS 'counts what a sync is about to take away; exceeds: it must not, for the window would come to so_far';
+
+CREATE FUNCTION rolecall.stop_provider(name text, affected bigint, revoked bigint, grants bigint, deactivated bigint, users bigint) RETURNS boolean
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+    WITH stopped AS (
+        INSERT INTO rolecall.stopped_providers (provider, users_affected, grants_revoked, grants, users_deactivated, users)
+        VALUES (name, affected, revoked, grants, deactivated, users) ON CONFLICT DO NOTHING RETURNING 1)
+    SELECT EXISTS (SELECT FROM stopped)
+$$;
+COMMENT ON FUNCTION rolecall.stop_provider(text, bigint, bigint, bigint, bigint, bigint) IS 'stops a provider''s syncs; false: they are stopped already';
+
+CREATE FUNCTION rolecall.resume_provider(name text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM rolecall.stopped_providers WHERE provider = name;
+    IF FOUND THEN
+        DELETE FROM rolecall.revocations WHERE provider = name;
+        PERFORM rolecall.wake_worker();
+        RETURN true;
+    END IF;
+    PERFORM FROM pg_foreign_server s JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw WHERE s.srvname = name AND w.fdwname = 'rolecall';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('provider "%s" does not exist', name);
+    END IF;
+    RETURN false;
+END
+$$;
+COMMENT ON FUNCTION rolecall.resume_provider(text) IS 'lets a stopped provider''s syncs go on, in a new window; false: they were not stopped';
+
+-- Is there somebody else to hold the role, or the same user by another grant than the provider's on these scopes? Whoever it
+-- is stays so until we commit: the rows are locked. Those that somebody is changing do not count.
+CREATE FUNCTION rolecall.is_held_without(role text, uid bigint, kinds text[], scopes text[], own boolean, globally boolean) RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM FROM rolecall.user_roles g JOIN rolecall.users u ON u.id = g.user_id
+    WHERE g.role = is_held_without.role AND (g.scope_kind = 'global' OR NOT globally)
+      AND (g.expires_at IS NULL OR g.expires_at > clock_timestamp())
+      AND u.is_active AND (u.tenant_id IS NULL OR EXISTS (SELECT FROM rolecall.tenants t WHERE t.id = u.tenant_id AND t.is_active))
+      AND (g.user_id <> uid
+           OR own AND (g.source <> 'provider' OR (g.scope_kind, g.scope_id) NOT IN (SELECT * FROM unnest(kinds, scopes))))
+    LIMIT 1 FOR SHARE OF g, u SKIP LOCKED;
+    RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION rolecall.is_held_without(text, bigint, text[], text[], boolean, boolean) IS 'would a role still have an active holder?';
+
+-- Whoever takes a protected role away holds its row, so that two syncs do not take it from the last two.
+CREATE FUNCTION rolecall.protection(role text, uid bigint, kinds text[], scopes text[], deactivating boolean, may_wait boolean) RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    holds boolean;
+    holds_globally boolean;
+BEGIN
+    IF may_wait THEN
+        PERFORM FROM rolecall.roles r WHERE r.name = role FOR NO KEY UPDATE;
+    ELSE
+        PERFORM FROM rolecall.roles r WHERE r.name = role FOR NO KEY UPDATE SKIP LOCKED;
+        IF NOT FOUND AND EXISTS (SELECT FROM rolecall.roles r WHERE r.name = role) THEN
+            RETURN 'busy';
+        END IF;
+    END IF;
+    SELECT count(*) > 0, coalesce(bool_or(g.scope_kind = 'global'), false) INTO holds, holds_globally
+    FROM rolecall.user_roles g JOIN rolecall.users u ON u.id = g.user_id LEFT JOIN rolecall.tenants t ON t.id = u.tenant_id
+    WHERE g.user_id = uid AND g.role = protection.role AND (g.expires_at IS NULL OR g.expires_at > clock_timestamp())
+      AND u.is_active AND coalesce(t.is_active, true)
+      AND (deactivating OR g.source = 'provider' AND (g.scope_kind, g.scope_id) IN (SELECT * FROM unnest(kinds, scopes)));
+    IF holds AND NOT rolecall.is_held_without(role, uid, kinds, scopes, NOT deactivating, false) THEN
+        RETURN 'keep';
+    ELSIF holds_globally AND NOT rolecall.is_held_without(role, uid, kinds, scopes, NOT deactivating, true) THEN
+        RETURN 'keep global';
+    END IF;
+    RETURN 'free';
+END
+$$;
+COMMENT ON FUNCTION rolecall.protection(text, bigint, text[], text[], boolean, boolean)
+IS 'must a user keep a protected role, being its last holder? free, keep, keep global, or busy: somebody else is at it';
+
+SELECT pg_catalog.pg_extension_config_dump('rolecall.revocations', '');
+
+SELECT pg_catalog.pg_extension_config_dump('rolecall.stopped_providers', '');
+
+CREATE OR REPLACE VIEW rolecall.stat_provider AS
+SELECT f.srvname AS provider, coalesce(q.due, 0) AS due, q.oldest_due, coalesce(q.requested, 0) AS requested,
+       coalesce(q.failing, 0) AS failing,
+       coalesce(p.in_flight, 0) AS in_flight, coalesce(p.changed, 0) AS changed, coalesce(p.unchanged, 0) AS unchanged,
+       coalesce(p.skipped, 0) AS skipped, coalesce(p.failed, 0) AS failed,
+       coalesce(p.breaker, 'closed') AS breaker, coalesce(p.failures_in_a_row, 0) AS failures_in_a_row, p.next_attempt_at,
+       p.last_success_at, p.last_error_at, p.last_error,
+       p.duration_seconds, p.duration_bounds, p.duration_counts,
+       s.stopped_at,
+       CASE WHEN s.provider IS NOT NULL THEN
+           format('%s users would have lost %s of %s grants; %s of %s users would have been deactivated',
+                  s.users_affected, s.grants_revoked, s.grants, s.users_deactivated, s.users)
+       END AS stopped_because
+FROM pg_catalog.pg_foreign_server f
+JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = f.srvfdw AND w.fdwname = 'rolecall'
+LEFT JOIN rolecall.provider_statistics() p ON p.server = f.oid
+LEFT JOIN rolecall.queue_statistics() q ON q.provider = f.srvname::text
+LEFT JOIN rolecall.stopped_providers s ON s.provider = f.srvname::text;
+
+CREATE TYPE rolecall.provider_sync_result AS (
+    listed bigint,
+    unknown bigint,
+    changed bigint,
+    unchanged bigint,
+    missing bigint,
+    complete boolean
+);
+COMMENT ON TYPE rolecall.provider_sync_result IS 'what a pass through a provider''s list came to';
+
+CREATE FUNCTION rolecall.sync_provider(name text) RETURNS rolecall.provider_sync_result
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_sync_provider';
+COMMENT ON FUNCTION rolecall.sync_provider(text) IS 'goes through a provider''s list of users, and applies it';
+
+CREATE FUNCTION rolecall.apply_provider_event(server text, event jsonb) RETURNS rolecall.role_sync_result
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_apply_provider_event';
+COMMENT ON FUNCTION rolecall.apply_provider_event(text, jsonb) IS 'applies what a provider sends about one user; NULL: nobody here is meant; equals write access to grants';
+
+-- ---- The view of me -----------------------------------------------------------------------------------------
+
+CREATE OR REPLACE VIEW rolecall.me_view AS
+SELECT p.user_id AS uid,
+       jsonb_build_object(
+           'id', p.user_id,
+           'email', p.email,
+           'display_name', p.display_name,
+           'function', p.function,
+           'tenant_id', p.tenant_id,
+           'provider', p.provider,
+           'institutional_id', p.institutional_id,
+           'is_active', p.is_active,
+           'is_superuser', p.is_superuser,
+           'roles', p.roles,
+           'units', p.units,
+           'roles_synced', p.roles_synced,
+           'roles_stale', p.roles_stale,
+           'metadata', p.metadata) AS doc,
+       p.valid_from,
+       p.valid_until,
+       p.email,
+       p.tenant_id
+FROM rolecall.user_profile p;
+COMMENT ON VIEW rolecall.me_view IS 'the document of me(uid); email and tenant_id are what me_by_email() goes by';
+
+-- ---- Projections and watches over an application's tables ---------------------------------------------------
+
+CREATE FUNCTION rolecall.random_id() RETURNS bigint
+LANGUAGE sql VOLATILE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT ('x' || encode(substring(uuid_send(gen_random_uuid()) FOR 8), 'hex'))::bit(64)::bigint
+$$;
+COMMENT ON FUNCTION rolecall.random_id() IS 'an id that was never used before';
+
+CREATE FUNCTION rolecall.projection_dropped() RETURNS trigger
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_projection_dropped';
+COMMENT ON FUNCTION rolecall.projection_dropped() IS 'gives back the memory of a projection''s documents';
+
+CREATE TRIGGER projection_dropped AFTER DELETE ON rolecall.projections
+FOR EACH ROW EXECUTE FUNCTION rolecall.projection_dropped();
+
+ALTER TABLE rolecall.projections ENABLE ALWAYS TRIGGER projection_dropped;
+
+ALTER TABLE rolecall.watches DROP CONSTRAINT watches_projection_fkey;
+ALTER TABLE rolecall.projections DROP CONSTRAINT projections_pkey, ADD CONSTRAINT projections_pkey PRIMARY KEY (name, builtin),
+    ALTER COLUMN id SET DEFAULT rolecall.random_id();
+COMMENT ON COLUMN rolecall.projections.builtin IS 'made by the extension; one of the application''s with the same name takes its place';
+
+DROP INDEX rolecall.watches_key;
+ALTER TABLE rolecall.watches ADD COLUMN id bigint PRIMARY KEY DEFAULT rolecall.random_id(),
+    ADD COLUMN is_lookup boolean NOT NULL DEFAULT false;
+-- A lookup belonged to all documents, and goes on to. What is built in is made anew below.
+UPDATE rolecall.watches w SET is_lookup = w.key_column IS NULL, builtin = p.builtin
+FROM rolecall.projections p WHERE p.name = w.projection;
+ALTER TABLE rolecall.watches ADD FOREIGN KEY (projection, builtin) REFERENCES rolecall.projections ON UPDATE CASCADE ON DELETE CASCADE,
+    ADD CONSTRAINT watches_key_column_check CHECK (is_lookup OR key_column IS NOT NULL);
+COMMENT ON COLUMN rolecall.watches.id IS 'random and never reused: names the groups of a lookup';
+COMMENT ON COLUMN rolecall.watches.is_lookup IS 'a row may belong to many documents';
+COMMENT ON COLUMN rolecall.watches.key_column IS 'the column that holds the key of the document a row belongs to; of a lookup: what those documents'' rows refer to, or NULL: a row belongs to all documents';
+
+CREATE UNIQUE INDEX watches_key ON rolecall.watches (projection, builtin, relation, is_lookup, coalesce(key_column, ''));
+
+CREATE TABLE rolecall.watch_references (
+    watch bigint NOT NULL REFERENCES rolecall.watches ON DELETE CASCADE,
+    builtin boolean NOT NULL DEFAULT false,
+    relation regclass NOT NULL,
+    column_name name NOT NULL,
+    PRIMARY KEY (watch, relation, column_name)
+);
+COMMENT ON TABLE rolecall.watch_references IS 'how documents refer to rows of a lookup: by which columns of their own rows';
+COMMENT ON COLUMN rolecall.watch_references.relation IS 'a watched table, whose rows belong to one document each';
+
+CREATE TRIGGER definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rolecall.watch_references
+FOR EACH STATEMENT EXECUTE FUNCTION rolecall.definition_changed();
+
+ALTER TABLE rolecall.watch_references ENABLE ALWAYS TRIGGER definition_changed;
+SELECT pg_catalog.pg_extension_config_dump('rolecall.watch_references', 'WHERE NOT builtin');
+
+DROP FUNCTION rolecall.put_watch_triggers(bigint, regclass, name);
+
+CREATE FUNCTION rolecall.members_of(relation regclass) RETURNS SETOF regclass
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    WITH RECURSIVE members AS (
+        SELECT relation AS oid
+        UNION
+        SELECT i.inhrelid::regclass FROM members m JOIN pg_inherits i ON i.inhparent = m.oid
+    )
+    SELECT m.oid FROM members m
+$$;
+COMMENT ON FUNCTION rolecall.members_of(regclass) IS 'a table with its partitions and children, on every level';
+
+CREATE FUNCTION rolecall.put_watch_triggers(watch bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    w rolecall.watches := (SELECT w FROM rolecall.watches w WHERE w.id = watch);
+    projection_id text := (SELECT p.id FROM rolecall.projections p WHERE (p.name, p.builtin) = (w.projection, w.builtin));
+    prefix text := 'rolecall_' || to_hex(projection_id::bigint);
+    row_trigger text := concat_ws('_', prefix, CASE WHEN w.is_lookup THEN 'lookup' END,
+        (SELECT attnum FROM pg_attribute WHERE attrelid = w.relation AND attname = w.key_column));
+    arguments text := (SELECT string_agg(quote_literal(a), ', ') FROM unnest(ARRAY[
+        projection_id, w.key_column::text, CASE WHEN w.is_lookup AND w.key_column IS NOT NULL THEN watch::text END]) a
+        WHERE a IS NOT NULL);
+    member regclass;
+BEGIN
+    FOR member IN SELECT m FROM rolecall.members_of(w.relation) m LOOP
+        -- A partition has its parent's row trigger already; no other child has.
+        IF row_trigger NOT IN (SELECT tgname FROM pg_trigger WHERE tgrelid = member) THEN
+            EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW
+                            EXECUTE FUNCTION rolecall.watch_row(%s)', row_trigger, member, arguments);
+        END IF;
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', member, row_trigger);
+        IF prefix || '_truncate' NOT IN (SELECT tgname FROM pg_trigger WHERE tgrelid = member) THEN
+            EXECUTE format('CREATE TRIGGER %I AFTER TRUNCATE ON %s FOR EACH STATEMENT
+                            EXECUTE FUNCTION rolecall.watch_truncate(%L)', prefix || '_truncate', member, projection_id);
+        END IF;
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', member, prefix || '_truncate');
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION rolecall.put_watch_triggers(bigint) IS 'creates the triggers of one watch on a table and its children, where they are missing';
+
+CREATE FUNCTION rolecall.projection_problems(
+    projection name, OUT relation regclass, OUT lasting boolean, OUT problem text, OUT repair text)
+RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_projection_problems';
+COMMENT ON FUNCTION rolecall.projection_problems(name) IS 'why documents of a projection are not cached; lasting: no watch would help';
+
+CREATE FUNCTION rolecall.drop_watch_triggers(projection_id bigint, relation regclass) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    t record;
+BEGIN
+    -- What DROP TRIGGER takes, before looking which there are.
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
+    FOR t IN
+        SELECT g.tgname, g.tgrelid::regclass AS member
+        FROM pg_trigger g
+        WHERE g.tgrelid IN (SELECT rolecall.members_of(relation))
+          AND g.tgparentid = 0  -- those of partitions go with their parent's
+          AND g.tgfoid IN ('rolecall.watch_row()'::regprocedure, 'rolecall.watch_truncate()'::regprocedure)
+          AND position(convert_to(projection_id::text, 'SQL_ASCII') || '\x00'::bytea IN g.tgargs) = 1
+    LOOP
+        EXECUTE format('DROP TRIGGER %I ON %s', t.tgname, t.member);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION rolecall.drop_watch_triggers(bigint, regclass) IS 'drops the triggers of a projection''s watches on a table and its children';
+
+-- pg_dump does not dump triggers on the extension's own tables: those of an application's projections come back
+-- with their watches.
+CREATE FUNCTION rolecall.restore_watch() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_depend d
+               WHERE (d.classid, d.objid, d.deptype) = ('pg_class'::regclass, NEW.relation, 'e')
+                 AND d.refobjid = (SELECT e.oid FROM pg_extension e WHERE e.extname = 'rolecall')) THEN
+        PERFORM rolecall.put_watch_triggers(NEW.id);
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION rolecall.restore_watch() IS 'creates the triggers of a watch on one of the extension''s own tables';
+
+CREATE TRIGGER restore_watch AFTER INSERT ON rolecall.watches
+FOR EACH ROW WHEN (NOT NEW.builtin) EXECUTE FUNCTION rolecall.restore_watch();
+
+CREATE FUNCTION rolecall.application_projection(projection name) RETURNS rolecall.projections
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found_row rolecall.projections;
+BEGIN
+    SELECT p.* INTO found_row FROM rolecall.projections p WHERE p.name = projection ORDER BY p.builtin LIMIT 1;
+    IF found_row.id IS NULL THEN
+        RAISE EXCEPTION 'projection "%" does not exist', projection
+            USING ERRCODE = 'undefined_object', HINT = 'The table rolecall.projections lists them.';
+    ELSIF found_row.builtin THEN
+        RAISE EXCEPTION 'projection "%" is built in', projection
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'rolecall.create_projection() makes one of yours that takes its place.';
+    END IF;
+    RETURN found_row;
+END
+$$;
+COMMENT ON FUNCTION rolecall.application_projection(name) IS 'the row of a projection that may be changed, or an error';
+
+CREATE FUNCTION rolecall.add_watch(projection name, relation regclass, is_lookup boolean, key_column name) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    watch bigint;
+    wrong text;
+BEGIN
+    IF relation IS NULL THEN
+        RAISE EXCEPTION 'a watch needs a relation' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    PERFORM rolecall.application_projection(projection);
+    IF (SELECT c.relkind NOT IN ('r', 'p') OR c.relpersistence = 't' OR c.oid < 16384 FROM pg_class c WHERE c.oid = relation) THEN
+        RAISE EXCEPTION 'relation % cannot be watched', relation
+            USING ERRCODE = 'wrong_object_type',
+                  DETAIL = 'Changes are known of ordinary tables and partitioned tables that are not temporary.',
+                  HINT = 'A projection over anything else needs a ttl.';
+    END IF;
+    IF key_column IS NOT NULL AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = relation AND a.attname = key_column
+                                              AND a.attnum > 0 AND NOT a.attisdropped) THEN
+        RAISE EXCEPTION 'column "%" of relation % does not exist', key_column, relation USING ERRCODE = 'undefined_column';
+    END IF;
+    BEGIN
+        INSERT INTO rolecall.watches AS w (projection, relation, is_lookup, key_column)
+        VALUES (projection, relation, is_lookup, key_column) RETURNING w.id INTO watch;
+    EXCEPTION WHEN unique_violation THEN
+        RAISE EXCEPTION 'projection "%" watches % already', projection, relation
+            USING ERRCODE = 'duplicate_object', HINT = 'See rolecall.watches, and rolecall.unwatch().';
+    END;
+    PERFORM rolecall.put_watch_triggers(watch);
+    IF is_lookup AND key_column IS NOT NULL THEN
+        RETURN watch;  -- not complete without what refers to it
+    END IF;
+    SELECT p.problem INTO wrong FROM rolecall.projection_problems(projection) p WHERE p.relation = add_watch.relation LIMIT 1;
+    IF wrong IS NOT NULL THEN
+        RAISE EXCEPTION 'relation % cannot be watched by column "%"', relation, key_column
+            USING ERRCODE = 'datatype_mismatch', DETAIL = format('In the way: %s.', wrong),
+                  HINT = 'The column must have the key''s type and a deterministic collation, and must be stored.';
+    END IF;
+    RETURN watch;
+END
+$$;
+COMMENT ON FUNCTION rolecall.add_watch(name, regclass, boolean, name) IS 'what watch() and watch_lookup() share';
+
+CREATE FUNCTION rolecall.watch(projection name, relation regclass, key_column name) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF key_column IS NULL THEN
+        RAISE EXCEPTION 'a watch needs the column that holds the key'
+            USING ERRCODE = 'null_value_not_allowed', HINT = 'Tables whose rows belong to many documents are watched with rolecall.watch_lookup().';
+    END IF;
+    PERFORM rolecall.add_watch(projection, relation, false, key_column);
+END
+$$;
+COMMENT ON FUNCTION rolecall.watch(name, regclass, name) IS 'a changed row belongs to the document whose key is in this column';
+
+CREATE FUNCTION rolecall.watch_lookup(projection name, relation regclass, key_column name DEFAULT NULL, referencing jsonb DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    new_watch bigint := rolecall.add_watch(projection, relation, true, key_column);
+    wrong text;
+BEGIN
+    IF key_column IS NULL THEN
+        IF referencing IS NOT NULL THEN
+            RAISE EXCEPTION 'references to a lookup need its key column' USING ERRCODE = 'null_value_not_allowed';
+        END IF;
+        RETURN;
+    END IF;
+    INSERT INTO rolecall.watch_references (watch, relation, column_name)
+    SELECT new_watch, r.key::regclass, r.value FROM jsonb_each_text(referencing) r
+    UNION
+    SELECT new_watch, k.conrelid, a.attname
+    FROM pg_constraint k
+    JOIN rolecall.watches w ON w.projection = watch_lookup.projection AND NOT w.builtin AND NOT w.is_lookup AND w.relation = k.conrelid
+    JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+    WHERE referencing IS NULL AND k.contype = 'f' AND k.confrelid = watch_lookup.relation AND cardinality(k.conkey) = 1
+      AND k.confkey[1] = (SELECT f.attnum FROM pg_attribute f WHERE f.attrelid = k.confrelid AND f.attname = watch_lookup.key_column);
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'nothing refers to column "%" of %', key_column, relation
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = 'No table that is watched by key has a foreign key to this column.',
+                  HINT = 'Watch such tables first, or say which columns refer to it: referencing => ''{"schema.table": "column"}''.';
+    END IF;
+    SELECT p.problem INTO wrong FROM rolecall.projection_problems(projection) p WHERE p.relation = watch_lookup.relation LIMIT 1;
+    IF wrong IS NOT NULL THEN
+        RAISE EXCEPTION 'relation % cannot be watched by column "%"', relation, key_column
+            USING ERRCODE = 'datatype_mismatch', DETAIL = format('In the way: %s.', wrong),
+                  HINT = 'Columns that refer to it must be of its type, in tables that are watched by key.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION rolecall.watch_lookup(name, regclass, name, jsonb) IS 'a changed row belongs to all documents; with key_column: to those whose rows refer to it';
+
+CREATE FUNCTION rolecall.unwatch(projection name, relation regclass, key_column name DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    p rolecall.projections := rolecall.application_projection(projection);
+BEGIN
+    DELETE FROM rolecall.watches w
+    WHERE w.projection = unwatch.projection AND NOT w.builtin AND w.relation = unwatch.relation
+      AND (unwatch.key_column IS NULL OR w.key_column = unwatch.key_column);
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'projection "%" does not watch %', projection, relation
+            USING ERRCODE = 'undefined_object', HINT = 'See rolecall.watches.';
+    END IF;
+    PERFORM rolecall.drop_watch_triggers(p.id, relation);
+    PERFORM rolecall.put_watch_triggers(w.id) FROM rolecall.watches w
+    WHERE w.projection = unwatch.projection AND NOT w.builtin AND w.relation = unwatch.relation;
+END
+$$;
+COMMENT ON FUNCTION rolecall.unwatch(name, regclass, name) IS 'ends the watches on a table, or the one by a column';
+
+CREATE FUNCTION rolecall.create_projection(
+    projection name, view regclass, key_column name, doc_column name, ttl interval DEFAULT NULL,
+    strict boolean DEFAULT true, watches jsonb DEFAULT '{}') RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    w record;
+    wrong text;
+    repairs text;
+BEGIN
+    IF num_nulls(projection, view, key_column, doc_column, strict, watches) > 0 THEN
+        RAISE EXCEPTION 'a projection needs a name, a view, a key column and a document column' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    IF ttl <= interval '0' THEN
+        RAISE EXCEPTION 'invalid ttl: %', ttl USING ERRCODE = 'invalid_parameter_value', HINT = 'It must be longer than zero.';
+    END IF;
+    BEGIN
+        INSERT INTO rolecall.projections (name, view, key_column, doc_column, ttl)
+        VALUES (projection, view, create_projection.key_column, doc_column, ttl);
+    EXCEPTION WHEN unique_violation THEN
+        RAISE EXCEPTION 'projection "%" already exists', projection
+            USING ERRCODE = 'duplicate_object', HINT = 'rolecall.drop_projection() drops it.';
+    END;
+    -- What cannot be exact is refused before any table gets a trigger.
+    SELECT 'In the way: ' || string_agg(p.problem, '; ') || '.' INTO wrong
+    FROM rolecall.projection_problems(projection) p WHERE p.lasting;
+    IF wrong IS NOT NULL AND ttl IS NULL THEN
+        RAISE EXCEPTION 'documents of view % cannot be kept exact', view
+            USING ERRCODE = 'invalid_object_definition', DETAIL = wrong,
+                  HINT = 'Change the view (what holds for a time needs columns valid_from and valid_until), or give a ttl for which documents may be out of date.';
+    END IF;
+
+    FOR w IN SELECT e.key::regclass AS relation, e.value AS what FROM jsonb_each(watches) e
+             ORDER BY jsonb_typeof(e.value) <> 'string'  -- lookups are referred to by what is watched by key
+    LOOP
+        CASE
+            WHEN jsonb_typeof(w.what) = 'string' THEN
+                PERFORM rolecall.watch(projection, w.relation, (w.what #>> '{}')::name);
+            WHEN jsonb_typeof(w.what) = 'null' THEN
+                PERFORM rolecall.watch_lookup(projection, w.relation);
+            WHEN jsonb_typeof(w.what -> 'lookup') = 'string' THEN
+                PERFORM rolecall.watch_lookup(projection, w.relation, (w.what ->> 'lookup')::name, w.what -> 'referencing');
+            ELSE
+                RAISE EXCEPTION 'invalid watch on %: %', w.relation, w.what
+                    USING ERRCODE = 'invalid_parameter_value',
+                          HINT = 'Give the column that holds the key, or {"lookup": "column"}, or null for a lookup whose rows belong to all documents.';
+        END CASE;
+    END LOOP;
+
+    SELECT 'In the way: ' || string_agg(p.problem, '; ') || '.', string_agg(p.repair, '; ')
+    INTO wrong, repairs FROM rolecall.projection_problems(projection) p;
+    IF wrong IS NULL OR ttl IS NOT NULL THEN
+        RETURN;
+    ELSIF strict THEN
+        RAISE EXCEPTION 'changes behind view % would go unseen', view
+            USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = wrong,
+                  HINT = 'Name these tables in watches => ''{"schema.table": "key column", ...}'', or pass strict => false and watch them before it is used.';
+    END IF;
+    RAISE WARNING 'documents of projection "%" are not cached yet', projection USING DETAIL = wrong, HINT = repairs;
+END
+$$;
+COMMENT ON FUNCTION rolecall.create_projection(name, regclass, name, name, interval, boolean, jsonb) IS 'caches a view''s documents by key; one named me takes the place of the built-in one';
+
+CREATE FUNCTION rolecall.drop_projection(projection name) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    p rolecall.projections := rolecall.application_projection(projection);
+BEGIN
+    PERFORM rolecall.drop_watch_triggers(p.id, w.relation)
+    FROM rolecall.watches w
+    WHERE w.projection = drop_projection.projection AND NOT w.builtin AND w.relation IN (SELECT c.oid FROM pg_class c);
+    DELETE FROM rolecall.projections WHERE id = p.id;
+END
+$$;
+COMMENT ON FUNCTION rolecall.drop_projection(name) IS 'drops a projection with its watches; the built-in me comes back when yours goes';
+
+CREATE FUNCTION rolecall.repair_projection(projection name) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    p rolecall.projections;
+BEGIN
+    FOR p IN SELECT * FROM rolecall.projections q WHERE q.name = projection FOR UPDATE LOOP
+        DELETE FROM rolecall.watches w
+        WHERE (w.projection, w.builtin) = (p.name, p.builtin) AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = w.relation);
+        PERFORM rolecall.drop_watch_triggers(p.id, w.relation)
+        FROM (SELECT DISTINCT relation FROM rolecall.watches WHERE (watches.projection, builtin) = (p.name, p.builtin)) w;
+        PERFORM rolecall.put_watch_triggers(w.id) FROM rolecall.watches w WHERE (w.projection, w.builtin) = (p.name, p.builtin);
+    END LOOP;
+    IF NOT FOUND THEN
+        PERFORM rolecall.application_projection(projection);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION rolecall.repair_projection(name) IS 'creates the triggers of a projection''s watches anew';
+
+CREATE FUNCTION rolecall.check_projections(
+    OUT projection name, OUT relation regclass, OUT problem text, OUT repair text)
+RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    FOR projection IN SELECT DISTINCT p.name FROM rolecall.projections p WHERE p.ttl IS NULL ORDER BY 1 LOOP
+        BEGIN
+            RETURN QUERY SELECT check_projections.projection, p.relation, p.problem, p.repair
+                         FROM rolecall.projection_problems(check_projections.projection) p;
+        EXCEPTION WHEN OTHERS THEN
+            relation := NULL;
+            problem := SQLERRM;
+            repair := 'restore the view, or drop the projection';
+            RETURN NEXT;
+        END;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION rolecall.check_projections() IS 'what keeps documents from being cached, and the command that repairs it; no row: all is in order';
+
+CREATE FUNCTION rolecall.reload(projection name) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_reload';
+COMMENT ON FUNCTION rolecall.reload(name) IS 'every document of the projection is read anew from its view';
+
+CREATE FUNCTION rolecall.invalidate(projection name, key text) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_invalidate';
+COMMENT ON FUNCTION rolecall.invalidate(name, text) IS 'the document of one key is read anew from the view';
+
+CREATE FUNCTION rolecall.cache_entry(
+    projection name, key text, OUT cached boolean, OUT usable boolean, OUT reason text, OUT loaded_at timestamptz,
+    OUT changed_by xid8, OUT valid_from timestamptz, OUT valid_until timestamptz, OUT document_bytes integer)
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_cache_entry';
+COMMENT ON FUNCTION rolecall.cache_entry(name, text) IS 'is a document cached, since when, for whom; and if not, why not';
+
+-- ---- What is built in, anew ---------------------------------------------------------------------------------
+
+SELECT rolecall.drop_watch_triggers(p.id, w.relation)
+FROM rolecall.projections p JOIN rolecall.watches w ON (w.projection, w.builtin) = (p.name, p.builtin) WHERE p.builtin;
+DELETE FROM rolecall.watches WHERE builtin;
+INSERT INTO rolecall.watches (projection, builtin, relation, is_lookup, key_column)
+VALUES ('me', true, 'rolecall.users', false, 'id'),
+       ('me', true, 'rolecall.user_roles', false, 'user_id'),
+       ('me', true, 'rolecall.user_units', false, 'user_id'),
+       ('me', true, 'rolecall.roles', true, 'name'),
+       ('me', true, 'rolecall.units', true, 'id'),
+       ('me', true, 'rolecall.tenants', true, 'id');
+
+INSERT INTO rolecall.watch_references (watch, builtin, relation, column_name)
+SELECT w.id, true, r.relation, r.column_name
+FROM rolecall.watches w
+JOIN (VALUES ('rolecall.roles'::regclass, 'rolecall.user_roles'::regclass, 'role'::name),
+             ('rolecall.units', 'rolecall.user_units', 'unit_id'),
+             ('rolecall.tenants', 'rolecall.users', 'tenant_id')) r(lookup, relation, column_name) ON r.lookup = w.relation;
+
+SELECT rolecall.put_watch_triggers(w.id) FROM rolecall.watches w WHERE w.builtin;
+
+-- ---- Reads --------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION rolecall.me_json(uid bigint) RETURNS json
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_me_json_bigint';
+
+CREATE FUNCTION rolecall.me_json(uid uuid) RETURNS json
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_me_json_uuid';
+
+CREATE FUNCTION rolecall.me_json(uid text) RETURNS json
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_me_json_text';
+COMMENT ON FUNCTION rolecall.me_json(bigint) IS 'me(uid) as text, stored ready to send';
+COMMENT ON FUNCTION rolecall.me_json(uuid) IS 'me(uid) as text, stored ready to send';
+COMMENT ON FUNCTION rolecall.me_json(text) IS 'me(uid) as text, stored ready to send';
+
+CREATE FUNCTION rolecall.project_json(projection name, key text) RETURNS json
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_project_json';
+COMMENT ON FUNCTION rolecall.project_json(name, text) IS 'project(projection, key) as text, stored ready to send. Needs SELECT on the projection''s view';
+
+CREATE FUNCTION rolecall.project_many(projection name, keys text[], OUT key text, OUT doc jsonb) RETURNS SETOF record
+LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'rolecall_project_many';
+COMMENT ON FUNCTION rolecall.project_many(name, text[]) IS 'the documents of many keys, in their order. Needs SELECT on the projection''s view';
+
+CREATE FUNCTION rolecall.me_many(uids bigint[], OUT uid bigint, OUT doc jsonb) RETURNS SETOF record
+LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'rolecall_me_many';
+
+CREATE FUNCTION rolecall.me_many(uids uuid[], OUT uid uuid, OUT doc jsonb) RETURNS SETOF record
+LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'rolecall_me_many';
+
+CREATE FUNCTION rolecall.me_many(uids text[], OUT uid text, OUT doc jsonb) RETURNS SETOF record
+LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'rolecall_me_many';
+COMMENT ON FUNCTION rolecall.me_many(bigint[]) IS 'many users, one row each, in the order of the ids; doc is NULL where there is no such user';
+COMMENT ON FUNCTION rolecall.me_many(uuid[]) IS 'many users, one row each, in the order of the ids; doc is NULL where there is no such user';
+COMMENT ON FUNCTION rolecall.me_many(text[]) IS 'many users, one row each, in the order of the ids; doc is NULL where there is no such user';
+
+CREATE FUNCTION rolecall.me_by_email(email text, tenant uuid DEFAULT NULL) RETURNS jsonb
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_me_by_email';
+COMMENT ON FUNCTION rolecall.me_by_email(text, uuid) IS 'the user with this e-mail address, in this tenant; NULL when there is none, an error when there are several';
+
+CREATE FUNCTION rolecall.current_uid() RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_current_uid';
+COMMENT ON FUNCTION rolecall.current_uid() IS 'the user on whose behalf the session acts: rolecall.uid, or member sub of request.jwt.claims; NULL when neither is set';
+
+CREATE FUNCTION rolecall.me() RETURNS jsonb
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_me_current';
+COMMENT ON FUNCTION rolecall.me() IS 'the user on whose behalf the session acts; NULL when there is none';
+
+CREATE FUNCTION rolecall.has_role(role text) RETURNS boolean
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_has_role_current';
+COMMENT ON FUNCTION rolecall.has_role(text) IS 'does the user on whose behalf the session acts hold this role on any scope?';
+
+-- ---- Privileges of what is new ------------------------------------------------------------------------------
+
+REVOKE ALL ON FUNCTION
+    rolecall.touch_user(bigint),
+    rolecall.mark_stale(text, timestamptz, timestamptz, bigint),
+    rolecall.change_context(),
+    rolecall.trim_role_changes(timestamptz, bigint),
+    rolecall.notify_changes(),
+    rolecall.provider_size(text),
+    rolecall.count_revocation(text, bigint, bigint, bigint, double precision, interval, timestamptz),
+    rolecall.stop_provider(text, bigint, bigint, bigint, bigint, bigint),
+    rolecall.resume_provider(text),
+    rolecall.is_held_without(text, bigint, text[], text[], boolean, boolean),
+    rolecall.protection(text, bigint, text[], text[], boolean, boolean),
+    rolecall.sync_provider(text),
+    rolecall.apply_provider_event(text, jsonb),
+    rolecall.random_id(),
+    rolecall.projection_dropped(),
+    rolecall.members_of(regclass),
+    rolecall.put_watch_triggers(bigint),
+    rolecall.projection_problems(name),
+    rolecall.drop_watch_triggers(bigint, regclass),
+    rolecall.restore_watch(),
+    rolecall.application_projection(name),
+    rolecall.add_watch(name, regclass, boolean, name),
+    rolecall.watch(name, regclass, name),
+    rolecall.watch_lookup(name, regclass, name, jsonb),
+    rolecall.unwatch(name, regclass, name),
+    rolecall.create_projection(name, regclass, name, name, interval, boolean, jsonb),
+    rolecall.drop_projection(name),
+    rolecall.repair_projection(name),
+    rolecall.check_projections(),
+    rolecall.reload(name),
+    rolecall.invalidate(name, text),
+    rolecall.cache_entry(name, text),
+    rolecall.me_json(bigint),
+    rolecall.me_json(uuid),
+    rolecall.me_json(text),
+    rolecall.project_json(name, text),
+    rolecall.project_many(name, text[]),
+    rolecall.me_many(bigint[]),
+    rolecall.me_many(uuid[]),
+    rolecall.me_many(text[]),
+    rolecall.me_by_email(text, uuid),
+    rolecall.current_uid(),
+    rolecall.me(),
+    rolecall.has_role(text)
+FROM PUBLIC;
+REVOKE ALL ON rolecall.watch_references, rolecall.revocations, rolecall.stopped_providers FROM PUBLIC;
+
+-- Workers do nothing as long as library and SQL differ: they may begin.
+SELECT rolecall.wake_worker();

@@ -1,4 +1,4 @@
-// For the fuzzer of the mapping (test/tap/016_mapping_fuzz.pl): a provider's answer as bytes, without a
+// For the fuzzer of the mapping (test/tap/023_mapping_fuzz.pl): a provider's answer as bytes, without a
 // provider.
 #include "pg/pg.h"
 

@@ -62,6 +62,7 @@ unitcheck:
 	cmake -S . -B build/unit-$(SANITIZE) -DSANITIZE=$(SANITIZE) >/dev/null
 	cmake --build build/unit-$(SANITIZE) -j2 >/dev/null
 	build/unit-$(SANITIZE)/unit --gtest_brief=1
+	build/unit-$(SANITIZE)/model --gtest_brief=1
 
 fuzzcheck:
 	cmake -S . -B build/fuzz -DCMAKE_CXX_COMPILER=clang++ -DFUZZ=ON >/dev/null
@@ -72,7 +73,7 @@ lint:
 	scripts/lint
 
 format:
-	clang-format -i src/*.cpp src/*/*.cpp src/*/*.h test/unit/*.cpp test/fuzz/*.cpp
+	clang-format -i src/*.cpp src/*/*.cpp src/*/*.h test/unit/*.cpp test/unit/*.h test/model/* test/fuzz/*.cpp
 
 quickcheck:
 	scripts/check --quick

@@ -59,6 +59,7 @@ class Server:
             CREATE TABLE bench_document AS SELECT doc FROM rolecall.me_view WHERE uid = 17;
             CREATE FUNCTION bench_constant(bigint) RETURNS jsonb LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'rolecall_bench';
             CREATE FUNCTION bench_nothing(bigint) RETURNS boolean LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'rolecall_bench';
+            CREATE FUNCTION bench_mark() RETURNS boolean LANGUAGE c VOLATILE AS 'rolecall_bench';
         ''')
         self.sql('VACUUM ANALYZE')
 
@@ -83,6 +84,25 @@ class Server:
                 PERFORM set_config('bench.ns', (extract(epoch FROM clock_timestamp() - t) * 1e9 / {calls})::text, false);
             END $$;
             SELECT current_setting('bench.ns')'''))
+
+
+    def instructions(self, expressions, calls=20_000):
+        """name -> instructions per call of an expression over generate_series, the loop not taken off, after a pass to warm
+        up. Counted by callgrind in a server of one process, which stops this one."""
+        self.stop()
+        queries = []
+        for expression in expressions.values():
+            scan = f'SELECT count({expression}) FROM generate_series(1, {calls}) g'
+            queries += [scan, 'SELECT bench_mark()', scan, 'SELECT bench_mark()']
+        out = f'{self.directory}/callgrind'
+        run('valgrind', '--tool=callgrind', '--dump-before=bench_mark', f'--callgrind-out-file={out}', 'postgres', '--single',
+            '-D', self.directory, '-c', 'jit=off', '-c', 'max_parallel_workers_per_gather=0', 'postgres',
+            input='\n'.join(queries) + '\n', stderr=subprocess.DEVNULL)
+        counts = {}
+        for i, name in enumerate(expressions):
+            with open(f'{out}.{2 * i + 2}') as dump:
+                counts[name] = int(re.search(r'^(?:summary|totals): (\d+)', dump.read(), re.M).group(1)) / calls
+        return counts
 
 
 def medians(variants, measure):

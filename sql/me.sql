@@ -25,6 +25,16 @@ SELECT rolecall.me(2) -> 'roles' AS roles, rolecall.me(2) -> 'units' AS units;
 SELECT rolecall.me(1) = rolecall.me(1) AS again, rolecall.me(1) = rolecall.me('1') AS text, rolecall.me(1) = rolecall.me(' 1 ') AS spaces;
 SELECT rolecall.me(1) = (SELECT doc FROM rolecall.me_view WHERE uid = 1) AS as_view;
 
+
+-- The same as text, made, stored, and read again; it follows a change.
+SELECT rolecall.me_json(1)::jsonb = rolecall.me(1) AS made, rolecall.me_json(1)::jsonb = rolecall.me(1) AS stored,
+       rolecall.me_json(1)::text = rolecall.me(1)::text AS same_bytes, pg_typeof(rolecall.me_json('1')) AS type;
+SELECT rolecall.project_json('me', '1')::jsonb = rolecall.me(1) AS project;
+UPDATE rolecall.users SET display_name = 'Bob "B" Ω' WHERE id = 2;
+SELECT rolecall.me_json(2) ->> 'display_name' AS name;
+UPDATE rolecall.users SET display_name = NULL WHERE id = 2;
+SELECT rolecall.me_json(2) ->> 'display_name' AS name, rolecall.me_json(999) IS NULL AS unknown, rolecall.me_json(999) IS NULL AS still_unknown;
+
 -- Nobody
 SELECT rolecall.me(999) IS NULL AS unknown, rolecall.me(999) IS NULL AS still_unknown, rolecall.me(NULL::bigint) IS NULL AS "null";
 SELECT rolecall.me((-1)::bigint) IS NULL AS negative, rolecall.me(9223372036854775807) IS NULL AS largest;

@@ -5,6 +5,7 @@
 #include "pg/testing.h"
 #include "projection/ddl.h"
 #include "projection/definition.h"
+#include "projection/flight.h"
 #include "projection/shared.h"
 #include "sync/launcher.h"
 #include "sync/leave.h"
@@ -26,6 +27,7 @@ void _PG_init(void) {
     if (!process_shared_preload_libraries_in_progress)
         return;
     rolecall::projection::shared_init();
+    rolecall::projection::flight_init();
     rolecall::projection::ddl_init();
     rolecall::sync::roster_init();
     rolecall::sync::statistics_init();

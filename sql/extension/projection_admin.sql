@@ -11,6 +11,8 @@ LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, p
 DECLARE
     t record;
 BEGIN
+    -- What DROP TRIGGER takes, before looking which there are.
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
     FOR t IN
         SELECT g.tgname, g.tgrelid::regclass AS member
         FROM pg_trigger g
@@ -252,7 +254,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp 
 DECLARE
     p rolecall.projections;
 BEGIN
-    FOR p IN SELECT * FROM rolecall.projections q WHERE q.name = projection LOOP
+    FOR p IN SELECT * FROM rolecall.projections q WHERE q.name = projection FOR UPDATE LOOP
         DELETE FROM rolecall.watches w
         WHERE (w.projection, w.builtin) = (p.name, p.builtin) AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = w.relation);
         PERFORM rolecall.drop_watch_triggers(p.id, w.relation)

@@ -75,6 +75,14 @@ ALTER TABLE rolecall.projections ENABLE ALWAYS TRIGGER definition_changed;
 ALTER TABLE rolecall.watches ENABLE ALWAYS TRIGGER definition_changed;
 ALTER TABLE rolecall.watch_references ENABLE ALWAYS TRIGGER definition_changed;
 
+CREATE FUNCTION rolecall.projection_dropped() RETURNS trigger
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_projection_dropped';
+COMMENT ON FUNCTION rolecall.projection_dropped() IS 'gives back the memory of a projection''s documents';
+
+CREATE TRIGGER projection_dropped AFTER DELETE ON rolecall.projections
+FOR EACH ROW EXECUTE FUNCTION rolecall.projection_dropped();
+ALTER TABLE rolecall.projections ENABLE ALWAYS TRIGGER projection_dropped;
+
 -- ---- Watches ------------------------------------------------------------------------------------------------
 
 CREATE FUNCTION rolecall.watch_row() RETURNS trigger

@@ -10,6 +10,16 @@ COMMENT ON FUNCTION rolecall.me(bigint) IS 'the user, with roles, units and meta
 COMMENT ON FUNCTION rolecall.me(uuid) IS 'the user, with roles, units and metadata; NULL when there is no such user';
 COMMENT ON FUNCTION rolecall.me(text) IS 'the user, with roles, units and metadata; NULL when there is no such user';
 
+CREATE FUNCTION rolecall.me_json(uid bigint) RETURNS json
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_me_json_bigint';
+CREATE FUNCTION rolecall.me_json(uid uuid) RETURNS json
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_me_json_uuid';
+CREATE FUNCTION rolecall.me_json(uid text) RETURNS json
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_me_json_text';
+COMMENT ON FUNCTION rolecall.me_json(bigint) IS 'me(uid) as text, stored ready to send';
+COMMENT ON FUNCTION rolecall.me_json(uuid) IS 'me(uid) as text, stored ready to send';
+COMMENT ON FUNCTION rolecall.me_json(text) IS 'me(uid) as text, stored ready to send';
+
 CREATE FUNCTION rolecall.has_role(uid bigint, role text) RETURNS boolean
 LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_has_role_bigint';
 CREATE FUNCTION rolecall.has_role(uid uuid, role text) RETURNS boolean
@@ -53,6 +63,9 @@ COMMENT ON FUNCTION rolecall.require_user(text) IS 'as auth_projection, or an er
 CREATE FUNCTION rolecall.project(projection name, key text) RETURNS jsonb
 LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_project';
 COMMENT ON FUNCTION rolecall.project(name, text) IS 'the document of a key; NULL when there is none. Needs SELECT on the projection''s view';
+CREATE FUNCTION rolecall.project_json(projection name, key text) RETURNS json
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_project_json';
+COMMENT ON FUNCTION rolecall.project_json(name, text) IS 'project(projection, key) as text, stored ready to send. Needs SELECT on the projection''s view';
 
 CREATE FUNCTION rolecall.project_many(projection name, keys text[], OUT key text, OUT doc jsonb) RETURNS SETOF record
 LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'rolecall_project_many';

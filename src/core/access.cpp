@@ -7,8 +7,8 @@ namespace rolecall::core {
 
 namespace {
 
-// The block: Head, then an offset for each grant, then tenant, e-mail and the grants' bytes. A grant is a
-// GrantHead and its three strings in order.
+// The block: Head, then a GrantHead for each grant, then tenant, e-mail and the grants' bytes, three strings
+// each.
 struct Head {
     std::uint32_t flags;
     std::uint32_t tenant_bytes;
@@ -17,12 +17,13 @@ struct Head {
 };
 
 struct GrantHead {
+    std::uint32_t offset;  // of its strings in the block
     std::uint32_t role_bytes;
     std::uint32_t kind_bytes;
     std::uint32_t scope_bytes;
 };
 
-// Offsets are not aligned within the strings, so everything is read by memcpy.
+// Nothing is said about the alignment of the block, so everything is read by memcpy.
 template <typename T>
 T get(const char* from) {
     T value;
@@ -38,6 +39,13 @@ char* put(char* to, const void* from, std::size_t bytes) {
 
 char* put(char* to, std::string_view text) { return put(to, text.data(), text.size()); }
 
+// Up to here grants are looked through by their lengths, which lie side by side; beyond, bisected.
+constexpr std::uint32_t few_grants = 16;
+
+GrantHead grant_head(const char* block, std::uint32_t i) {
+    return get<GrantHead>(block + sizeof(Head) + i * sizeof(GrantHead));
+}
+
 std::uint32_t length(std::string_view text) { return static_cast<std::uint32_t>(text.size()); }
 
 }  // namespace
@@ -49,8 +57,7 @@ std::size_t prepare(AccessFacts& facts) {
 
     std::size_t bytes = sizeof(Head) + facts.tenant.size() + facts.email.size();
     for (const Grant& grant : facts.grants)
-        bytes += sizeof(std::uint32_t) + sizeof(GrantHead) + grant.role.size() + grant.kind.size() +
-                 grant.scope.size();
+        bytes += sizeof(GrantHead) + grant.role.size() + grant.kind.size() + grant.scope.size();
     return bytes;
 }
 
@@ -63,15 +70,14 @@ void pack(const AccessFacts& facts, char* out) {
         .email_bytes = length(facts.email),
         .grants = static_cast<std::uint32_t>(facts.grants.size()),
     };
-    char* offsets = put(out, &head, sizeof head);
-    char* at = offsets + facts.grants.size() * sizeof(std::uint32_t);
+    char* heads = put(out, &head, sizeof head);
+    char* at = heads + facts.grants.size() * sizeof(GrantHead);
     at = put(at, facts.tenant);
     at = put(at, facts.email);
     for (const Grant& grant : facts.grants) {
-        const auto offset = static_cast<std::uint32_t>(at - out);
-        offsets = put(offsets, &offset, sizeof offset);
-        const GrantHead lengths{length(grant.role), length(grant.kind), length(grant.scope)};
-        at = put(at, &lengths, sizeof lengths);
+        const GrantHead lengths{static_cast<std::uint32_t>(at - out), length(grant.role), length(grant.kind),
+                                length(grant.scope)};
+        heads = put(heads, &lengths, sizeof lengths);
         at = put(put(put(at, grant.role), grant.kind), grant.scope);
     }
 }
@@ -84,19 +90,17 @@ std::uint32_t Access::size() const { return get<Head>(block_).grants; }
 
 std::string_view Access::tenant() const {
     const auto head = get<Head>(block_);
-    return {block_ + sizeof(Head) + head.grants * sizeof(std::uint32_t), head.tenant_bytes};
+    return {block_ + sizeof(Head) + head.grants * sizeof(GrantHead), head.tenant_bytes};
 }
 
 std::string_view Access::email() const {
     const auto head = get<Head>(block_);
-    return {block_ + sizeof(Head) + head.grants * sizeof(std::uint32_t) + head.tenant_bytes,
-            head.email_bytes};
+    return {block_ + sizeof(Head) + head.grants * sizeof(GrantHead) + head.tenant_bytes, head.email_bytes};
 }
 
 Grant Access::grant(std::uint32_t i) const {
-    const char* at = block_ + get<std::uint32_t>(block_ + sizeof(Head) + i * sizeof(std::uint32_t));
-    const auto lengths = get<GrantHead>(at);
-    at += sizeof lengths;
+    const GrantHead lengths = grant_head(block_, i);
+    const char* at = block_ + lengths.offset;
     return {.role = {at, lengths.role_bytes},
             .kind = {at + lengths.role_bytes, lengths.kind_bytes},
             .scope = {at + lengths.role_bytes + lengths.kind_bytes, lengths.scope_bytes}};
@@ -124,9 +128,31 @@ bool Access::has_role(std::string_view role) const {
     return i < size() && grant(i).role == role;
 }
 
+// Is one of few grants this one, or the role held globally?
+bool Access::has_one_of(const Grant& wanted) const {
+    const std::uint32_t count = size();
+    for (std::uint32_t i = 0; i < count; ++i) {
+        const GrantHead lengths = grant_head(block_, i);
+        if (lengths.role_bytes != wanted.role.size())
+            continue;
+        const bool fits =
+            lengths.kind_bytes == wanted.kind.size() && lengths.scope_bytes == wanted.scope.size();
+        const bool may_be_global = lengths.scope_bytes == 0 && lengths.kind_bytes == global_kind.size();
+        if (!fits && !may_be_global)
+            continue;
+        const Grant held = grant(i);
+        if (held.role == wanted.role && ((held.scope == wanted.scope && held.kind == wanted.kind) ||
+                                         (held.scope.empty() && held.kind == global_kind)))
+            return true;
+    }
+    return false;
+}
+
 bool Access::has_role(std::string_view role, std::string_view scope, std::string_view kind) const {
     if (!active())
         return false;
+    if (size() <= few_grants)
+        return has_one_of({role, kind, scope});
     const auto holds = [&](const Grant& wanted) {
         const std::uint32_t i = lower_bound([&](const Grant& g) { return g < wanted; });
         return i < size() && grant(i) == wanted;

@@ -61,6 +61,7 @@ class Access {
 
  private:
     std::uint32_t flags() const;
+    bool has_one_of(const Grant& wanted) const;
     template <typename Less>
     std::uint32_t lower_bound(Less less) const;
 

@@ -9,22 +9,30 @@ namespace {
 
 constexpr std::size_t partition_target = std::size_t{4} << 20;  // large enough that one lock is no bottleneck
 constexpr std::uint32_t most_partitions = 64;
-constexpr std::size_t ring_bytes_per_bucket = 1600;  // at 700 bytes an entry, a third of the slots are taken
-constexpr std::uint64_t largest_share = 8;           // one entry takes at most this part of a ring
+constexpr std::size_t documents_per_partition = 8;   // of the largest size
+constexpr std::size_t ring_bytes_per_bucket = 2400;  // at 900 bytes an entry, 40 % of the slots are taken
+constexpr std::uint32_t ghosts_per_bucket = 2;       // about as many as the main ring has entries
+constexpr std::uint64_t nursery_share = 10;          // a tenth of the words
+constexpr std::uint64_t largest_share_nursery = 8;   // one entry takes at most this part of the nursery,
+constexpr std::uint64_t largest_share = 2;           // and of the main ring
 constexpr std::uint64_t most_ring_words = UINT32_MAX - 1;
+constexpr int most_kept = 32;  // entries that one install lets stay: it holds the lock meanwhile
 
 }  // namespace
 
-Cache::Layout Cache::plan(std::size_t bytes) {
+Cache::Layout Cache::plan(std::size_t bytes, std::size_t largest_document) {
     Layout layout;
+    const std::size_t target = std::max(partition_target, documents_per_partition * largest_document);
     layout.partitions =
-        static_cast<std::uint32_t>(std::clamp<std::size_t>(bytes / partition_target, 1, most_partitions));
+        static_cast<std::uint32_t>(std::clamp<std::size_t>(bytes / target, 1, most_partitions));
     const std::size_t each = bytes / layout.partitions - sizeof(Partition) - 64;
-    layout.buckets = static_cast<std::uint32_t>(each / (ring_bytes_per_bucket + sizeof(Bucket)));
-    layout.ring_words =
-        std::min<std::uint64_t>((each - layout.buckets * sizeof(Bucket)) / 8, most_ring_words);
+    constexpr std::size_t bucket_bytes = sizeof(Bucket) + ghosts_per_bucket * sizeof(std::uint32_t);
+    layout.buckets = static_cast<std::uint32_t>(each / (ring_bytes_per_bucket + bucket_bytes));
+    layout.ghosts = layout.buckets * ghosts_per_bucket;
+    layout.ring_words = std::min<std::uint64_t>((each - layout.buckets * bucket_bytes) / 8, most_ring_words);
+    layout.nursery_words = layout.ring_words / nursery_share;
     layout.bytes = layout.partitions *
-                   (sizeof(Partition) + layout.buckets * sizeof(Bucket) + layout.ring_words * sizeof(Word));
+                   (sizeof(Partition) + layout.buckets * bucket_bytes + layout.ring_words * sizeof(Word));
     return layout;
 }
 
@@ -35,14 +43,25 @@ Cache::Cache(void* memory, const Layout& layout) : layout_(layout) {
     buckets_ = reinterpret_cast<Bucket*>(at);
     at += std::size_t{layout.partitions} * layout.buckets * sizeof(Bucket);
     rings_ = reinterpret_cast<Word*>(at);
+    at += std::size_t{layout.partitions} * layout.ring_words * sizeof(Word);
+    ghosts_ = reinterpret_cast<std::uint32_t*>(at);
 }
 
 int Cache::find(const Bucket& b, Word* base, const Key& key) const {
+    const std::uint32_t tag = tag_of(place_of(key));
     for (int slot = 0; slot < slots_per_bucket; ++slot) {
         const std::uint64_t value = load(b.slots[slot]);
-        if (value != 0 && tag_in(value) == tag_of(key.hash) && has_key(base + offset_in(value), key))
+        if (value != 0 && tag_in(value) == tag && has_key(base + offset_in(value), key))
             return slot;
     }
+    return -1;
+}
+
+// The slot that names the entry at `offset`; there is one for every live entry.
+int Cache::slot_of(const Bucket& b, std::uint64_t hash, std::uint64_t offset) const {
+    for (int slot = 0; slot < slots_per_bucket; ++slot)
+        if (load(b.slots[slot]) == make_slot(hash, offset))
+            return slot;
     return -1;
 }
 
@@ -60,17 +79,19 @@ Cache::Word* Cache::copy_in(Word* to, const char* from, std::uint64_t bytes) {
 
 void Cache::fill(Word* entry, std::uint64_t size, const Key& key, const EntryHead& head,
                  const Payload& payload) {
-    store(entry[at_extent], state_live << 32 | size);
-    store(entry[at_hash], key.hash);
+    set_extent(entry, state_live, size, head.group_bytes);
+    store(entry[at_hash], place_of(key));
     store(entry[at_projection], key.projection);
-    store(entry[at_database], std::uint64_t{key.database} << 32 | key.bytes.size());
+    store(entry[at_database], identity_of(key));
     store(entry[at_versions], head.versions);
-    store(entry[at_from], static_cast<std::uint64_t>(head.window.from));
-    store(entry[at_until], static_cast<std::uint64_t>(head.window.until));
     store(entry[at_loaded], static_cast<std::uint64_t>(head.loaded_at));
-    store(entry[at_lengths], std::uint64_t{head.access_bytes} << 32 | head.document_bytes);
-    store(entry[at_groups], head.group_bytes);
+    store(entry[at_lengths],
+          std::uint64_t{head.access_bytes} << 32 | (has_window(head) ? flag : 0) | head.document_bytes);
     Word* at = copy_in(entry + head_words, key.bytes.data(), key.bytes.size());
+    if (has_window(head)) {
+        store(*at++, static_cast<std::uint64_t>(head.window.from));
+        store(*at++, static_cast<std::uint64_t>(head.window.until));
+    }
     at = copy_in(at, payload.groups, head.group_bytes);
     at = copy_in(at, payload.access, head.access_bytes);
     copy_in(at, payload.document, head.document_bytes);
@@ -79,109 +100,186 @@ void Cache::fill(Word* entry, std::uint64_t size, const Key& key, const EntryHea
 // Takes an entry out of the index; its memory stays where it is until the ring comes round.
 void Cache::forget(std::uint32_t p, Bucket& b, int slot) {
     Partition& part = partition(p);
-    Word* entry = ring(p) + offset_in(load(b.slots[slot]));
+    const std::uint64_t offset = offset_in(load(b.slots[slot]));
+    Word* entry = ring(p) + offset;
     const std::uint64_t size = size_of(entry);
     begin_change(b);
     store(b.slots[slot], 0);
     end_change(b);
-    store(entry[at_extent], state_dead << 32 | size);
+    unmark(b, slot);
+    set_extent(entry, state_dead, size);
+    Ring& r = part.rings[ring_at(offset)];
+    r.live_words -= size;
+    r.dead_words += size;
     part.entries -= 1;
-    part.live_words -= size;
-    part.dead_words += size;
 }
 
-void Cache::pass_oldest(std::uint32_t p) {
+// Are `size` words free at a ring's end, in one piece?
+bool Cache::fits(Ring& r, RingName name, std::uint64_t size) const {
+    if (r.used() == 0)
+        r.start = r.end = first_of(name);
+    return (is_wrapped(r) ? r.start : last_of(name)) - r.end >= size;
+}
+
+// Takes `size` words off a ring's start; the caller has counted them out of live or dead.
+void Cache::leave(Ring& r, RingName name, std::uint64_t size) const {
+    r.start += size;
+    if (r.start == last_of(name))
+        r.start = first_of(name);
+}
+
+// Moves the oldest entry of `from` to the end of the main ring, where there is room for it. In the main ring
+// itself that is always so: the room is what it leaves, and it moves downwards.
+void Cache::move_oldest(std::uint32_t p, RingName from, Bucket& b, int slot) {
     Partition& part = partition(p);
-    const Word* entry = ring(p) + part.start;
+    Ring& source = part.rings[from];
+    const std::uint64_t old_offset = source.start;
+    Word* old_entry = ring(p) + old_offset;
+    const std::uint64_t size = size_of(old_entry);
+    const std::uint64_t hash = load(old_entry[at_hash]);
+    std::uint64_t offset = from == nursery ? allocate(p, main_ring, size) : 0;
+
+    begin_change(b);
+    source.live_words -= size;
+    leave(source, from, size);
+    if (from == main_ring)
+        offset = allocate(p, main_ring, size);
+    Word* entry = ring(p) + offset;
+    for (std::uint64_t i = 0; i < size; ++i)
+        store(entry[i], load(old_entry[i]));
+    store(b.slots[slot], make_slot(hash, offset));
+    end_change(b);
+    unmark(b, slot);
+}
+
+// Takes the oldest entry of a ring off it. It stays, at the end of the main ring, if it was read since its
+// last turn, or if there is room for it.
+void Cache::pass_oldest(std::uint32_t p, RingName name, int& kept) {
+    Partition& part = partition(p);
+    Ring& r = part.rings[name];
+    const Word* entry = ring(p) + r.start;
     const std::uint64_t size = size_of(entry);
     if (state_of(entry) == state_live) {
         const std::uint64_t hash = load(entry[at_hash]);
         Bucket& b = bucket(p, hash);
-        const std::uint64_t value = make_slot(hash, part.start);
-        for (int slot = 0; slot < slots_per_bucket; ++slot) {
-            if (load(b.slots[slot]) == value) {
-                forget(p, b, slot);
-                break;
-            }
+        const int slot = slot_of(b, hash, r.start);
+        const bool stays = is_marked(b, slot) ? kept < most_kept : name == nursery && has_room(p, size);
+        if (stays) {
+            ++kept;
+            move_oldest(p, name, b, slot);
+            return;
         }
+        if (name == nursery)
+            ghost(p, hash) = tag_of(hash);
+        forget(p, b, slot);
         part.evictions += 1;
     }
-    part.dead_words -= size;
-    part.start += size;
-    if (part.start == layout_.ring_words)
-        part.start = 0;
+    r.dead_words -= size;
+    leave(r, name, size);
 }
 
-// Returns where `size` words are free, passing over the oldest entries as needed.
-std::uint64_t Cache::allocate(std::uint32_t p, std::uint64_t size) {
-    Partition& part = partition(p);
-    for (;;) {
-        if (part.live_words + part.dead_words == 0)
-            part.start = part.end = 0;
-        const bool wrapped = part.live_words + part.dead_words > 0 && part.end <= part.start;
-        const std::uint64_t limit = wrapped ? part.start : layout_.ring_words;
-        if (limit - part.end >= size) {
-            const std::uint64_t offset = part.end;
-            part.end += size;
-            if (part.end == layout_.ring_words)
-                part.end = 0;
-            part.live_words += size;
-            part.entries += 1;
-            return offset;
-        }
-        if (wrapped) {
-            pass_oldest(p);
-        } else {
-            const std::uint64_t rest = layout_.ring_words - part.end;
-            store(ring(p)[part.end], state_filler << 32 | rest);
-            part.dead_words += rest;
-            part.end = 0;
-        }
+bool Cache::is_wrapped(const Ring& r) { return r.used() > 0 && r.end <= r.start; }
+
+// Makes a ring go on at its beginning: the rest of its memory becomes a filler.
+void Cache::wrap(std::uint32_t p, RingName name) {
+    Ring& r = partition(p).rings[name];
+    const std::uint64_t rest = last_of(name) - r.end;
+    set_extent(ring(p) + r.end, state_filler, rest);
+    r.dead_words += rest;
+    r.end = first_of(name);
+}
+
+// Is there room in the main ring for `size` words without giving up an entry? Passes over dead ones.
+bool Cache::has_room(std::uint32_t p, std::uint64_t size) {
+    Ring& r = partition(p).rings[main_ring];
+    for (int kept = 0; !fits(r, main_ring, size);) {
+        if (!is_wrapped(r))
+            wrap(p, main_ring);
+        else if (state_of(ring(p) + r.start) == state_live)
+            return false;
+        else
+            pass_oldest(p, main_ring, kept);
     }
+    return true;
+}
+
+// Returns where `size` words are free in a ring, passing over its oldest entries as needed.
+std::uint64_t Cache::allocate(std::uint32_t p, RingName name, std::uint64_t size) {
+    Ring& r = partition(p).rings[name];
+    for (int kept = 0; !fits(r, name, size);) {
+        if (is_wrapped(r))
+            pass_oldest(p, name, kept);
+        else
+            wrap(p, name);
+    }
+    const std::uint64_t offset = r.end;
+    r.end += size;
+    if (r.end == last_of(name))
+        r.end = first_of(name);
+    r.live_words += size;
+    return offset;
+}
+
+// An empty slot of a bucket; gives one up if there is none, rather one that was not read lately.
+int Cache::free_slot(std::uint32_t p, Bucket& b) {
+    for (int slot = 0; slot < slots_per_bucket; ++slot)
+        if (load(b.slots[slot]) == 0)
+            return slot;
+    int slot = b.victim % slots_per_bucket;
+    for (int i = 0; i < slots_per_bucket && is_marked(b, slot); ++i)
+        slot = (slot + 1) % slots_per_bucket;
+    b.victim = static_cast<std::uint8_t>((slot + 1) % slots_per_bucket);
+    forget(p, b, slot);
+    partition(p).evictions += 1;
+    partition(p).index_evictions += 1;
+    return slot;
 }
 
 InstallResult Cache::install(const Key& key, const EntryHead& head, const Payload& payload) {
-    const std::uint32_t p = partition_of(key.hash);
-    const std::uint64_t size = head_words + words(key.bytes.size()) + words(head.group_bytes) +
-                               words(head.access_bytes) + words(head.document_bytes);
-    if (size > layout_.ring_words / largest_share)
+    const std::uint64_t hash = place_of(key);
+    const std::uint32_t p = partition_of(hash);
+    const std::uint64_t size = size_for(key, head);
+    if (size > (layout_.ring_words - layout_.nursery_words) / largest_share)
         return InstallResult::too_large;
 
     Partition& part = partition(p);
-    Bucket& b = bucket(p, key.hash);
+    Bucket& b = bucket(p, hash);
     part.installs += 1;
+    RingName name = nursery;
     const int present = find(b, ring(p), key);
     if (present >= 0) {
-        Word* entry = ring(p) + offset_in(load(b.slots[present]));
+        const std::uint64_t offset = offset_in(load(b.slots[present]));
+        Word* entry = ring(p) + offset;
         if (size_of(entry) == size) {
             begin_change(b);
             fill(entry, size, key, head, payload);
             end_change(b);
             return InstallResult::installed;
         }
+        name = ring_at(offset);
         forget(p, b, present);
+    } else if (ghost(p, hash) == tag_of(hash)) {
+        ghost(p, hash) = 0;
+        name = main_ring;
     }
+    if (size > layout_.nursery_words / largest_share_nursery)
+        name = main_ring;
 
-    const std::uint64_t offset = allocate(p, size);
+    const std::uint64_t offset = allocate(p, name, size);
     fill(ring(p) + offset, size, key, head, payload);
-    int slot = 0;
-    while (slot < slots_per_bucket && load(b.slots[slot]) != 0)
-        ++slot;
-    if (slot == slots_per_bucket) {
-        slot = static_cast<int>(b.victim++ % slots_per_bucket);
-        forget(p, b, slot);
-        part.evictions += 1;
-        part.index_evictions += 1;
-    }
+    const int slot = free_slot(p, b);
+    part.entries += 1;
     begin_change(b);
-    store(b.slots[slot], make_slot(key.hash, offset));
+    store(b.slots[slot], make_slot(hash, offset));
     end_change(b);
+    unmark(b, slot);
     return InstallResult::installed;
 }
 
 bool Cache::remove(const Key& key) {
-    const std::uint32_t p = partition_of(key.hash);
-    Bucket& b = bucket(p, key.hash);
+    const std::uint64_t hash = place_of(key);
+    const std::uint32_t p = partition_of(hash);
+    Bucket& b = bucket(p, hash);
     const int slot = find(b, ring(p), key);
     if (slot < 0)
         return false;
@@ -192,60 +290,69 @@ bool Cache::remove(const Key& key) {
 CacheCounts Cache::counts(std::uint32_t p) const {
     const Partition& part = partition(p);
     return {.entries = part.entries,
-            .live_bytes = part.live_words * 8,
-            .dead_bytes = part.dead_words * 8,
+            .live_bytes = (part.rings[nursery].live_words + part.rings[main_ring].live_words) * 8,
+            .dead_bytes = (part.rings[nursery].dead_words + part.rings[main_ring].dead_words) * 8,
             .ring_bytes = layout_.ring_words * 8,
             .installs = part.installs,
             .evictions = part.evictions,
             .index_evictions = part.index_evictions};
 }
 
-void Cache::verify(std::uint32_t p) const {
-    const auto expect = [](bool holds, const char* what) {
-        if (!holds)
-            throw std::logic_error(what);
-    };
-    const Partition& part = partition(p);
+namespace {
+
+void expect_that(bool holds, const char* what) {
+    if (!holds)
+        throw std::logic_error(what);
+}
+
+}  // namespace
+
+void Cache::verify_ring(std::uint32_t p, RingName name, std::uint64_t& entries) const {
+    const Ring& r = partition(p).rings[name];
     std::uint64_t live = 0;
     std::uint64_t dead = 0;
-    std::uint64_t entries = 0;
-    std::uint64_t at = part.start;
-    while (live + dead < part.live_words + part.dead_words) {
+    std::uint64_t at = r.start;
+    while (live + dead < r.used()) {
         const Word* entry = ring(p) + at;
         const std::uint64_t size = size_of(entry);
-        expect(size > 0 && at + size <= layout_.ring_words, "an entry leaves the ring");
+        expect_that(size > 0 && at >= first_of(name) && at + size <= last_of(name),
+                    "an entry leaves the ring");
         if (state_of(entry) == state_live) {
-            const Bucket& b = bucket(p, load(entry[at_hash]));
-            expect(std::any_of(
-                       std::begin(b.slots), std::end(b.slots),
-                       [&](const Word& slot) { return load(slot) == make_slot(load(entry[at_hash]), at); }),
-                   "a live entry is not in the index");
+            const std::uint64_t hash = load(entry[at_hash]);
+            expect_that(slot_of(bucket(p, hash), hash, at) >= 0, "a live entry is not in the index");
             live += size;
             entries += 1;
         } else {
             dead += size;
         }
         at += size;
-        if (at == layout_.ring_words)
-            at = 0;
+        if (at == last_of(name))
+            at = first_of(name);
     }
-    expect(live == part.live_words && dead == part.dead_words, "the counts are not what the ring holds");
-    expect(entries == part.entries, "the entries are not what the ring holds");
-    expect(live + dead == 0 || at == part.end, "the ring does not end where it should");
-    expect(live + dead <= layout_.ring_words, "the ring holds more than it has");
+    expect_that(live == r.live_words && dead == r.dead_words, "the counts are not what the ring holds");
+    expect_that(live + dead == 0 || at == r.end, "the ring does not end where it should");
+    expect_that(live + dead <= last_of(name) - first_of(name), "the ring holds more than it has");
+}
+
+void Cache::verify(std::uint32_t p) const {
+    std::uint64_t entries = 0;
+    verify_ring(p, nursery, entries);
+    verify_ring(p, main_ring, entries);
+    expect_that(entries == partition(p).entries, "the entries are not what the rings hold");
 
     std::uint64_t indexed = 0;
     for (std::uint32_t i = 0; i < layout_.buckets; ++i) {
         const Bucket& b = buckets_[std::uint64_t{p} * layout_.buckets + i];
-        expect((b.sequence.load(std::memory_order_relaxed) & 1) == 0, "a bucket was left changing");
+        expect_that((b.sequence.load(std::memory_order_relaxed) & 1) == 0, "a bucket was left changing");
         for (const Word& slot : b.slots) {
             if (load(slot) == 0)
                 continue;
-            expect(state_of(ring(p) + offset_in(load(slot))) == state_live, "the index names a dead entry");
+            expect_that(state_of(ring(p) + offset_in(load(slot))) == state_live,
+                        "the index names a dead entry");
             indexed += 1;
         }
     }
-    expect(indexed == part.entries, "the index does not name each entry once");
+    expect_that(indexed == entries, "the index does not name each entry once");
 }
 
 }  // namespace rolecall::core

@@ -1,31 +1,46 @@
 // The store of cached documents: one region of memory shared by all processes, bounded, with eviction.
 //
-// The region is cut into partitions; each has an index of 64-byte buckets and a ring of entries. Readers take
-// no lock and write nothing: each bucket carries a sequence number that is odd while it changes, words are
-// copied by relaxed loads between fences, and a copy counts only if the number did not move (a sequence lock;
-// Boehm, "Can seqlocks get along with programming language memory models?", 2012). Writers hold the
-// partition's lock, which the caller owns: a process-shared lock in the server, a mutex in tests.
+// The region is cut into partitions; each has an index of 64-byte buckets and two rings of entries. Readers
+// take no lock: each bucket carries a sequence number that is odd while it changes, words are copied by
+// relaxed loads between fences, and a copy counts only if the number did not move (a sequence lock; Boehm,
+// "Can seqlocks get along with programming language memory models?", 2012). Writers hold the partition's
+// lock, which the caller owns: a process-shared lock in the server, a mutex in tests.
 //
 // A ring gives memory to entries in order of arrival and takes it back in the same order, so there is no
 // fragmentation and nothing to compact. An entry that was replaced or removed is passed over when its turn
 // comes. No pointer is stored in the region: processes may map it at different addresses.
+//
+// What stays is decided as in S3-FIFO (Yang et al., "FIFO queues are all you need for cache eviction", 2023):
+// what is new goes into the nursery, a tenth of the memory. When its turn comes there, it moves to the main
+// ring if somebody read it meanwhile, and else leaves; the hash of what left is kept for a while, and who
+// comes back in that time goes to the main ring at once. In the main ring what was read since the last turn
+// stays for another. A scan of cold keys passes through the nursery. A reader sets a mark, one byte beside
+// the bucket's sequence number, and only where it is not set: a hit writes at most once between two turns of
+// the ring, and nothing while nothing is evicted.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
 
+#include "core/atomic.h"
 #include "core/rule.h"
 
 namespace rolecall::core {
 
-/// Names one document. `bytes` are the key's canonical bytes; equality is on all three members.
+/// In which form a document is cached. Forms of one key are entries of their own, each with its own heat.
+enum class Form : std::uint8_t {
+    document,  ///< as the view returned it, with the compact block
+    text,      ///< as text, ready to send
+};
+
+/// Names one document. `bytes` are the key's canonical bytes; equality is on all members but the hash.
 struct Key {
     std::uint32_t database = 0;
     std::uint64_t projection = 0;
     std::string_view bytes;
     std::uint64_t hash = 0;  ///< core::hash() of the three above
+    Form form = Form::document;
 };
 
 /// What an entry says about itself, beside its payload.
@@ -33,9 +48,9 @@ struct EntryHead {
     std::uint64_t versions = 0;        ///< sum of its stamps' versions when it was loaded
     Window window;                     ///< when it holds
     std::int64_t loaded_at = 0;        ///< microseconds, the server's epoch
-    std::uint32_t document_bytes = 0;  ///< 0: a cached "no such key"
+    std::uint32_t document_bytes = 0;  ///< 0: a cached "no such key"; below 2^31
     std::uint32_t access_bytes = 0;    ///< the compact block, core/access.h
-    std::uint32_t group_bytes = 0;     ///< the stamps of the groups it belongs to, 4 bytes each
+    std::uint32_t group_bytes = 0;     ///< the stamps of the groups it belongs to, 4 bytes each; below 2^30
 };
 
 /// The payloads of an entry.
@@ -49,7 +64,7 @@ struct Payload {
 
 enum class InstallResult {
     installed,
-    too_large,  ///< larger than an eighth of a partition's ring
+    too_large,  ///< larger than half of a partition's main ring
 };
 
 struct CacheCounts {
@@ -67,13 +82,16 @@ class Cache {
  public:
     struct Layout {
         std::uint32_t partitions = 0;
-        std::uint32_t buckets = 0;     ///< per partition
-        std::uint64_t ring_words = 0;  ///< per partition, 8 bytes each
-        std::size_t bytes = 0;         ///< of the whole region
+        std::uint32_t buckets = 0;        ///< per partition
+        std::uint32_t ghosts = 0;         ///< per partition: hashes of what left the nursery
+        std::uint64_t nursery_words = 0;  ///< per partition, 8 bytes each; the first part of its words
+        std::uint64_t ring_words = 0;     ///< per partition: nursery and main ring
+        std::size_t bytes = 0;            ///< of the whole region
     };
 
-    /// Divides `bytes` (at least 256 kB) into partitions. The layout's own `bytes` is not larger.
-    static Layout plan(std::size_t bytes);
+    /// Divides `bytes` (at least 256 kB) into partitions that take documents of `largest_document` bytes, if
+    /// `bytes` is four times that at least. The layout's own `bytes` is not larger.
+    static Layout plan(std::size_t bytes, std::size_t largest_document = 0);
 
     Cache() = default;
 
@@ -85,6 +103,12 @@ class Cache {
     /// The partition whose lock install() and remove() of this key need.
     std::uint32_t partition_of(std::uint64_t hash) const {
         return static_cast<std::uint32_t>((hash >> 32) * layout_.partitions >> 32);
+    }
+
+    /// Says early that a key will be read, so that its memory comes while something else is done.
+    void expect(const Key& key) const {
+        const std::uint64_t hash = place_of(key);
+        __builtin_prefetch(&bucket(partition_of(hash), hash));
     }
 
     /// Looks a key up and copies head, groups and the wanted part. `reserve(Part, bytes)` returns where a
@@ -99,70 +123,107 @@ class Cache {
     /// Forgets a key; false when it was not there. The caller holds the partition's lock.
     bool remove(const Key& key);
 
-    /// Forgets what `gone(database, projection)` says, in one partition. The caller holds its lock.
+    /// Forgets what `gone(database, projection)` says, in a few buckets from `from` on, so that the lock is
+    /// not held for long; returns where to go on, 0 when done. The caller holds the partition's lock.
     template <typename Predicate>
-    std::uint64_t remove_if(std::uint32_t partition, Predicate&& gone);
+    std::uint32_t remove_if(std::uint32_t partition, std::uint32_t from, Predicate&& gone);
 
     /// Counts of one partition. The caller holds its lock.
     CacheCounts counts(std::uint32_t partition) const;
 
-    /// Walks one partition and throws std::logic_error where index, ring and counts disagree. The caller
+    /// Walks one partition and throws std::logic_error where index, rings and counts disagree. The caller
     /// holds its lock. For tests.
     void verify(std::uint32_t partition) const;
 
  private:
-    using Word = std::atomic<std::uint64_t>;
-    static_assert(sizeof(Word) == 8 && Word::is_always_lock_free);
+    using Word = Atomic<std::uint64_t>;
 
     static constexpr int slots_per_bucket = 7;
+#ifdef ROLECALL_MODEL
+    static constexpr int read_attempts = 1;  // what a later one may see, one that starts later may see
+#else
     static constexpr int read_attempts = 16;
+#endif
 
-    // A slot is (tag << 32 | offset + 1): the hash folded, and where the entry starts in its ring; 0 is
-    // empty.
+    // A slot is (tag << 32 | offset + 1): the hash folded, and where the entry starts among the partition's
+    // words; 0 is empty. Marks and victim are no part of what the sequence number guards: a mark that is
+    // lost, or set for the slot's next entry, costs a turn of the ring and nothing else.
     struct alignas(64) Bucket {
-        std::atomic<std::uint32_t> sequence;
-        std::uint32_t victim;  // the slot to give up next when all are taken; under the lock
+        Atomic<std::uint32_t> sequence;
+        mutable Atomic<std::uint8_t> marks;  // a bit per slot: read since the ring's hand passed
+        std::uint8_t victim;                 // the slot to give up next when all are taken; under the lock
         Word slots[slots_per_bucket];
     };
-    static_assert(sizeof(Bucket) == 64);
 
-    // All under the partition's lock. Offsets and sizes in words: `start` is the oldest entry, `end` where
-    // the next one goes; live and dead words together are what the ring holds, fillers at its end included.
-    struct alignas(64) Partition {
+    // Offsets and sizes in words: `start` is the oldest entry, `end` where the next one goes; live and dead
+    // words together are what the ring holds, fillers at its end included.
+    struct Ring {
         std::uint64_t start;
         std::uint64_t end;
-        std::uint64_t entries;
         std::uint64_t live_words;
         std::uint64_t dead_words;
+
+        std::uint64_t used() const { return live_words + dead_words; }
+    };
+    enum RingName { nursery, main_ring, ring_names };
+
+    // All under the partition's lock.
+    struct alignas(64) Partition {
+        Ring rings[ring_names];
+        std::uint64_t entries;
         std::uint64_t installs;
         std::uint64_t evictions;
         std::uint64_t index_evictions;
     };
 
-    // The words of an entry, in this order, then key, groups, access block and document, each padded to a
-    // word.
+    // The words of an entry, in this order, then key, window (if it has one), groups, access block and
+    // document, each padded to a word.
     enum : std::uint32_t {
-        at_extent,  // state << 32 | size in words; read by writers only
+        at_extent,  // state << 62 | group bytes << 32 | size in words
         at_hash,
         at_projection,
-        at_database,  // database << 32 | key bytes
+        at_database,  // database << 32 | form << 31 | key bytes
         at_versions,
-        at_from,
-        at_until,
         at_loaded,
-        at_lengths,  // access bytes << 32 | document bytes
-        at_groups,   // bytes
+        at_lengths,  // access bytes << 32 | has a window << 31 | document bytes
         head_words,
     };
-    enum : std::uint64_t { state_filler = 0, state_live = 1, state_dead = 2 };
+    static constexpr std::uint64_t window_words = 2;
+    static constexpr std::uint32_t flag = std::uint32_t{1} << 31;
+    enum State : std::uint64_t { state_filler = 0, state_live = 1, state_dead = 2 };
+    static constexpr int state_shift = 62;
+    static constexpr std::uint32_t group_bytes_mask = (std::uint32_t{1} << 30) - 1;
 
     static constexpr std::uint64_t words(std::uint64_t bytes) { return (bytes + 7) / 8; }
+    static constexpr bool has_window(const EntryHead& head) { return head.window != Window{}; }
+    static std::uint64_t size_for(const Key& key, const EntryHead& head) {
+        return head_words + words(key.bytes.size()) + (has_window(head) ? window_words : 0) +
+               words(head.group_bytes) + words(head.access_bytes) + words(head.document_bytes);
+    }
+
+    // Where a key's bucket is: forms of one key share a partition, and not a bucket.
+    static std::uint64_t place_of(const Key& key) {
+        return key.form == Form::document ? key.hash : key.hash ^ 0x9e3779b9U;
+    }
+    static std::uint64_t identity_of(const Key& key) {
+        return std::uint64_t{key.database} << 32 | (key.form == Form::text ? flag : 0) | key.bytes.size();
+    }
 
     Partition& partition(std::uint32_t p) const { return partitions_[p]; }
     Word* ring(std::uint32_t p) const { return rings_ + p * layout_.ring_words; }
+    std::uint64_t first_of(RingName name) const { return name == nursery ? 0 : layout_.nursery_words; }
+    std::uint64_t last_of(RingName name) const {
+        return name == nursery ? layout_.nursery_words : layout_.ring_words;
+    }
+    RingName ring_at(std::uint64_t offset) const {
+        return offset < layout_.nursery_words ? nursery : main_ring;
+    }
     Bucket& bucket(std::uint32_t p, std::uint64_t hash) const {
         const std::uint64_t low = static_cast<std::uint32_t>(hash);
         return buckets_[std::uint64_t{p} * layout_.buckets + (low * layout_.buckets >> 32)];
+    }
+    std::uint32_t& ghost(std::uint32_t p, std::uint64_t hash) const {
+        return ghosts_[std::uint64_t{p} * layout_.ghosts + (hash >> 8) % layout_.ghosts];
     }
     static std::uint32_t tag_of(std::uint64_t hash) { return static_cast<std::uint32_t>(hash ^ hash >> 32); }
     static std::uint32_t tag_in(std::uint64_t slot) { return static_cast<std::uint32_t>(slot >> 32); }
@@ -175,34 +236,59 @@ class Cache {
     static std::uint64_t size_of(const Word* entry) {
         return static_cast<std::uint32_t>(load(entry[at_extent]));
     }
-    static std::uint64_t state_of(const Word* entry) { return load(entry[at_extent]) >> 32; }
+    static std::uint64_t state_of(const Word* entry) { return load(entry[at_extent]) >> state_shift; }
+    static void set_extent(Word* entry, State state, std::uint64_t size, std::uint64_t group_bytes = 0) {
+        store(entry[at_extent], std::uint64_t{state} << state_shift | group_bytes << 32 | size);
+    }
 
     static bool has_key(const Word* entry, const Key& key);
     static void read_head(const Word* entry, EntryHead& head);
+    static void read_window(const Word* entry, std::uint64_t key_words, EntryHead& head);
     static void copy_out(const Word* from, char* to, std::uint64_t count);
     static Word* copy_in(Word* to, const char* from, std::uint64_t bytes);
-    int find(const Bucket& b, Word* base, const Key& key) const;
-    std::uint64_t allocate(std::uint32_t p, std::uint64_t size);
-    void pass_oldest(std::uint32_t p);
-    void forget(std::uint32_t p, Bucket& b, int slot);
     static void fill(Word* entry, std::uint64_t size, const Key& key, const EntryHead& head,
                      const Payload& payload);
+    int find(const Bucket& b, Word* base, const Key& key) const;
+    int slot_of(const Bucket& b, std::uint64_t hash, std::uint64_t offset) const;
+    int free_slot(std::uint32_t p, Bucket& b);
+    std::uint64_t allocate(std::uint32_t p, RingName name, std::uint64_t size);
+    static bool is_wrapped(const Ring& r);
+    bool fits(Ring& r, RingName name, std::uint64_t size) const;
+    void wrap(std::uint32_t p, RingName name);
+    bool has_room(std::uint32_t p, std::uint64_t size);
+    void leave(Ring& r, RingName name, std::uint64_t size) const;
+    void pass_oldest(std::uint32_t p, RingName name, int& kept);
+    void move_oldest(std::uint32_t p, RingName from, Bucket& b, int slot);
+    void forget(std::uint32_t p, Bucket& b, int slot);
+    void verify_ring(std::uint32_t p, RingName name, std::uint64_t& entries) const;
 
     static void begin_change(Bucket& b) {
         b.sequence.store(b.sequence.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-        std::atomic_thread_fence(std::memory_order_release);
+        fence(std::memory_order_release);
     }
     static void end_change(Bucket& b) {
         b.sequence.store(b.sequence.load(std::memory_order_relaxed) + 1, std::memory_order_release);
     }
     static bool unchanged(const Bucket& b, std::uint32_t sequence) {
-        std::atomic_thread_fence(std::memory_order_acquire);
+        fence(std::memory_order_acquire);
         return b.sequence.load(std::memory_order_relaxed) == sequence;
+    }
+    static bool is_marked(const Bucket& b, int slot) {
+        return (b.marks.load(std::memory_order_relaxed) >> slot & 1) != 0;
+    }
+    static void mark(const Bucket& b, int slot) {
+        const auto marks = b.marks.load(std::memory_order_relaxed);
+        b.marks.store(static_cast<std::uint8_t>(marks | 1 << slot), std::memory_order_relaxed);
+    }
+    static void unmark(Bucket& b, int slot) {
+        const auto marks = b.marks.load(std::memory_order_relaxed);
+        b.marks.store(static_cast<std::uint8_t>(marks & ~(1 << slot)), std::memory_order_relaxed);
     }
 
     Layout layout_;
     Partition* partitions_ = nullptr;
     Bucket* buckets_ = nullptr;
+    std::uint32_t* ghosts_ = nullptr;
     Word* rings_ = nullptr;
 };
 

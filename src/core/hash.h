@@ -29,7 +29,9 @@ inline std::uint64_t hash(std::uint64_t seed, std::uint32_t database, std::uint6
         left -= 8;
     }
     std::uint64_t last = 0;
-    if (left > 0)
+    if (left == 8)  // a number: without a call of memcpy
+        std::memcpy(&last, at, 8);
+    else if (left > 0)
         std::memcpy(&last, at, left);
     return fold(fold(h ^ last, k1) ^ seed, k2);
 }

@@ -140,6 +140,19 @@ inline void raise_bound(Stamp& stamp, FullXid bound) {
     detail::update(stamp, [bound](detail::Copy& copy) { copy.below = std::max(copy.below, bound); });
 }
 
+/// Replaces a bound, unless it has been raised since, by what it stood for: `writers`, who all run, the
+/// caller's own transaction among them. Whoever else was below has finished, and will have for each snapshot
+/// in which the caller's has.
+inline void replace_bound(Stamp& stamp, FullXid bound, std::span<const FullXid> writers) {
+    detail::update(stamp, [&](detail::Copy& copy) {
+        if (copy.below != bound)
+            return;
+        copy.below = 0;
+        for (const FullXid writer : writers)
+            detail::add(copy, writer, Snapshot{}, [](FullXid) { return true; });
+    });
+}
+
 /// Adds the stamp's version to `versions`; false while the stamp changes. What is read is at least as new as
 /// anything read before it.
 inline bool add_version(const Stamp& stamp, std::uint64_t& versions) {

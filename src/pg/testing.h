@@ -21,6 +21,7 @@ enum class Fault {
     new_key_not_stamped = 5,
     watch_on_origin_only = 6,
     own_writes_ignored = 7,
+    first_level_own_writes_ignored = 8,
     reader_ignored = 9,
     newest_snapshot = 10,
     own_snapshot_query = 11,

@@ -7,6 +7,8 @@
 extern "C" {
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
 #include "executor/spi.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
@@ -54,7 +56,14 @@ Effect effect_of(const Node* statement) {
     return unseen ? Effect::redefines : Effect::none;
 }
 
-void announce(Effect effect) {
+Oid database_to_drop(const Node* statement) {
+    if (!IsA(statement, DropdbStmt) || !IsTransactionState())
+        return InvalidOid;
+    return get_database_oid(reinterpret_cast<const DropdbStmt*>(statement)->dbname, true);
+}
+
+// `dropped`: a database, if it was one.
+void announce(Effect effect, Oid dropped) {
     if (effect == Effect::none || !preloaded() || !IsTransactionState() ||
         testing::fault(effect == Effect::retires ? Fault::id_used_again : Fault::ddl_not_announced))
         return;
@@ -67,19 +76,24 @@ void announce(Effect effect) {
         CacheInvalidateRelcacheByRelid(projections);
     }
     stamp_everything();
+    if (OidIsValid(dropped))
+        forget_documents(dropped, 0);
+    else if (effect == Effect::retires && !OidIsValid(get_extension_oid("rolecall", true)))
+        forget_documents(MyDatabaseId, 0);
 }
 
 void on_utility(PlannedStmt* statement, const char* text, bool read_only_tree, ProcessUtilityContext context,
                 ParamListInfo parameters, QueryEnvironment* environment, DestReceiver* destination,
                 QueryCompletion* completion) {
     const Effect effect = effect_of(statement->utilityStmt);
+    const Oid database = database_to_drop(statement->utilityStmt);
     if (previous_utility_hook != nullptr)
         previous_utility_hook(statement, text, read_only_tree, context, parameters, environment, destination,
                               completion);
     else
         standard_ProcessUtility(statement, text, read_only_tree, context, parameters, environment,
                                 destination, completion);
-    announce(effect);
+    announce(effect, database);
 }
 
 }  // namespace

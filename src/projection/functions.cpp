@@ -58,6 +58,17 @@ Datum me(FunctionCallInfo fcinfo, Oid type) {
     PG_RETURN_POINTER(answer.document);
 }
 
+Datum text_or_nothing(FunctionCallInfo fcinfo, text* document) {
+    if (document == nullptr)
+        PG_RETURN_NULL();
+    PG_RETURN_TEXT_P(document);
+}
+
+Datum me_json(FunctionCallInfo fcinfo, Oid type) {
+    Definition& d = me_definition();
+    return text_or_nothing(fcinfo, read_text(d, key_from(d, type, PG_GETARG_DATUM(0))));
+}
+
 Datum has_role(FunctionCallInfo fcinfo, Oid type, bool scoped) {
     Definition& d = me_definition();
     AccessBuffer buffer;
@@ -140,12 +151,14 @@ extern "C" {
     ROLECALL_OVERLOAD(rolecall_##name##_text, TEXTOID, call)
 
 ROLECALL_OVERLOADS(me, me(fcinfo, type))
+ROLECALL_OVERLOADS(me_json, me_json(fcinfo, type))
 ROLECALL_OVERLOADS(has_role, has_role(fcinfo, type, false))
 ROLECALL_OVERLOADS(has_role_on, has_role(fcinfo, type, true))
 ROLECALL_OVERLOADS(auth_projection, auth_projection(fcinfo, type))
 ROLECALL_OVERLOADS(require_user, require_user(fcinfo, type))
 
 PG_FUNCTION_INFO_V1(rolecall_project);
+PG_FUNCTION_INFO_V1(rolecall_project_json);
 PG_FUNCTION_INFO_V1(rolecall_current_uid);
 PG_FUNCTION_INFO_V1(rolecall_me_current);
 PG_FUNCTION_INFO_V1(rolecall_has_role_current);
@@ -157,6 +170,12 @@ Datum rolecall_project(PG_FUNCTION_ARGS) {
     if (!answer.found)
         PG_RETURN_NULL();
     PG_RETURN_POINTER(answer.document);
+}
+
+// project_json(projection name, key text): the same as text.
+Datum rolecall_project_json(PG_FUNCTION_ARGS) {
+    Definition& d = readable_projection(*PG_GETARG_NAME(0));
+    return text_or_nothing(fcinfo, read_text(d, key_from_text(d, PG_GETARG_TEXT_PP(1))));
 }
 
 // current_uid(): the identity the session set, as text.

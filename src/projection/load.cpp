@@ -97,7 +97,8 @@ std::span<std::uint32_t> read_groups(const Definition& d, Datum key) {
 Count install(const Definition& d, Datum key, const Loaded& loaded, const core::Snapshot& snapshot) {
     KeyBuffer buffer;
     const std::string_view bytes = canonical_key(d.key_kind, key, buffer);
-    const core::Key name{MyDatabaseId, d.id, bytes, key_hash(d.id, bytes)};
+    const core::Key name{
+        .database = MyDatabaseId, .projection = d.id, .bytes = bytes, .hash = key_hash(d.id, bytes)};
     const std::span<std::uint32_t> groups = read_groups(d, key);
 
     core::EntryHead head{.window = loaded.window, .loaded_at = GetCurrentTimestamp()};
@@ -109,11 +110,6 @@ Count install(const Definition& d, Datum key, const Loaded& loaded, const core::
         head.access_bytes = static_cast<std::uint32_t>(access.size());
     }
     head.group_bytes = static_cast<std::uint32_t>(groups.size_bytes());
-    const std::size_t largest = std::size_t{1024} * settings::max_document_size;
-    if (std::max({std::size_t{head.document_bytes}, access.size(), groups.size_bytes(), bytes.size()}) >
-        largest)
-        return Count::skip_size;
-
     testing::point("before-install");
     const Dependencies on{name.hash, d.floor, groups};
     if (d.ttl > 0 ? !versions_of(on, head.versions) : !settled(on, snapshot, head.versions))
@@ -121,14 +117,22 @@ Count install(const Definition& d, Datum key, const Loaded& loaded, const core::
     const core::Payload payload{.groups = reinterpret_cast<const char*>(groups.data()),
                                 .access = access.data(),
                                 .document = reinterpret_cast<const char*>(loaded.document)};
-    const std::uint32_t partition = shared.cache.partition_of(name.hash);
-    lock_partition(partition);
-    const core::InstallResult result = shared.cache.install(name, head, payload);
-    unlock_partition(partition);
-    return result == core::InstallResult::installed ? Count::installs : Count::skip_size;
+    return put(name, head, payload);
 }
 
 }  // namespace
+
+Count put(const core::Key& key, const core::EntryHead& head, const core::Payload& payload) {
+    const std::size_t largest = std::size_t{1024} * settings::max_document_size;
+    if (std::max({std::size_t{head.document_bytes}, std::size_t{head.access_bytes},
+                  std::size_t{head.group_bytes}, key.bytes.size()}) > largest)
+        return Count::skip_size;
+    const std::uint32_t partition = shared.cache.partition_of(key.hash);
+    lock_partition(partition);
+    const core::InstallResult result = shared.cache.install(key, head, payload);
+    unlock_partition(partition);
+    return result == core::InstallResult::installed ? Count::installs : Count::skip_size;
+}
 
 // The order matters. The snapshot is there already. DDL that it sees as committed has sent its invalidations
 // once the definitions are quiet, so they are accepted next and the watches verified; DDL that comes later

@@ -3,8 +3,9 @@
 
 #include "pg/pg.h"
 
-#include "core/rule.h"
+#include "core/cache.h"
 #include "projection/definition.h"
+#include "projection/shared.h"
 
 extern "C" {
 #include "utils/jsonb.h"
@@ -21,5 +22,9 @@ struct Loaded {
 /// settings. `may_install`: the caller's snapshot and transaction are such that others may use what it sees;
 /// whether everything else holds is decided here.
 Loaded load(Definition& definition, Datum key, bool may_install);
+
+/// Puts an entry into shared memory, unless it is too large; returns what to count. Whether others may use
+/// what is in it, its versions say.
+Count put(const core::Key& key, const core::EntryHead& head, const core::Payload& payload);
 
 }  // namespace rolecall::projection

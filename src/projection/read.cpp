@@ -1,10 +1,12 @@
 #include "projection/read.h"
 
+#include "core/first_level.h"
 #include "pg/settings.h"
 #include "pg/snapshot.h"
 #include "pg/testing.h"
 #include "projection/check.h"
 #include "projection/document.h"
+#include "projection/flight.h"
 #include "projection/load.h"
 #include "projection/shared.h"
 
@@ -22,6 +24,8 @@ namespace rolecall::projection {
 using testing::Fault;
 
 namespace {
+
+core::FirstLevel first_level;
 
 // What the caller's transaction may do with cached documents. A mode other than "use" comes with what to
 // count.
@@ -109,48 +113,93 @@ bool is_current(const Definition& d, const Dependencies& on, const core::Snapsho
     return settled(on, snapshot, versions) && versions == head.versions;
 }
 
+// What is read, and what its answer came with.
+struct Lookup {
+    Definition& d;
+    KeyBuffer buffer;
+    core::Key key;
+    Standing standing;
+    core::EntryHead head;
+    Groups groups;
+
+    Lookup(Definition& definition, Datum value) : d(definition), standing(standing_of(definition)) {
+        key.database = MyDatabaseId;
+        key.projection = d.id;
+        key.bytes = canonical_key(d.key_kind, value, buffer);
+    }
+    Lookup(const Lookup&) = delete;
+    Lookup& operator=(const Lookup&) = delete;
+    ~Lookup() = default;
+
+    void look_further() {
+        key.hash = key_hash(d.id, key.bytes);
+        expect(key);
+        if (testing::fault(Fault::reader_ignored))
+            standing.snapshot.xmin = UINT64_MAX;
+    }
+    Dependencies depends_on() const { return {key.hash, d.floor, groups.of(head)}; }
+    bool was_found() const { return head.document_bytes > 0; }
+};
+
+bool is_in_window(const core::EntryHead& head) {
+    return head.window == core::Window{} || head.window.contains(GetCurrentTransactionStartTimestamp());
+}
+
 // Copies the entry and only then reads its stamps: the other way round, an entry that was reloaded in between
 // would show a commit that this snapshot does not contain.
 template <typename Reserve>
-bool hit(const Definition& d, const Standing& standing, Datum key_value, core::Part part,
-         core::EntryHead& head, Reserve&& reserve) {
-    KeyBuffer buffer;
-    const std::string_view bytes = canonical_key(d.key_kind, key_value, buffer);
-    const core::Key key{MyDatabaseId, d.id, bytes, key_hash(d.id, bytes)};
-    Groups groups;
+bool hit(Lookup& l, core::Part part, Reserve&& reserve) {
     const auto reserve_any = [&](core::Part which, std::size_t size) {
-        return which == core::Part::groups ? groups.reserve(size) : reserve(size);
+        return which == core::Part::groups ? l.groups.reserve(size) : reserve(size);
     };
-    core::Snapshot snapshot = standing.snapshot;
-    if (testing::fault(Fault::reader_ignored))
-        snapshot.xmin = UINT64_MAX;
-
     const bool stamps_first = testing::fault(Fault::stamps_read_before_entry);
-    if (!shared.cache.read(key, stamps_first ? core::Part::groups : part, head, reserve_any))
+    if (!shared.cache.read(l.key, stamps_first ? core::Part::groups : part, l.head, reserve_any))
         return false;
     if (!stamps_first)
         testing::point("between-entry-and-stamps");
-    const Dependencies on{key.hash, d.floor, groups.of(head)};
-    if (!is_current(d, on, snapshot, head) &&
-        !(testing::fault(Fault::miss_not_stamped) && head.document_bytes == 0))
+    if (!is_current(l.d, l.depends_on(), l.standing.snapshot, l.head) &&
+        !(testing::fault(Fault::miss_not_stamped) && l.head.document_bytes == 0))
         return false;
     if (stamps_first) {
         testing::point("between-entry-and-stamps");
-        (void)shared.cache.read(key, part, head, reserve_any);
+        (void)shared.cache.read(l.key, part, l.head, reserve_any);
     }
-    return head.window.contains(GetCurrentTransactionStartTimestamp());
+    return is_in_window(l.head);
 }
 
+// The same with this backend's own copies, which are made of shared entries only: what was loaded here in a
+// transaction that may be rolled back never gets there.
+const core::FirstLevel::Copy* first_level_hit(const Lookup& l) {
+    const bool may_use = l.standing.may_use || (testing::fault(Fault::first_level_own_writes_ignored) &&
+                                                l.standing.why == Count::bypass_own_writes);
+    const core::FirstLevel::Copy* copy = may_use ? first_level.find(l.d.id, l.key.bytes) : nullptr;
+    if (copy == nullptr)
+        return nullptr;
+    const Dependencies on{copy->hash, l.d.floor, copy->group_stamps()};
+    return is_current(l.d, on, l.standing.snapshot, copy->head) && is_in_window(copy->head) ? copy : nullptr;
+}
+
+// Would this reader be helped by what somebody loads now?
+bool is_worth_a_turn(const Lookup& l) {
+    std::uint64_t versions = 0;
+    const Dependencies on{l.key.hash, l.d.floor, {}};  // which groups, the load will show
+    return l.standing.may_install && (l.d.ttl > 0 || settled(on, l.standing.snapshot, versions));
+}
+
+// Of those who miss at once, one loads, and has the turn when this says false; the others look again when it
+// is done.
 template <typename Reserve>
-bool try_hit(Definition& d, Datum key, core::Part part, Reserve&& reserve, core::EntryHead& head,
-             bool& may_install) {
-    const Standing standing = standing_of(d);
-    may_install = standing.may_install;
-    if (!standing.may_use) {
-        count(standing.why);
+bool try_hit(Lookup& l, core::Part part, Reserve&& reserve) {
+    if (!l.standing.may_use) {
+        count(l.standing.why);
         return false;
     }
-    if (hit(d, standing, key, part, head, reserve)) {
+    if (hit(l, part, reserve)) {
+        count(Count::hits);
+        return true;
+    }
+    if (is_worth_a_turn(l) && take_turn(l.key.hash) != Turn::alone && hit(l, part, reserve)) {
+        end_turn();
         count(Count::hits);
         return true;
     }
@@ -160,8 +209,11 @@ bool try_hit(Definition& d, Datum key, core::Part part, Reserve&& reserve, core:
 }
 
 Loaded load_for(Definition& d, Datum key, bool may_install) {
-    if (ActiveSnapshotSet())
-        return load(d, key, may_install);
+    if (ActiveSnapshotSet()) {
+        const Loaded loaded = load(d, key, may_install);
+        end_turn();
+        return loaded;
+    }
     PushActiveSnapshot(GetTransactionSnapshot());
     const Loaded loaded = load(d, key, false);
     PopActiveSnapshot();
@@ -182,39 +234,92 @@ const char* check_contract(const Definition& d, const char* access) {
 
 Answer read_document(Definition& d, Datum key) {
     require_preloaded();
-    core::EntryHead head;
+    Lookup l(d, key);
+    l.look_further();
     Jsonb* document = nullptr;
     const auto reserve = [&document](std::size_t bytes) {
         document = static_cast<Jsonb*>(palloc(bytes));
         return reinterpret_cast<char*>(document);
     };
-    bool may_install = false;
-    if (try_hit(d, key, core::Part::document, reserve, head, may_install))
-        return {.found = head.document_bytes > 0, .document = head.document_bytes > 0 ? document : nullptr};
-    const Loaded loaded = load_for(d, key, may_install);
+    if (try_hit(l, core::Part::document, reserve))
+        return {.found = l.was_found(), .document = l.was_found() ? document : nullptr};
+    const Loaded loaded = load_for(d, key, l.standing.may_install);
     return {.found = loaded.document != nullptr, .document = loaded.document};
 }
 
 Answer read_access(Definition& d, Datum key, AccessBuffer& buffer) {
     require_preloaded();
-    core::EntryHead head;
-    const char* block = nullptr;
+    Lookup l(d, key);
+    if (const auto* copy = first_level_hit(l); copy != nullptr) {
+        count(Count::hits);
+        if (copy->head.document_bytes == 0)
+            return {};
+        return {.found = true, .access = check_contract(d, copy->block)};
+    }
+    l.look_further();
+    char* block = nullptr;
     const auto reserve = [&](std::size_t bytes) {
-        char* to = bytes <= AccessBuffer::size ? buffer.bytes : static_cast<char*>(palloc(bytes));
-        block = to;
-        return to;
+        return block = bytes <= AccessBuffer::size ? buffer.bytes : static_cast<char*>(palloc(bytes));
     };
-    bool may_install = false;
-    if (try_hit(d, key, core::Part::access, reserve, head, may_install)) {
-        if (head.document_bytes == 0)
+    if (try_hit(l, core::Part::access, reserve)) {
+        first_level.keep(l.key, l.head, l.groups.of(l.head), block);
+        if (!l.was_found())
             return {};
         return {.found = true, .access = check_contract(d, block)};
     }
-    const Loaded loaded = load_for(d, key, may_install);
+    const Loaded loaded = load_for(d, key, l.standing.may_install);
     if (loaded.document == nullptr)
         return {};
     core::AccessFacts facts = read_access(loaded.document);
     return {.found = true, .access = check_contract(d, pack_access(facts).data())};
+}
+
+// The text is an entry of its own, made from the document's, with its versions, its groups and its window: it
+// is as current as that one was. It is made of entries only, so that it is there for who asks more than once.
+text* read_text(Definition& d, Datum key) {
+    require_preloaded();
+    Lookup l(d, key);
+    l.look_further();
+    text* result = nullptr;
+    const auto reserve = [&result](std::size_t bytes) {
+        result = static_cast<text*>(palloc(bytes));
+        return reinterpret_cast<char*>(result);
+    };
+    l.key.form = core::Form::text;
+    if (l.standing.may_use && hit(l, core::Part::document, reserve)) {
+        count(Count::hits);
+        return l.was_found() ? result : nullptr;
+    }
+
+    l.key.form = core::Form::document;
+    Jsonb* document = nullptr;
+    const auto reserve_document = [&document](std::size_t bytes) {
+        document = static_cast<Jsonb*>(palloc(bytes));
+        return reinterpret_cast<char*>(document);
+    };
+    const bool was_hit = try_hit(l, core::Part::document, reserve_document);
+    if (!was_hit)
+        document = load_for(d, key, l.standing.may_install).document;
+    if (document == nullptr || (was_hit && !l.was_found()))
+        return nullptr;
+
+    StringInfoData out;
+    initStringInfo(&out);
+    appendStringInfoSpaces(&out, VARHDRSZ);
+    (void)JsonbToCString(&out, &document->root, VARSIZE(document));
+    result = reinterpret_cast<text*>(out.data);
+    SET_VARSIZE(result, out.len);
+    if (was_hit && l.standing.may_install) {
+        l.key.form = core::Form::text;
+        l.head.document_bytes = static_cast<std::uint32_t>(out.len);
+        l.head.access_bytes = 0;
+        const std::span<const std::uint32_t> groups = l.groups.of(l.head);
+        count(put(l.key, l.head,
+                  {.groups = reinterpret_cast<const char*>(groups.data()),
+                   .access = nullptr,
+                   .document = out.data}));
+    }
+    return result;
 }
 
 namespace {
@@ -250,7 +355,8 @@ Inspection inspect(Definition& d, Datum key_value) {
     Inspection found;
     KeyBuffer buffer;
     const std::string_view bytes = canonical_key(d.key_kind, key_value, buffer);
-    const core::Key key{MyDatabaseId, d.id, bytes, key_hash(d.id, bytes)};
+    const core::Key key{
+        .database = MyDatabaseId, .projection = d.id, .bytes = bytes, .hash = key_hash(d.id, bytes)};
     Groups groups;
     found.cached = shared.cache.read(key, core::Part::groups, found.head,
                                      [&](core::Part, std::size_t size) { return groups.reserve(size); });

@@ -24,10 +24,14 @@ struct AccessBuffer {
     alignas(8) char bytes[size];
 };
 
+/// The document of `key` as text, which is stored ready where it was asked for before; nullptr: no such key.
+text* read_text(Definition& definition, Datum key);
+
 /// The document of `key` (of type key_type_of(definition.key_kind)) under the caller's snapshot.
 Answer read_document(Definition& definition, Datum key);
 
-/// The compact block of its document. Raises invalid_parameter_value where the document breaks the contract.
+/// The compact block of its document, valid until the next read. Raises invalid_parameter_value where the
+/// document breaks the contract.
 Answer read_access(Definition& definition, Datum key, AccessBuffer& buffer);
 
 /// What is known of a document in the cache.

@@ -41,7 +41,8 @@ Layout plan() {
     Layout layout{};
     const std::size_t budget = std::size_t{1024} * settings::cache_size;
     layout.stamp_slots = std::bit_floor(budget / cache_bytes_per_stamp);
-    layout.cache = core::Cache::plan(budget - core::Stamps::bytes(layout.stamp_slots));
+    layout.cache = core::Cache::plan(budget - core::Stamps::bytes(layout.stamp_slots),
+                                     std::size_t{1024} * settings::max_document_size);
     layout.counter_slots = MaxBackends;
 
     std::size_t at = CACHELINEALIGN(sizeof(SharedHead));
@@ -87,6 +88,11 @@ void definitions_locktag(LOCKTAG& tag) {
 }  // namespace
 
 void shared_init() {
+    if (settings::max_document_size > settings::cache_size / 4)
+        ereport(
+            ERROR,
+            (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+             errmsg("\"rolecall.max_document_size\" must be at most a quarter of \"rolecall.cache_size\"")));
     pg::add_shared_area({.name = "rolecall",
                          .bytes = [] { return plan().bytes; },
                          .locks = [] { return static_cast<int>(plan().cache.partitions); },
@@ -154,9 +160,26 @@ bool floor_is_ready() {
         return false;
     // Prepared transactions survive a restart, their stamps do not: whatever has an id by now must be
     // finished.
-    core::raise_bound(shared.head->common_floor, pg::next_full_xid());
+    const core::FullXid bound = pg::next_full_xid();
+    core::FullXid none = 0;
+    shared.head->first_bound.compare_exchange_strong(none, bound);
+    core::raise_bound(shared.head->common_floor, bound);
     shared.head->floor_ready.store(1, std::memory_order_release);
     return true;
+}
+
+void narrow_floor() {
+    if (!floor_is_ready() || testing::fault(Fault::floor_at_start_only))
+        return;
+    const core::FullXid own = U64FromFullTransactionId(GetTopFullTransactionId());
+    const core::Snapshot now = pg::xid_snapshot(GetLatestSnapshot());
+    auto* running = static_cast<core::FullXid*>(palloc(sizeof(core::FullXid) * (now.running.size() + 1)));
+    std::size_t count = 0;
+    running[count++] = own;
+    for (const TransactionId xid : now.running)
+        if (BackendXidGetPid(xid) == 0 && TransactionIdIsInProgress(xid))  // prepared
+            running[count++] = core::widen(xid, now.xmax);
+    core::replace_bound(shared.head->common_floor, shared.head->first_bound.load(), {running, count});
 }
 
 namespace {
@@ -192,11 +215,26 @@ void stamp_projection(std::uint64_t projection) {
 
 void stamp_everything() { add_self(shared.head->common_floor); }
 
+// While an LWLock is held interrupts wait, and nothing that Cache does raises an error: a backend cannot
+// leave a bucket half changed but by dying of a signal, and then the server makes all shared memory anew.
 void lock_partition(std::uint32_t partition) {
     LWLockAcquire(&partition_locks[partition].lock, LW_EXCLUSIVE);
 }
 
 void unlock_partition(std::uint32_t partition) { LWLockRelease(&partition_locks[partition].lock); }
+
+void forget_documents(Oid database, std::uint64_t projection) {
+    for (std::uint32_t p = 0; p < shared.cache.partitions(); ++p) {
+        std::uint32_t at = 0;
+        do {
+            lock_partition(p);
+            at = shared.cache.remove_if(p, at, [&](std::uint32_t of_database, std::uint64_t of_projection) {
+                return of_database == database && (projection == 0 || of_projection == projection);
+            });
+            unlock_partition(p);
+        } while (at != 0);
+    }
+}
 
 void lock_definitions_for_change() {
     if (testing::fault(Fault::no_ddl_lock))

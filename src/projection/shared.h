@@ -34,6 +34,7 @@ struct alignas(64) BackendCounters {
 struct SharedHead {
     std::uint64_t seed;                      // of core::hash
     std::atomic<std::uint32_t> floor_ready;  // the common floor was raised after recovery
+    std::atomic<core::FullXid> first_bound;  // ... to this
     core::Stamp common_floor;
 };
 
@@ -72,6 +73,12 @@ std::uint64_t total(Count what);
 /// watch's id stands for the projection's.
 std::uint64_t key_hash(std::uint64_t projection, std::string_view key);
 
+/// Says early that a key will be read.
+inline void expect(const core::Key& key) {
+    shared.cache.expect(key);
+    __builtin_prefetch(&shared.stamps.of(key.hash));
+}
+
 /// Which stamp is a projection's floor.
 std::uint32_t floor_index(std::uint64_t projection);
 
@@ -91,8 +98,14 @@ bool versions_of(const Dependencies& on, std::uint64_t& versions);
 
 core::Writers writers_of(const Dependencies& on, const core::Snapshot& snapshot);
 
-/// Raises the common floor at the first use after recovery. False while the server is in recovery.
+/// Raises the common floor at the first use after recovery: everybody must have finished who had an id by
+/// then, for the stamps of prepared transactions were lost. False while the server is in recovery.
 bool floor_is_ready();
+
+/// Lets only those wait for whom it must be: the prepared transactions that are still there. Else any
+/// transaction that was open at the first use would keep everything from being cached until it ends. Once
+/// after recovery, in a transaction of the caller's that does nothing else.
+void narrow_floor();
 
 /// Each adds the caller's transaction to a stamp, assigning its id if it has none.
 void stamp(std::uint64_t hash);
@@ -102,6 +115,10 @@ void stamp_everything();
 /// The lock of one partition of the cache. An error in between releases it, as any LWLock.
 void lock_partition(std::uint32_t partition);
 void unlock_partition(std::uint32_t partition);
+
+/// Gives back the memory of a projection's documents in a database; of all projections where it is 0. At any
+/// time: what is forgotten is loaded again when it is wanted.
+void forget_documents(Oid database, std::uint64_t projection);
 
 /// The rolecall object whose lock orders definitions: DDL holds it in ShareLock to its end, a loader tries
 /// RowExclusiveLock and gives it back at once.

@@ -118,6 +118,7 @@ extern "C" {
 PG_FUNCTION_INFO_V1(rolecall_watch_row);
 PG_FUNCTION_INFO_V1(rolecall_watch_truncate);
 PG_FUNCTION_INFO_V1(rolecall_definition_changed);
+PG_FUNCTION_INFO_V1(rolecall_projection_dropped);
 PG_FUNCTION_INFO_V1(rolecall_raise_floor);
 
 // AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW; arguments: projection id [, key column [, id of the watch,
@@ -165,6 +166,20 @@ Datum rolecall_definition_changed(PG_FUNCTION_ARGS) {
         stamp_everything();
     }
     CacheInvalidateRelcacheByRelid(RelationGetRelid(data.tg_relation));
+    return PointerGetDatum(nullptr);
+}
+
+// AFTER DELETE FOR EACH ROW on rolecall.projections: its documents are of no use to anybody.
+Datum rolecall_projection_dropped(PG_FUNCTION_ARGS) {
+    const TriggerData& data = trigger_data(fcinfo);
+    TupleDesc columns = RelationGetDescr(data.tg_relation);
+    bool is_null = false;
+    const Datum id = heap_getattr(data.tg_trigtuple, SPI_fnumber(columns, "id"), columns, &is_null);
+    const auto projection = static_cast<std::uint64_t>(DatumGetInt64(id));
+    if (preloaded()) {
+        announce_change(projection);
+        forget_documents(MyDatabaseId, projection);
+    }
     return PointerGetDatum(nullptr);
 }
 

@@ -2,6 +2,7 @@
 
 #include "pg/background.h"
 #include "pg/settings.h"
+#include "projection/shared.h"
 #include "sync/process.h"
 #include "sync/roster.h"
 #include "sync/statistics.h"
@@ -61,6 +62,12 @@ void update_roster() {
     pfree(oids);
 }
 
+void narrow_floor() {
+    StartTransactionCommand();
+    projection::narrow_floor();
+    CommitTransactionCommand();
+}
+
 void launch_workers() {
     for (int slot = next_to_launch(); slot >= 0; slot = next_to_launch()) {
         BackgroundWorker worker = pg::background_worker("rolecall_worker_main", "rolecall sync worker");
@@ -91,6 +98,7 @@ void rolecall_launcher_main(Datum) {
     process_init();
     BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
     enter_launcher();
+    narrow_floor();
     while (!told_to_leave()) {
         if (reload_if_asked())
             reconsider();

@@ -124,6 +124,31 @@ SQL
 		},
 	},
 	{
+		fault => 8,
+		name => 'own writes are ignored by the first level',
+		run => sub {
+			my ($node) = @_;
+			# As before, but the session has the old answer in its own memory, and asks for nothing else.
+			$node->safe_psql('postgres', <<'SQL');
+CREATE OR REPLACE FUNCTION test.check_role() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT rolecall.has_role(NEW.user_id, NEW.role) THEN
+        PERFORM set_config('test.wrong', 'has_role differs after an own write', false);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER aaa AFTER INSERT ON rolecall.user_roles FOR EACH ROW EXECUTE FUNCTION test.check_role();
+SQL
+			my $session = session($node, 'test.wrong' => '');
+			$session->query_safe(q(SELECT rolecall.has_role(1, 'member'))) for 1 .. 3;
+			$session->query_safe(q(INSERT INTO rolecall.user_roles (user_id, role) VALUES (1, 'member')));
+			my $wrong = $session->query_safe(q(SELECT current_setting('test.wrong')));
+			$session->quit;
+			$node->safe_psql('postgres', 'DROP TRIGGER aaa ON rolecall.user_roles');
+			return $wrong ? ($wrong) : ();
+		},
+	},
+	{
 		fault => 9,
 		name => q(the reader's snapshot is not asked),
 		run => sub {

@@ -8,10 +8,16 @@ BEGIN
     END IF;
 END $$;
 
--- Ten documents, each compared with the projection's own query in the same statement.
+-- Ten documents, each compared with the projection's own query in the same statement: as jsonb, as text, and by
+-- a role check, which has copies of its own in each backend.
 CREATE FUNCTION checker.differences(first bigint) RETURNS bigint LANGUAGE sql STABLE AS $$
     SELECT count(*) FROM generate_series(first, first + 9) uid
-    WHERE rolecall.me(uid) IS DISTINCT FROM (SELECT v.doc FROM rolecall.me_view v WHERE v.uid = uid.uid)
+    CROSS JOIN LATERAL (SELECT (SELECT v.doc FROM rolecall.me_view v WHERE v.uid = uid.uid) AS doc OFFSET 0) v
+    WHERE rolecall.me(uid) IS DISTINCT FROM v.doc
+       OR rolecall.me_json(uid)::jsonb IS DISTINCT FROM v.doc
+       OR rolecall.has_role(uid, 'role' || (1 + uid % 6)) IS DISTINCT FROM
+          coalesce((v.doc ->> 'is_active')::boolean
+                   AND v.doc -> 'roles' @> jsonb_build_array(jsonb_build_object('role', 'role' || (1 + uid % 6))), false)
 $$;
 
 INSERT INTO rolecall.tenants (slug, name) SELECT 't' || g, 'Tenant ' || g FROM generate_series(1, 3) g;

@@ -60,7 +60,15 @@ sub count_hits {
 my $compared = 0;
 my $rounds = 0;
 while ($compared < $wanted || $rounds < $least_rounds) {
+	# Every other round beside a long transaction that has written a user whom nobody else writes, in more
+	# subtransactions than a snapshot holds.
+	my $long = $rounds % 2 ? $node->background_psql('postgres') : undef;
+	$long->query_safe(q(BEGIN; INSERT INTO rolecall.users (id, email) VALUES (1000, 'long@example.org'); SELECT checker.many_subtransactions(1000))) if $long;
 	$compared += round($rounds % 2 ? 4 : 12);
+	if ($long) {
+		$long->query_safe($rounds % 4 == 1 ? 'DELETE FROM rolecall.users WHERE id = 1000; COMMIT' : 'ROLLBACK');
+		$long->quit;
+	}
 	last unless Test::More->builder->is_passing;
 	if ($rounds % 3 == 1) {
 		count_hits();

@@ -110,6 +110,30 @@ all_fresh($standby, 'the new primary');
 cmp_ok(count_of($standby, 'hits'), '>', $before, '... hits');
 $standby->stop;
 
+# A writer that was open when the first document was read keeps nothing from being cached, nor does a prepared
+# transaction that was forgotten; one that survived a restart does, until it is decided.
+my $writers = new_node('writers');
+create_extension($writers);
+$writers->safe_psql('postgres', 'CREATE TABLE elsewhere (id int)');
+$writers->restart;
+my $open = session($writers);
+$open->query_safe('BEGIN; INSERT INTO elsewhere VALUES (1)');
+$writers->safe_psql('postgres', q(BEGIN; INSERT INTO elsewhere VALUES (2); PREPARE TRANSACTION 'forgotten'));
+$writers->safe_psql('postgres', q(UPDATE rolecall.users SET display_name = 'v2' WHERE id = 1));
+sub hits { return $writers->safe_psql('postgres', 'SELECT rolecall.me(1); SELECT rolecall.me(1); SELECT hits FROM rolecall.stat_cache') =~ s/.*\n//sr; }
+wait_for('a hit beside an open writer', sub { hits() > 0 });
+pass('a hit beside an open writer and a prepared transaction');
+$open->quit;
+$writers->restart('immediate');
+hits() for 1 .. 5;
+is(hits(), 0, 'no hit while a transaction that survived a restart may have written anything');
+is($writers->safe_psql('postgres', q(SELECT rolecall.me(1) ->> 'display_name')), 'v2', '... but the right answer');
+like($writers->safe_psql('postgres', q(SELECT reason FROM rolecall.cache_entry('me', '1'))), qr/^transaction \d+, which may have changed it, has not finished/, '... and the reason');
+$writers->safe_psql('postgres', q(COMMIT PREPARED 'forgotten'));
+wait_for('a hit after it was decided', sub { hits() > 0 });
+pass('hits after it was decided');
+$writers->stop;
+
 # An extension that is made again
 my $other = new_node('again');
 create_extension($other);

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -102,6 +104,32 @@ TEST(Access, FindsEachOfMany) {
         EXPECT_TRUE(access.has_role(name, name, "institutional"));
         EXPECT_FALSE(access.has_role(name + "x"));
         EXPECT_FALSE(access.has_role(name, name + "x", "institutional"));
+    }
+}
+
+// Few grants are looked through, many bisected: both say what the definition says.
+TEST(Access, AgreesWithTheDefinitionForAnyNumber) {
+    std::mt19937 random(1);
+    const auto pick = [&](std::initializer_list<const char*> from) {
+        return std::string_view(from.begin()[random() % from.size()]);
+    };
+    const auto any = [&] {
+        return Grant{pick({"a", "b", "ab", "admin", ""}), pick({"global", "institutional", "glob", ""}),
+                     pick({"", "u1", "u2", "u"})};
+    };
+    for (int round = 0; round < 3000; ++round) {
+        std::vector<Grant> grants(random() % 40);
+        for (Grant& grant : grants)
+            grant = any();
+        const std::vector<Grant> all = grants;
+        AccessFacts facts;
+        facts.grants = grants;
+        const std::string block = packed(facts);
+        const Grant wanted = any();
+        const bool expected = std::any_of(all.begin(), all.end(), [&](const Grant& held) {
+            return held == wanted || held == Grant{wanted.role, "global", ""};
+        });
+        ASSERT_EQ(Access(block.data()).has_role(wanted.role, wanted.scope, wanted.kind), expected);
     }
 }
 

@@ -87,6 +87,32 @@ TEST(Stamp, VersionsTellAdditionsOfOthersOnly) {
     EXPECT_FALSE(settled(stamp, before(19)));
 }
 
+TEST(Stamp, ABoundGivesWayToThoseItStoodFor) {
+    Stamp stamp{};
+    raise_bound(stamp, 50);
+    const std::uint32_t idle[] = {40};
+    const Snapshot beside_idle{.xmin = 40, .xmax = 60, .own = 0, .running = idle};
+    EXPECT_FALSE(settled(stamp, beside_idle));
+    const FullXid caller[] = {55};
+    replace_bound(stamp, 49, caller);
+    EXPECT_FALSE(settled(stamp, beside_idle)) << "the bound was another";
+    replace_bound(stamp, 50, caller);
+    EXPECT_TRUE(settled(stamp, beside_idle));
+    const std::uint32_t older[] = {40, 55};
+    EXPECT_FALSE(settled(stamp, {.xmin = 40, .xmax = 60, .own = 0, .running = older}));
+    // Somebody else who has written keeps being named, more than there are names are covered by a bound.
+    Stamp other{};
+    raise_bound(other, 50);
+    add_writer(other, 52, before(40), everybody_runs);
+    const FullXid prepared[] = {55, 41, 42};
+    replace_bound(other, 50, prepared);
+    for (const std::uint32_t runs : {41U, 42U, 52U, 55U}) {
+        const std::uint32_t running[] = {runs};
+        EXPECT_FALSE(settled(other, {.xmin = runs, .xmax = 60, .own = 0, .running = running})) << runs;
+    }
+    EXPECT_TRUE(settled(other, before(56)));
+}
+
 TEST(Stamp, ThatChangesSettlesForNobody) {
     Stamp stamp{};
     stamp.version.store(1);

@@ -44,7 +44,9 @@ SQL
 
 # ---- One pass -------------------------------------------------------------------------------------------------------
 
-like(error_of($node, q(BEGIN; SELECT rolecall.sync_provider('hr'); ROLLBACK)), qr/\AWARNING:  01000: of the units that the roles of \d\d users name none is known\nHINT:.*\nLOCATION:.*\z/, 'one warning for all');
+my @warnings = error_of($node, q(BEGIN; SELECT rolecall.sync_provider('hr'); ROLLBACK)) =~ /WARNING:  (.*)/g;
+is(scalar(@warnings), 1, 'one warning for all');
+like($warnings[0], qr/^01000: of the units that the roles of \d\d users name none is known$/, '... which says what is wrong');
 $provider->forget_requests;
 is(sync(), '100|20|80|0|0|t', 'the first pass');
 is(sql($differences), '0', 'everybody has the roles that the provider names');

@@ -25,8 +25,10 @@ namespace {
 
 // The listed users that are here, and what they hold from the provider: a row for each grant, or one.
 pg::Statement known_statement(
-    "SELECT u.id, u.institutional_id, u.roles_synced, u.is_active, g.role, g.scope_kind, g.scope_id"
-    " FROM rolecall.users u LEFT JOIN rolecall.user_roles g ON g.user_id = u.id AND g.source = 'provider'"
+    "SELECT u.id, u.institutional_id, u.roles_synced, u.is_active, g.role, g.scope_kind, g.scope_id,"
+    "       s.last_roles_sync_at"
+    " FROM rolecall.users u LEFT JOIN rolecall.sync_state s ON s.user_id = u.id LEFT JOIN "
+    "rolecall.user_roles g ON g.user_id = u.id AND g.source = 'provider'"
     " WHERE u.provider = $1 AND u.institutional_id = ANY ($2) ORDER BY u.id",
     {TEXTOID, TEXTARRAYOID});
 
@@ -38,22 +40,30 @@ pg::Statement unlinked_statement(
     " AND NOT EXISTS (SELECT FROM rolecall.user_units m WHERE m.user_id = g.user_id AND m.unit_id = n.id)",
     {TEXTOID, INT8ARRAYOID});
 
-// $1 users, $2 when the list was begun, $3 now, $4 TTL in seconds. Who sleeps goes on sleeping.
+// $1 users, $2 when each was synchronized as the list was compared, $3 now, $4 TTL in seconds. Whoever was
+// synchronized since was compared in vain, and is due at once. Who sleeps goes on sleeping.
 pg::Statement confirm_statement(
-    "WITH confirmed AS ("
+    "WITH compared AS (SELECT DISTINCT * FROM unnest($1, $2) c(id, synced_at)"
+    "), confirmed AS ("
     "    INSERT INTO rolecall.sync_state AS s (user_id, provider, last_roles_sync_at, next_sync_at)"
     "    SELECT u.id, u.provider, $3, $3 + make_interval(secs => $4 * (0.8 + 0.2 * random()))"
-    "    FROM (SELECT DISTINCT unnest($1)) i(id) JOIN rolecall.users u ON u.id = i.id"
+    "    FROM compared c JOIN rolecall.users u ON u.id = c.id LEFT JOIN rolecall.sync_state w ON w.user_id = "
+    "c.id"
+    "    WHERE w.last_roles_sync_at IS NOT DISTINCT FROM c.synced_at"
     "    ON CONFLICT (user_id) DO UPDATE SET last_roles_sync_at = excluded.last_roles_sync_at,"
     "        next_sync_at = CASE WHEN s.next_sync_at = 'infinity' THEN s.next_sync_at ELSE "
-    "excluded.next_sync_at "
-    "END,"
+    "excluded.next_sync_at END,"
     "        requested_at = NULL, force = false, attempts = 0, last_error = NULL, last_error_at = NULL,"
     "        leased_by = NULL, leased_at = NULL, leased_until = NULL"
-    "    WHERE (s.last_roles_sync_at > $2) IS NOT TRUE RETURNING user_id"
-    ") UPDATE rolecall.users SET roles_stale = false WHERE roles_stale AND id IN (SELECT user_id FROM "
-    "confirmed)",
-    {INT8ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, FLOAT8OID});
+    "    RETURNING user_id"
+    "), others AS ("
+    "    UPDATE rolecall.sync_state s SET next_sync_at = least(s.next_sync_at, $3) FROM compared c"
+    "    WHERE s.user_id = c.id AND s.last_roles_sync_at IS DISTINCT FROM c.synced_at"
+    "), fresh AS ("
+    "    UPDATE rolecall.users SET roles_stale = false WHERE roles_stale AND id IN (SELECT user_id FROM "
+    "confirmed)"
+    ") SELECT count(*) FROM confirmed",
+    {INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, FLOAT8OID});
 
 // Users who are not among those seen, were here before the list was begun, and not confirmed since.
 pg::Statement missing_statement(
@@ -62,6 +72,21 @@ pg::Statement missing_statement(
     " AND (s.last_roles_sync_at > $3) IS NOT TRUE"
     " AND NOT EXISTS (SELECT FROM unnest($2) seen(id) WHERE seen.id = u.id) ORDER BY u.id",
     {TEXTOID, INT8ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID});
+
+pg::Parameter time_array(std::span<const std::optional<TimestampTz>> values) {
+    return pg::call([&] {
+        auto* elements = static_cast<Datum*>(palloc(sizeof(Datum) * (values.size() + 1)));
+        auto* nulls = static_cast<bool*>(palloc(values.size() + 1));
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            elements[i] = TimestampTzGetDatum(values[i].value_or(0));
+            nulls[i] = !values[i].has_value();
+        }
+        int dimensions[] = {static_cast<int>(values.size())};
+        int bounds[] = {1};
+        return PointerGetDatum(construct_md_array(elements, nulls, 1, dimensions, bounds, TIMESTAMPTZOID,
+                                                  sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+    });
+}
 
 pg::Parameter bigint_array(std::span<const std::int64_t> values) {
     return pg::call([&] {
@@ -78,6 +103,7 @@ struct Known {
     std::int64_t id = 0;
     bool roles_synced = false;
     bool is_active = false;
+    std::optional<TimestampTz> synced_at;
     std::vector<core::OwnedGrant> held;
 };
 
@@ -94,6 +120,8 @@ std::map<std::string, Known> known_users(const Provider& provider, const std::ve
         user.id = rows.bigint(row, 1);
         user.roles_synced = rows.boolean(row, 3);
         user.is_active = rows.boolean(row, 4);
+        if (!rows.is_null(row, 8))
+            user.synced_at = rows.time(row, 8);
         if (!rows.is_null(row, 5))
             user.held.push_back({rows.string(row, 5).value_or(""), rows.string(row, 6).value_or(""),
                                  rows.string(row, 7).value_or("")});
@@ -120,6 +148,17 @@ class List {
     }
 
  private:
+    // Users who hold what the list names, and when they were synchronized before.
+    struct Compared {
+        std::vector<std::int64_t> ids;
+        std::vector<std::optional<TimestampTz>> synced_at;
+
+        void add(std::int64_t id, std::optional<TimestampTz> time) {
+            ids.push_back(id);
+            synced_at.push_back(time);
+        }
+    };
+
     struct Pending {
         std::int64_t id;
         ProviderUser said;
@@ -151,7 +190,7 @@ class List {
         if (page.total)
             total_ = page.total;
         const std::map<std::string, Known> known = known_users(provider_, page.users);
-        std::vector<std::int64_t> equal;
+        Compared equal;
         for (ProviderUser& said : page.users) {
             ++pass_.listed;
             const auto user = known.find(said.code.value_or(""));
@@ -167,27 +206,28 @@ class List {
         sort_out_unlinked(equal);
     }
 
-    void sort_out(const Known& user, ProviderUser said, std::vector<std::int64_t>& equal) {
+    void sort_out(const Known& user, ProviderUser said, Compared& equal) {
         const bool deactivates =
             said.gone && user.is_active && provider_.rules.on_not_found == Rules::OnNotFound::deactivate;
         if (said.gone && provider_.rules.on_not_found == Rules::OnNotFound::keep)
             ++pass_.missing;
         else if (user.roles_synced && !deactivates && user.held == said.roles)
-            equal.push_back(user.id);
+            equal.add(user.id, user.synced_at);
         else
             changed_.push_back({.id = user.id, .said = std::move(said)});
     }
 
     // Units follow although roles are equal.
-    void sort_out_unlinked(const std::vector<std::int64_t>& equal) {
+    void sort_out_unlinked(const Compared& equal) {
         const pg::Rows rows =
-            unlinked_statement.run({pg::text_parameter(provider_.name), bigint_array(equal)});
+            unlinked_statement.run({pg::text_parameter(provider_.name), bigint_array(equal.ids)});
         std::unordered_set<std::int64_t> unlinked;
         for (std::uint64_t row = 0; row < rows.size(); ++row)
             unlinked.insert(rows.bigint(row, 1));
-        for (const std::int64_t id : equal) {
+        for (std::size_t i = 0; i < equal.ids.size(); ++i) {
+            const std::int64_t id = equal.ids[i];
             if (!unlinked.contains(id)) {
-                unchanged_.push_back(id);
+                unchanged_.add(id, equal.synced_at[i]);
                 continue;
             }
             ProviderUser said;
@@ -242,12 +282,16 @@ class List {
 
     void confirm() {
         constexpr std::size_t at_once = 10'000;
-        const std::span<const std::int64_t> all(unchanged_);
-        for (std::size_t i = 0; i < all.size(); i += at_once)
-            confirm_statement.run({bigint_array(all.subspan(i, std::min(at_once, all.size() - i))),
-                                   pg::time_parameter(began_), pg::time_parameter(now()),
-                                   Float8GetDatum(static_cast<double>(provider_.ttl_seconds))});
-        pass_.unchanged += static_cast<std::int64_t>(all.size());
+        const std::span<const std::int64_t> ids(unchanged_.ids);
+        const std::span<const std::optional<TimestampTz>> times(unchanged_.synced_at);
+        for (std::size_t i = 0; i < ids.size(); i += at_once) {
+            const std::size_t count = std::min(at_once, ids.size() - i);
+            pass_.unchanged += confirm_statement
+                                   .run({bigint_array(ids.subspan(i, count)),
+                                         time_array(times.subspan(i, count)), pg::time_parameter(now()),
+                                         Float8GetDatum(static_cast<double>(provider_.ttl_seconds))})
+                                   .bigint(0, 1);
+        }
     }
 
     void treat_missing() {
@@ -296,7 +340,7 @@ class List {
     bool consistent_ = true;
     std::optional<std::int64_t> total_;
     std::unordered_set<std::int64_t> seen_;
-    std::vector<std::int64_t> unchanged_;
+    Compared unchanged_;
     std::vector<Pending> changed_;
 };
 

@@ -44,7 +44,9 @@ SQL
 
 # ---- One pass -------------------------------------------------------------------------------------------------------
 
-like(error_of($node, q(BEGIN; SELECT rolecall.sync_provider('hr'); ROLLBACK)), qr/\AWARNING:  01000: of the units that the roles of \d\d users name none is known\nHINT:.*\nLOCATION:.*\z/, 'one warning for all');
+my @warnings = error_of($node, q(BEGIN; SELECT rolecall.sync_provider('hr'); ROLLBACK)) =~ /WARNING:  (.*)/g;
+is(scalar(@warnings), 1, 'one warning for all');
+like($warnings[0], qr/^01000: of the units that the roles of \d\d users name none is known$/, '... which says what is wrong');
 $provider->forget_requests;
 is(sync(), '100|20|80|0|0|t', 'the first pass');
 is(sql($differences), '0', 'everybody has the roles that the provider names');
@@ -166,8 +168,9 @@ $session = session($node);
 begin_query($session, q(SELECT 'pass ' || changed FROM rolecall.sync_provider('hr')));
 $node->poll_query_until('postgres', q(SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)) or die;
 $one->query_safe('COMMIT');
-like(finish_query($session), qr/pass 0/, 'a pass waits for the sync of one user, and leaves that newer answer alone');
-is(grants(1), 'editor', '... which was newer');
+like(finish_query($session), qr/pass 0/, 'a pass waits for the sync of one user');
+is(grants(1), 'editor', '... who is not what the list was compared with');
+is(sql('SELECT next_sync_at <= now() FROM rolecall.sync_state WHERE user_id = 1'), 't', '... and due at once');
 $session->query_safe('BEGIN');
 $session->query(q(SELECT 1 FROM rolecall.sync_provider('hr')));
 begin_query($one, q(SELECT 'one ' || roles_changed FROM rolecall.sync_user_roles(1, '{"roles": ["auditor"]}', true)));

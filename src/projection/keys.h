@@ -4,6 +4,7 @@
 #include "pg/pg.h"
 
 #include "projection/definition.h"
+#include "projection/read.h"
 
 namespace rolecall::projection {
 
@@ -16,5 +17,8 @@ Datum key_from(Definition& definition, Oid type, Datum value);
 
 /// The projection of a name for a caller who may read its view; raises insufficient_privilege.
 Definition& readable_projection(const NameData& name);
+
+/// read_document() for such a caller. The view may have become another one while it was read.
+Answer read_allowed_document(Definition& definition, Datum key);
 
 }  // namespace rolecall::projection

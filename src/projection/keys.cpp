@@ -35,15 +35,11 @@ Datum key_from(Definition& d, Oid type, Datum value) {
     return value;
 }
 
-namespace {
-
 void require_select(Oid view) {
     const AclResult allowed = pg_class_aclcheck(view, GetUserId(), ACL_SELECT);
     if (allowed != ACLCHECK_OK)
         aclcheck_error(allowed, OBJECT_VIEW, get_rel_name(view));
 }
-
-}  // namespace
 
 // A query of the view would hear of a right that was revoked, by locking the view.
 Definition& readable_projection(const NameData& name) {
@@ -54,14 +50,6 @@ Definition& readable_projection(const NameData& name) {
         definition_refresh(d);
     require_select(d.view);
     return d;
-}
-
-Answer read_allowed_document(Definition& d, Datum key) {
-    const Oid view = d.view;
-    const Answer answer = read_document(d, key);
-    if (d.view != view)
-        require_select(d.view);
-    return answer;
 }
 
 }  // namespace rolecall::projection

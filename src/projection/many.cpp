@@ -130,7 +130,7 @@ Datum rolecall_me_many(PG_FUNCTION_ARGS) {
 // project_many(projection name, keys text[])
 Datum rolecall_project_many(PG_FUNCTION_ARGS) {
     return answer_many(fcinfo, readable_projection(*PG_GETARG_NAME(0)), PG_GETARG_ARRAYTYPE_P(1),
-                       read_allowed_document);
+                       [](Definition& d, Datum key) { return read_allowed(d, key, read_document); });
 }
 
 // me_by_email(email text, tenant uuid)

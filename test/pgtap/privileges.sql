@@ -107,7 +107,7 @@ RESET ROLE;
 SELECT denied('tap_web', q, 'not ' || q) FROM unnest(ARRAY['SELECT rolecall.me(9001)', 'SELECT rolecall.me(''9001'')',
     'SELECT rolecall.has_role(9001, ''reader'')', 'SELECT rolecall.has_role(''9001'', ''reader'')', 'SELECT rolecall.auth_projection(9001)',
     'SELECT rolecall.require_user(9001)', 'SELECT rolecall.me_many(ARRAY[9001])', 'SELECT rolecall.me_by_email(''a@example.org'')',
-    'SELECT rolecall.project(''me'', ''9001'')', 'SELECT rolecall.user_id(''x'')', 'TABLE rolecall.me_view']) q;
+    'SELECT rolecall.me_json(9001)', 'SELECT rolecall.project_json(''me'', ''9001'')', 'SELECT rolecall.project(''me'', ''9001'')', 'SELECT rolecall.user_id(''x'')', 'TABLE rolecall.me_view']) q;
 SET LOCAL ROLE tap_web;
 SET LOCAL rolecall.uid = '9002';
 SELECT is(rolecall.current_uid(), '9002', 'whoever runs statements can name another');
@@ -131,7 +131,7 @@ SELECT denied('tap_operator', q, 'with EXECUTE on everything, and no right on ta
     'SELECT rolecall.unwatch(''people'', ''tap_app.people'')', 'SELECT rolecall.check_projections()',
     'SELECT rolecall.put_watch_triggers(1)', 'SELECT rolecall.add_watch(''people'', ''tap_app.people'', false, ''id'')',
     'SELECT rolecall.application_projection(''people'')', 'SELECT rolecall.announce_ddl(1259, 1259)',
-    'SELECT rolecall.project(''people'', ''1'')', 'SELECT rolecall.project_many(''people'', ''{1}'')',
+    'SELECT rolecall.project(''people'', ''1'')', 'SELECT rolecall.project_json(''people'', ''1'')', 'SELECT rolecall.project_many(''people'', ''{1}'')',
     'INSERT INTO rolecall.projections (name, view, key_column, doc_column) VALUES (''mine'', ''tap_app.people_view'', ''uid'', ''doc'')',
     'UPDATE rolecall.projections SET view = ''tap_app.people_view''', 'DELETE FROM rolecall.watches', 'DELETE FROM rolecall.watch_references',
     'TRUNCATE rolecall.projections CASCADE']) q;

@@ -50,25 +50,30 @@ void pin(const Pin& p) {
 }
 
 // With search_path = pg_catalog, pg_temp.
-Acting act_as(Oid role) {
+Acting act_as(Oid role, int flags = 0) {
     Acting acting{};
     GetUserIdAndSecContext(&acting.user, &acting.security_context);
     SetUserIdAndSecContext(
-        role, acting.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+        role, acting.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION | flags);
     acting.guc_level = NewGUCNestLevel();
     pin(search_path);
     return acting;
 }
 
-}  // namespace
-
 // Statements of ours find rows by key, and their plans are kept: one made while a table was empty, by reading
 // it whole, would stay when it has grown.
-Acting act_as_owner() {
-    const Acting acting = act_as(extension_owner());
+Acting act_for_lookup(Oid role, int flags) {
+    const Acting acting = act_as(role, flags);
     pin({"enable_seqscan", "off"});
     return acting;
 }
+
+}  // namespace
+
+Acting act_as_owner() { return act_for_lookup(extension_owner(), 0); }
+
+// As the server's own queries of referential integrity.
+Acting act_as_table_owner(Oid role) { return act_for_lookup(role, SECURITY_NOFORCE_RLS); }
 
 Acting act_as_pinned(Oid role) {
     const Acting acting = act_as(role);

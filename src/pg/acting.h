@@ -20,6 +20,9 @@ Acting act_as_owner();
 /// what a query returns (time zone, formats, locale...).
 Acting act_as_pinned(Oid role);
 
+/// Becomes the owner of a table likewise, for a statement of the extension's own on it; no policy applies.
+Acting act_as_table_owner(Oid role);
+
 void stop_acting(const Acting& acting);
 
 /// The extension's owner, and relations of the schema rolecall; errors where the extension is not there.

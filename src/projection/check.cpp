@@ -37,11 +37,6 @@ void add(Check& check, Oid relation, bool lasting, const char* text, const char*
     check.problems = lappend(check.problems, problem);
 }
 
-const char* qualified_name(Oid relation) {
-    return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)),
-                                      get_rel_name(relation));
-}
-
 const char* literal(const char* value) { return quote_literal_cstr(value); }
 
 const char* repair_all(const Check& check) {

@@ -19,7 +19,9 @@ struct Directory {
 Directory* directory = nullptr;
 Block* blocks = nullptr;  // by backend, then by place
 
-Block& block(int backend, CounterPlace place) { return blocks[static_cast<std::size_t>(backend) * places + place]; }
+Block& block(int backend, CounterPlace place) {
+    return blocks[static_cast<std::size_t>(backend) * places + place];
+}
 
 }  // namespace
 

@@ -2,6 +2,7 @@
 
 #include "pg/acting.h"
 #include "pg/testing.h"
+#include "projection/rights.h"
 #include "projection/shared.h"
 
 extern "C" {
@@ -87,6 +88,7 @@ void on_utility(PlannedStmt* statement, const char* text, bool read_only_tree, P
                 QueryCompletion* completion) {
     const Effect effect = effect_of(statement->utilityStmt);
     const Oid database = database_to_drop(statement->utilityStmt);
+    rights_will_change(statement->utilityStmt);
     if (previous_utility_hook != nullptr)
         previous_utility_hook(statement, text, read_only_tree, context, parameters, environment, destination,
                               completion);
@@ -94,9 +96,23 @@ void on_utility(PlannedStmt* statement, const char* text, bool read_only_tree, P
         standard_ProcessUtility(statement, text, read_only_tree, context, parameters, environment,
                                 destination, completion);
     announce(effect, database);
+    if (effect == Effect::none)
+        rights_have_changed(statement->utilityStmt);
 }
 
 }  // namespace
+
+void announce_object(Oid catalog, Oid object) {
+    const pg::Acting acting = pg::act_as_owner();
+    SPI_connect();
+    Oid types[] = {OIDOID, OIDOID};
+    Datum values[] = {ObjectIdGetDatum(catalog), ObjectIdGetDatum(object)};
+    if (SPI_execute_with_args("SELECT rolecall.announce_ddl($1, $2)", 2, types, values, nullptr, false, 0) !=
+        SPI_OK_SELECT)
+        elog(ERROR, "could not announce a change of definitions");
+    SPI_finish();
+    pg::stop_acting(acting);
+}
 
 void ddl_init() {
     previous_utility_hook = ProcessUtility_hook;
@@ -126,15 +142,7 @@ Datum rolecall_on_ddl_start(PG_FUNCTION_ARGS) {
     if (!OidIsValid(relation))
         PG_RETURN_NULL();
 
-    const rolecall::pg::Acting acting = rolecall::pg::act_as_owner();
-    SPI_connect();
-    Oid types[] = {OIDOID, OIDOID};
-    Datum values[] = {ObjectIdGetDatum(RelationRelationId), ObjectIdGetDatum(relation)};
-    if (SPI_execute_with_args("SELECT rolecall.announce_ddl($1, $2)", 2, types, values, nullptr, false, 0) !=
-        SPI_OK_SELECT)
-        elog(ERROR, "could not announce a change of definitions");
-    SPI_finish();
-    rolecall::pg::stop_acting(acting);
+    announce_object(RelationRelationId, relation);
     PG_RETURN_NULL();
 }
 

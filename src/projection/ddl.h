@@ -2,9 +2,14 @@
 // projection.
 #pragma once
 
+#include "pg/pg.h"
+
 namespace rolecall::projection {
 
 /// Installs the utility hook; called once, from _PG_init, while preloading.
 void ddl_init();
+
+/// Raises the floors of the projections behind which an object (of a catalog) is, as the extension's owner.
+void announce_object(Oid catalog, Oid object);
 
 }  // namespace rolecall::projection

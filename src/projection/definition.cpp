@@ -6,11 +6,12 @@
 #include "projection/shared.h"
 
 extern "C" {
+#include "access/table.h"
 #include "catalog/pg_class.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
-#include "utils/plancache.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/uuid.h"
@@ -25,7 +26,6 @@ constexpr int most_attempts = 3;
 Definition* definitions = nullptr;
 Definition* me_definition = nullptr;
 std::uint64_t changes = 0;  // relation invalidations received
-List* retired_plans = NIL;  // freed at the end of the transaction: one may be running further up the stack
 
 void on_relation_change(Datum, Oid relation) {
     ++changes;
@@ -36,16 +36,8 @@ void on_relation_change(Datum, Oid relation) {
     }
 }
 
-void on_transaction_end(XactEvent event, void*) {
-    if (retired_plans == NIL ||
-        (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
-        return;
-    ListCell* cell = nullptr;
-    foreach (cell, retired_plans)
-        SPI_freeplan(static_cast<SPIPlanPtr>(lfirst(cell)));
-    list_free(retired_plans);
-    retired_plans = NIL;
-}
+// Queries name their relations: a schema that is renamed changes them all, and none of the relations.
+void on_schema_change(Datum, int, uint32) { on_relation_change(Datum{0}, InvalidOid); }
 
 // ---- The rows
 
@@ -128,35 +120,31 @@ void read_references(Description& d, MemoryContext memory) {
 
 // ---- The queries
 
-const char* name_of(Oid relation) {
-    return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)),
-                                      get_rel_name(relation));
-}
-
 const char* load_query(const Description& d) {
     return psprintf(
         "SELECT v.%s, %s FROM %s v WHERE v.%s = $1", quote_identifier(NameStr(d.doc_column)),
         has_window(d.view) ? "v.valid_from, v.valid_until" : "NULL::timestamptz, NULL::timestamptz",
-        name_of(d.view), quote_identifier(NameStr(d.key_column)));
+        qualified_name(d.view), quote_identifier(NameStr(d.key_column)));
 }
 
-// What the rows of the key refer to; nullptr: no groups, or the rows are not as the watches say.
-const char* groups_query(const Description& d) {
-    StringInfoData query;
-    initStringInfo(&query);
+// Plans that say what the key's rows refer to: one for each column of a table that holds keys. They run as
+// the table's owner, who may have put functions into its indexes.
+List* make_group_plans(const Description& d) {
+    List* plans = NIL;
     for (const Reference& reference : d.references)
         for (const Watch& watch : d.watches) {
             if (watch.lookup || watch.relation != reference.relation)
                 continue;
-            if (get_attnum(watch.relation, NameStr(reference.column)) == InvalidAttrNumber ||
-                get_attnum(watch.relation, NameStr(watch.key_column)) == InvalidAttrNumber)
-                return nullptr;
-            appendStringInfo(&query, "%sSELECT %d, r.%s::text FROM %s r WHERE r.%s = $1",
-                             query.len > 0 ? " UNION ALL " : "", reference.watch,
-                             quote_identifier(NameStr(reference.column)), name_of(watch.relation),
-                             quote_identifier(NameStr(watch.key_column)));
+            const char* query =
+                psprintf("SELECT %d, r.%s::text FROM %s r WHERE r.%s = $1", reference.watch,
+                         quote_identifier(NameStr(reference.column)), qualified_name(watch.relation),
+                         quote_identifier(NameStr(watch.key_column)));
+            const pg::Acting acting = pg::act_as_table_owner(owner_of(watch.relation));
+            const Oid key_type = key_type_of(d.key_kind);
+            plans = lappend(plans, make_plan(d.name, watch.relation, query, {&key_type, 1}));
+            pg::stop_acting(acting);
         }
-    return query.len > 0 ? query.data : nullptr;
+    return plans;
 }
 
 Oid column_type(const Description& d, const NameData& name) {
@@ -180,35 +168,25 @@ void check_columns(Description& d) {
                                NameStr(d.doc_column), NameStr(d.name))));
 }
 
-SPIPlanPtr prepare(const Description& d, const char* query) {
-    Oid types[] = {key_type_of(d.key_kind)};
-    SPIPlanPtr plan = SPI_prepare(query, 1, types);
-    if (plan == nullptr || SPI_keepplan(plan) != 0)
-        elog(ERROR, "could not plan projection \"%s\": %s", NameStr(d.name),
-             SPI_result_code_string(SPI_result));
-    return plan;
-}
-
-// The rewritten queries of a plan, and the relations they read.
-List* plan_queries(SPIPlanPtr plan, List** relations) {
-    List* queries = NIL;
+// Such a view, behind whatever other view, asks for the rights of who asks. A projection would show everybody
+// what its own view's owner may read.
+void refuse_security_invokers(List* relations) {
     ListCell* cell = nullptr;
-    foreach (cell, SPI_plan_get_plan_sources(plan)) {
-        const auto* source = static_cast<CachedPlanSource*>(lfirst(cell));
-        queries = list_concat(queries, source->query_list);
-        *relations = list_concat_unique_oid(*relations, source->relationOids);
+    foreach (cell, relations) {
+        if (get_rel_relkind(lfirst_oid(cell)) != RELKIND_VIEW)
+            continue;
+        Relation view = table_open(lfirst_oid(cell), AccessShareLock);
+        const bool is_invoker = RelationHasSecurityInvoker(view);
+        table_close(view, NoLock);
+        if (is_invoker)
+            ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                            errmsg("%s is a security-invoker view", qualified_name(lfirst_oid(cell))),
+                            errdetail("What it returns depends on who asks. A document does not."),
+                            errhint("Use a view with security_invoker = false.")));
     }
-    return queries;
 }
 
 // ---- Reading it all
-// ----------------------------------------------------------------------------------------
-
-void retire_plan(SPIPlanPtr plan) {
-    MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
-    retired_plans = lappend(retired_plans, plan);
-    MemoryContextSwitchTo(caller);
-}
 
 const Problem* keep(const Problem& problem, MemoryContext context) {
     auto* kept = static_cast<Problem*>(MemoryContextAlloc(context, sizeof(Problem)));
@@ -220,18 +198,18 @@ const Problem* keep(const Problem& problem, MemoryContext context) {
 }
 
 // Puts what was read into `d`, in place of what was there.
-void adopt(Definition& d, const Description& now, Oid owner, SPIPlanPtr plan, SPIPlanPtr groups_plan,
-           List* problems, List* relations) {
-    for (SPIPlanPtr old : {d.plan, d.groups_plan, d.email_plan})
-        if (old != nullptr)
-            retire_plan(old);
+void adopt(Definition& d, const Description& now, Plan* plan, List* group_plans, List* problems,
+           List* relations) {
+    retire_plan(d.plan);
+    retire_plan(d.email_plan);
+    ListCell* cell = nullptr;
+    foreach (cell, d.group_plans)
+        retire_plan(static_cast<Plan*>(lfirst(cell)));
     MemoryContextReset(d.context);
     d.plan = plan;
-    d.groups_plan = groups_plan;
     d.email_plan = nullptr;
     d.id = now.id;
     d.view = now.view;
-    d.owner = owner;
     d.key_kind = now.key_kind;
     d.key_column = now.key_column;
     d.ttl = now.ttl;
@@ -241,10 +219,10 @@ void adopt(Definition& d, const Description& now, Oid owner, SPIPlanPtr plan, SP
     }
 
     MemoryContext caller = MemoryContextSwitchTo(d.context);
+    d.group_plans = list_copy(group_plans);
     d.group_ids = static_cast<std::uint64_t*>(palloc(sizeof(std::uint64_t) * (now.watches.size() + 1)));
     std::transform(now.watches.begin(), now.watches.end(), d.group_ids, [](const Watch& w) { return w.id; });
     d.problems = NIL;
-    ListCell* cell = nullptr;
     foreach (cell, problems)
         d.problems =
             lappend(d.problems, const_cast<Problem*>(keep(*static_cast<Problem*>(lfirst(cell)), d.context)));
@@ -286,23 +264,21 @@ bool read_definition(Definition& d) {
     }
     check_columns(now);
 
-    HeapTuple view = SearchSysCache1(RELOID, ObjectIdGetDatum(now.view));
-    const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(view))->relowner;
-    ReleaseSysCache(view);
-    const pg::Acting acting = pg::act_as_pinned(owner);
-    SPIPlanPtr plan = prepare(now, load_query(now));
+    const pg::Acting acting = pg::act_as_pinned(owner_of(now.view));
+    const Oid key_type = key_type_of(now.key_kind);
+    Plan* plan = make_plan(now.name, now.view, load_query(now), {&key_type, 1});
     pg::stop_acting(acting);
 
     List* relations = NIL;
-    List* queries = plan_queries(plan, &relations);
+    List* queries = plan_queries(*plan, &relations);
+    refuse_security_invokers(relations);
     List* problems = current ? check_projection(now, queries, &relations) : other_sql();
     // Without the watches in place nothing is cached, and the columns may not even be there.
-    const char* groups = problems == NIL ? groups_query(now) : nullptr;
-    SPIPlanPtr groups_plan = groups != nullptr ? prepare(now, groups) : nullptr;
+    List* group_plans = problems == NIL ? make_group_plans(now) : NIL;
     for (const char* own : {"projections", "watches", "watch_references"})
         if (current || strcmp(own, "projections") == 0)
             relations = list_append_unique_oid(relations, pg::extension_relation(own));
-    adopt(d, now, owner, plan, groups_plan, problems, relations);
+    adopt(d, now, plan, group_plans, problems, relations);
     return true;
 }
 
@@ -355,7 +331,8 @@ Definition* create(const char* name) {
 
 void definition_init() {
     CacheRegisterRelcacheCallback(on_relation_change, 0);
-    RegisterXactCallback(on_transaction_end, nullptr);
+    CacheRegisterSyscacheCallback(NAMESPACEOID, on_schema_change, 0);
+    plan_init();
 }
 
 bool definition_refresh(Definition& d) {

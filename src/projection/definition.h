@@ -4,9 +4,7 @@
 
 #include "pg/pg.h"
 
-extern "C" {
-#include "executor/spi.h"
-}
+#include "projection/plan.h"
 
 namespace rolecall::projection {
 
@@ -23,17 +21,16 @@ struct Definition {
     bool fresh;        // false: reread before the next load
     std::uint64_t id;  // random, never reused; 0 before it was read
     Oid view;
-    Oid owner;  // of the view; queries run as this role
     KeyKind key_kind;
     NameData key_column;
-    SPIPlanPtr plan;         // $1 is the key; one row: document, valid_from, valid_until
-    SPIPlanPtr groups_plan;  // $1 is the key; rows (which of group_ids, value as text); nullptr: no groups
+    Plan* plan;         // of the view: $1 is the key; one row: document, valid_from, valid_until
+    List* group_plans;  // of tables: $1 is the key; rows (which of group_ids, value as text)
     std::uint64_t* group_ids;
-    SPIPlanPtr email_plan;  // me_by_email()'s, made when it is asked for
-    int counters;           // its place among the counters
-    std::uint32_t floor;    // the stamp that is its floor
-    std::int64_t ttl;       // microseconds; 0: none, documents are exact
-    List* problems;         // of Problem * (check.h): why exact documents cannot be cached; NIL: they can
+    Plan* email_plan;     // me_by_email()'s, made when it is asked for
+    int counters;         // its place among the counters
+    std::uint32_t floor;  // the stamp that is its floor
+    std::int64_t ttl;     // microseconds; 0: none, documents are exact
+    List* problems;       // of Problem * (check.h): why exact documents cannot be cached; NIL: they can
     int relation_count;
     Oid* relations;  // behind the view, partitions and children included, and the extension's own tables
     MemoryContext context;

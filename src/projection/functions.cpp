@@ -166,7 +166,7 @@ PG_FUNCTION_INFO_V1(rolecall_has_role_current);
 // project(projection name, key text): any projection, for those who may read its view.
 Datum rolecall_project(PG_FUNCTION_ARGS) {
     Definition& d = readable_projection(*PG_GETARG_NAME(0));
-    const Answer answer = read_document(d, key_from_text(d, PG_GETARG_TEXT_PP(1)));
+    const Answer answer = read_allowed(d, key_from_text(d, PG_GETARG_TEXT_PP(1)), read_document);
     if (!answer.found)
         PG_RETURN_NULL();
     PG_RETURN_POINTER(answer.document);
@@ -175,7 +175,7 @@ Datum rolecall_project(PG_FUNCTION_ARGS) {
 // project_json(projection name, key text): the same as text.
 Datum rolecall_project_json(PG_FUNCTION_ARGS) {
     Definition& d = readable_projection(*PG_GETARG_NAME(0));
-    return text_or_nothing(fcinfo, read_text(d, key_from_text(d, PG_GETARG_TEXT_PP(1))));
+    return text_or_nothing(fcinfo, read_allowed(d, key_from_text(d, PG_GETARG_TEXT_PP(1)), read_text));
 }
 
 // current_uid(): the identity the session set, as text.

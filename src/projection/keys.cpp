@@ -4,6 +4,7 @@
 
 extern "C" {
 #include "utils/acl.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 }
 
@@ -34,14 +35,20 @@ Datum key_from(Definition& d, Oid type, Datum value) {
     return value;
 }
 
+void require_select(Oid view) {
+    const AclResult allowed = pg_class_aclcheck(view, GetUserId(), ACL_SELECT);
+    if (allowed != ACLCHECK_OK)
+        aclcheck_error(allowed, OBJECT_VIEW, get_rel_name(view));
+}
+
+// A query of the view would hear of a right that was revoked, by locking the view.
 Definition& readable_projection(const NameData& name) {
     require_preloaded();
     Definition& d = definition_seen(NameStr(name));
+    AcceptInvalidationMessages();
     if (!d.fresh)
         definition_refresh(d);
-    const AclResult allowed = pg_class_aclcheck(d.view, GetUserId(), ACL_SELECT);
-    if (allowed != ACLCHECK_OK)
-        aclcheck_error(allowed, OBJECT_VIEW, get_rel_name(d.view));
+    require_select(d.view);
     return d;
 }
 

@@ -17,4 +17,18 @@ Datum key_from(Definition& definition, Oid type, Datum value);
 /// The projection of a name for a caller who may read its view; raises insufficient_privilege.
 Definition& readable_projection(const NameData& name);
 
+/// Raises insufficient_privilege for a caller who may not read this view.
+void require_select(Oid view);
+
+/// What read(definition, key) returns for such a caller. The view may have become another one while it was
+/// read.
+template <typename Read>
+auto read_allowed(Definition& definition, Datum key, Read&& read) {
+    const Oid view = definition.view;
+    auto answer = read(definition, key);
+    if (definition.view != view)
+        require_select(definition.view);
+    return answer;
+}
+
 }  // namespace rolecall::projection

@@ -36,12 +36,9 @@ core::Window window_of(HeapTuple tuple, TupleDesc columns) {
 Loaded query(const Definition& d, Datum key) {
     Loaded loaded;
     MemoryContext caller = CurrentMemoryContext;
-    const pg::Acting acting = pg::act_as_pinned(d.owner);
+    const pg::Acting acting = pg::act_as_pinned(d.plan->owner);
     SPI_connect();
-    Datum values[] = {key};
-    const bool read_only = !testing::fault(Fault::own_snapshot_query);
-    if (SPI_execute_plan(d.plan, values, nullptr, read_only, 2) != SPI_OK_SELECT)
-        elog(ERROR, "could not query projection \"%s\"", NameStr(d.name));
+    run_plan(*d.plan, &key, nullptr, !testing::fault(Fault::own_snapshot_query), 2);
     if (SPI_processed > 1)
         ereport(ERROR,
                 (errcode(ERRCODE_CARDINALITY_VIOLATION),
@@ -63,33 +60,37 @@ Loaded query(const Definition& d, Datum key) {
 }
 
 // The stamps of the groups that the key's rows belong to, sorted; in the current memory context. Read from
-// those rows, not from the view: a row that does not find its group yet belongs to it all the same. Run as
-// the extension's owner, whom no policy hides rows from.
+// those rows, not from the view: a row that does not find its group yet belongs to it all the same. No policy
+// hides rows here: it may ask the group.
 std::span<std::uint32_t> read_groups(const Definition& d, Datum key) {
-    if (d.groups_plan == nullptr)
+    if (d.group_plans == NIL)
         return {};
     MemoryContext caller = CurrentMemoryContext;
-    const pg::Acting acting = pg::act_as_owner();
-    SPI_connect();
-    Datum values[] = {key};
-    if (SPI_execute_plan(d.groups_plan, values, nullptr, true, 0) != SPI_OK_SELECT)
-        elog(ERROR, "could not read the groups of projection \"%s\"", NameStr(d.name));
-    auto* stamps = static_cast<std::uint32_t*>(
-        MemoryContextAlloc(caller, sizeof(std::uint32_t) * std::max<std::uint64_t>(SPI_processed, 1)));
+    std::uint32_t* stamps = nullptr;
     std::size_t count = 0;
-    for (std::uint64_t i = 0; i < SPI_processed; ++i) {
-        bool is_null = false;
-        const Datum value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &is_null);
-        if (is_null)
-            continue;
-        const int group =
-            DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null));
-        const text* bytes = DatumGetTextPP(value);
-        const std::string_view name{VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)};
-        stamps[count++] = shared.stamps.index(key_hash(d.group_ids[group], name));
+    ListCell* cell = nullptr;
+    foreach (cell, d.group_plans) {
+        const auto* plan = static_cast<Plan*>(lfirst(cell));
+        const pg::Acting acting = pg::act_as_table_owner(plan->owner);
+        SPI_connect();
+        run_plan(*plan, &key, nullptr, true, 0);
+        const std::size_t size = sizeof(std::uint32_t) * std::max<std::uint64_t>(count + SPI_processed, 1);
+        stamps = static_cast<std::uint32_t*>(stamps == nullptr ? MemoryContextAlloc(caller, size)
+                                                               : repalloc(stamps, size));
+        for (std::uint64_t i = 0; i < SPI_processed; ++i) {
+            bool is_null = false;
+            const Datum value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &is_null);
+            if (is_null)
+                continue;
+            const int group =
+                DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null));
+            const text* bytes = DatumGetTextPP(value);
+            const std::string_view name{VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)};
+            stamps[count++] = shared.stamps.index(key_hash(d.group_ids[group], name));
+        }
+        SPI_finish();
+        pg::stop_acting(acting);
     }
-    SPI_finish();
-    pg::stop_acting(acting);
     std::sort(stamps, stamps + count);
     return {stamps, static_cast<std::size_t>(std::unique(stamps, stamps + count) - stamps)};
 }
@@ -146,6 +147,7 @@ void count(const Definition& d, Count what) { counters::add(d.counters, what); }
 Loaded load(Definition& d, Datum key, bool may_install) {
     Snapshot snapshot = GetActiveSnapshot();
     const bool quiet = may_install && definitions_are_quiet();
+    testing::point("before-definition");
     if (!testing::fault(Fault::no_invalidations))
         AcceptInvalidationMessages();
     const bool fresh = definition_refresh_same_key(d);

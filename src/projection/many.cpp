@@ -18,8 +18,9 @@ namespace rolecall::projection {
 
 namespace {
 
-// One row (key, document) for each element of the array, in its order.
-Datum answer_many(FunctionCallInfo fcinfo, Definition& d, ArrayType* keys) {
+// One row (key, document) for each element of the array, in its order; `read` gives a key's answer.
+template <typename Read>
+Datum answer_many(FunctionCallInfo fcinfo, Definition& d, ArrayType* keys, Read&& read) {
     InitMaterializedSRF(fcinfo, 0);
     const auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
     const Oid type = ARR_ELEMTYPE(keys);
@@ -39,7 +40,7 @@ Datum answer_many(FunctionCallInfo fcinfo, Definition& d, ArrayType* keys) {
         Datum values[] = {elements[i], Datum{0}};
         bool nulls[] = {missing[i], true};
         if (!missing[i]) {
-            const Answer answer = read_document(d, key_from(d, type, elements[i]));
+            const Answer answer = read(d, key_from(d, type, elements[i]));
             values[1] = PointerGetDatum(answer.document);
             nulls[1] = !answer.found;
         }
@@ -56,37 +57,33 @@ Definition& me() {
 }
 
 // The keys of whoever has an e-mail address, by the view's own columns.
-SPIPlanPtr email_plan(Definition& d) {
+Plan& email_plan(Definition& d) {
     if (d.email_plan != nullptr)
-        return d.email_plan;
+        return *d.email_plan;
     if (get_attnum(d.view, "email") == InvalidAttrNumber)
         ereport(ERROR,
                 (errcode(ERRCODE_UNDEFINED_COLUMN),
                  errmsg("the view of projection \"%s\" has no column \"email\"", NameStr(d.name)),
                  errhint("Give it a column email, and tenant_id if addresses are unique per tenant only.")));
-    const bool by_tenant = get_attnum(d.view, "tenant_id") != InvalidAttrNumber;
-    const char* query = psprintf(
-        "SELECT v.%s FROM %s v WHERE v.email = $1%s LIMIT 2", quote_identifier(NameStr(d.key_column)),
-        quote_qualified_identifier(get_namespace_name(get_rel_namespace(d.view)), get_rel_name(d.view)),
-        by_tenant ? " AND ($2 IS NULL OR v.tenant_id = $2)" : " AND $2 IS NULL");
-    Oid types[] = {TEXTOID, UUIDOID};
-    SPIPlanPtr plan = SPI_prepare(query, 2, types);
-    if (plan == nullptr || SPI_keepplan(plan) != 0)
-        elog(ERROR, "could not plan the search by e-mail address: %s", SPI_result_code_string(SPI_result));
-    d.email_plan = plan;
-    return plan;
+    const AttrNumber tenant = get_attnum(d.view, "tenant_id");
+    const bool by_tenant = tenant != InvalidAttrNumber && get_atttype(d.view, tenant) == UUIDOID;
+    const char* query = psprintf("SELECT v.%s FROM %s v WHERE v.email = $1%s LIMIT 2",
+                                 quote_identifier(NameStr(d.key_column)), qualified_name(d.view),
+                                 by_tenant ? " AND ($2 IS NULL OR v.tenant_id = $2)" : " AND $2 IS NULL");
+    const Oid types[] = {TEXTOID, UUIDOID};
+    d.email_plan = make_plan(d.name, d.view, query, types);
+    return *d.email_plan;
 }
 
 // The key, as read_document() wants it, in the current memory context. False: nobody has the address.
 bool find_by_email(Definition& d, Datum email, Datum tenant, bool any_tenant, Datum& key) {
     MemoryContext caller = CurrentMemoryContext;
     definition_refresh(d);
-    const pg::Acting acting = pg::act_as_pinned(d.owner);
+    const pg::Acting acting = pg::act_as_pinned(d.plan->owner);
     SPI_connect();
-    Datum values[] = {email, tenant};
-    const char nulls[] = {' ', any_tenant ? 'n' : ' ', '\0'};
-    if (SPI_execute_plan(email_plan(d), values, nulls, true, 2) != SPI_OK_SELECT)
-        elog(ERROR, "could not search by e-mail address");
+    const Datum values[] = {email, tenant};
+    const bool nulls[] = {false, any_tenant};
+    run_plan(email_plan(d), values, nulls, true, 2);
     const std::uint64_t found = SPI_processed;
     if (found > 1)
         ereport(ERROR,
@@ -126,11 +123,14 @@ PG_FUNCTION_INFO_V1(rolecall_project_many);
 PG_FUNCTION_INFO_V1(rolecall_me_by_email);
 
 // me_many(uids bigint[] | uuid[] | text[])
-Datum rolecall_me_many(PG_FUNCTION_ARGS) { return answer_many(fcinfo, me(), PG_GETARG_ARRAYTYPE_P(0)); }
+Datum rolecall_me_many(PG_FUNCTION_ARGS) {
+    return answer_many(fcinfo, me(), PG_GETARG_ARRAYTYPE_P(0), read_document);
+}
 
 // project_many(projection name, keys text[])
 Datum rolecall_project_many(PG_FUNCTION_ARGS) {
-    return answer_many(fcinfo, readable_projection(*PG_GETARG_NAME(0)), PG_GETARG_ARRAYTYPE_P(1));
+    return answer_many(fcinfo, readable_projection(*PG_GETARG_NAME(0)), PG_GETARG_ARRAYTYPE_P(1),
+                       [](Definition& d, Datum key) { return read_allowed(d, key, read_document); });
 }
 
 // me_by_email(email text, tenant uuid)

@@ -1,0 +1,45 @@
+// Kept plans of queries of one application's relation. A plan that is made anew looks its relation up by
+// name; these refuse to find another one there, before anything of it is evaluated with somebody else's
+// rights.
+#pragma once
+
+#include "pg/pg.h"
+
+extern "C" {
+#include "executor/spi.h"
+}
+
+namespace rolecall::projection {
+
+struct Plan {
+    SPIPlanPtr saved;
+    NameData projection;  // for messages
+    Oid relation;         // every column of the query is one of this relation's
+    Oid owner;            // of the relation, as whom the query is to run
+    int parameters;
+    Oid types[2];
+};
+
+/// Registers for the end of transactions; called once, from _PG_init.
+void plan_init();
+
+/// A plan that lives until it is retired. Call it inside SPI, acting as it will be run.
+Plan* make_plan(const NameData& projection, Oid relation, const char* query, std::span<const Oid> types);
+
+/// Frees a plan at the end of the transaction: it may be running further up the stack. nullptr: nothing.
+void retire_plan(Plan* plan);
+
+/// Runs it inside SPI; `values` and `nulls` have one element for each parameter. At most `most` rows, 0: all.
+/// Raises object_not_in_prerequisite_state where another relation has the name now.
+void run_plan(const Plan& plan, const Datum* values, const bool* nulls, bool read_only, long most);
+
+/// The rewritten queries of a plan; adds the relations they read to `relations`.
+List* plan_queries(const Plan& plan, List** relations);
+
+/// The schema-qualified name of a relation, quoted.
+const char* qualified_name(Oid relation);
+
+/// The owner of a relation; InvalidOid: there is no such relation.
+Oid owner_of(Oid relation);
+
+}  // namespace rolecall::projection

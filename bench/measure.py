@@ -129,7 +129,8 @@ def reads():
     server = Server('reads')
     server.load_users(USERS)
     size = server.sql('SELECT pg_column_size(doc) FROM bench_document')
-    server.sql('SELECT count(rolecall.me(id)) FROM rolecall.users')
+    for _ in range(2):
+        server.sql('SELECT count(rolecall.me(id)), count(rolecall.me_json(id)) FROM rolecall.users')
     server.sql('CREATE TABLE stored AS SELECT uid, doc FROM rolecall.me_view; ALTER TABLE stored ADD PRIMARY KEY (uid); ANALYZE stored')
     heading('Reading one user')
     uid = f'\\set uid random(1, {USERS})\n'
@@ -141,6 +142,8 @@ SELECT t.* FROM rolecall.tenants t JOIN rolecall.users u ON u.tenant_id = t.id W
         'SELECT 1': uid + 'SELECT 1;',
         'constant C function': uid + 'SELECT bench_constant(:uid);',
         'me(uid)': uid + 'SELECT rolecall.me(:uid);',
+        'me(uid), one user': uid + 'SELECT rolecall.me(17);',
+        'me_json(uid)': uid + 'SELECT rolecall.me_json(:uid);',
         'has_role(uid, role, scope)': uid + "SELECT rolecall.has_role(:uid, 'role1', 'unit1');",
         'the view': uid + 'SELECT doc FROM rolecall.me_view WHERE uid = :uid;',
         'four queries': uid + four,
@@ -161,19 +164,76 @@ SELECT t.* FROM rolecall.tenants t JOIN rolecall.users u ON u.tenant_id = t.id W
         'empty C function': (f'bench_nothing({key})', 2_000_000),
         'constant C function': (f'bench_constant({key})', 2_000_000),
         'me(uid)': (f'rolecall.me({key})', 2_000_000),
+        'me(uid), one user': ('rolecall.me(17 + 0 * g)', 2_000_000),
+        'me_json(uid)': (f'rolecall.me_json({key})', 2_000_000),
         'has_role(uid, role, scope)': (f"rolecall.has_role({key}, 'role1', 'unit1')", 2_000_000),
+        'has_role, one user': ("rolecall.has_role(17 + 0 * g, 'role1', 'unit1')", 2_000_000),
+        'has_role as SQL over the tables': (f"bench_has_role({key}, 'role1', 'unit1')", 50_000),
         'document by primary key': (f'(SELECT s.doc FROM stored s WHERE s.uid = {key})', 200_000),
         'the view': (f'(SELECT v.doc FROM rolecall.me_view v WHERE v.uid = {key})', 20_000),
     }
+    server.sql(HAS_ROLE_IN_SQL)
+    server.sql(f'SELECT count(rolecall.me_json({key})), count(rolecall.me_json({key})) FROM generate_series(1, {USERS}) g')
     ns = medians(inside, lambda variant: server.nanoseconds(*variant))
+    counts = server.instructions({name: variant[0] for name, variant in inside.items() if variant[1] > 1_000_000})
     loop = ns['the loop alone']
     mine = ns['me(uid)'] - loop
-    print('Inside the server, over `generate_series`, nanoseconds per call net of the loop:\n')
-    print('| | ns | against me(uid) |')
-    print('|---|---:|---:|')
+    print('Inside the server, over `generate_series`, per call net of the loop; instructions as callgrind counts them:\n')
+    print('| | ns | against me(uid) | instructions |')
+    print('|---|---:|---:|---:|')
     for name, value in ns.items():
         if name != 'the loop alone':
-            print(f'| {name} | {value - loop:,.0f} | {(value - loop) / mine:.2f} |')
+            count = f"{counts[name] - counts['the loop alone']:,.0f}" if name in counts else ''
+            print(f'| {name} | {value - loop:,.0f} | {(value - loop) / mine:.2f} | {count} |')
+    print()
+
+
+HAS_ROLE_IN_SQL = '''
+    CREATE FUNCTION bench_has_role(uid bigint, role text, scope text) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
+        SELECT EXISTS (SELECT FROM rolecall.user_roles g JOIN rolecall.users u ON u.id = g.user_id
+                       LEFT JOIN rolecall.tenants t ON t.id = u.tenant_id
+                       WHERE g.user_id = $1 AND g.role = $2 AND (g.expires_at IS NULL OR g.expires_at > now())
+                         AND u.is_active AND coalesce(t.is_active, true)
+                         AND (g.scope_kind = 'institutional' AND g.scope_id = $3 OR g.scope_kind = 'global')) $$'''
+
+
+def policies():
+    """A scan of a table under a row-security policy."""
+    rows = 1_000_000
+    server = Server('policies')
+    server.load_users(1000)
+    server.sql(f'''
+        CREATE TABLE notes AS SELECT g AS id, 'unit' || (1 + g % 500) AS unit FROM generate_series(1, {rows}) g;
+        ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+        CREATE ROLE reader; GRANT SELECT ON notes, rolecall.user_roles TO reader; GRANT USAGE ON SCHEMA rolecall TO reader;
+        GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA rolecall TO reader;
+''')
+    server.sql('VACUUM ANALYZE')
+    conditions = {
+        'no policy': 'true',
+        'empty C function': 'bench_nothing(id)',
+        'has_role(17, role, row)': "rolecall.has_role(17, 'role19', unit)",
+        'sub-query on the tables': "EXISTS (SELECT FROM rolecall.user_roles g WHERE g.user_id = 17 AND g.role = 'role19' AND g.scope_kind = 'institutional' AND g.scope_id = unit)",
+        'sub-query per row': "(SELECT count(*) FROM rolecall.user_roles g WHERE g.user_id = 17 AND g.role = 'role19' AND g.scope_id = unit) > 0",
+    }
+
+    def scan(condition):
+        server.sql(f'DROP POLICY IF EXISTS p ON notes; CREATE POLICY p ON notes USING ({condition})')
+        return float(server.sql(f'''
+            SET ROLE reader; SET max_parallel_workers_per_gather = 0;
+            DO $$ DECLARE t timestamptz; BEGIN
+                PERFORM count(*) FROM notes;
+                t := clock_timestamp();
+                PERFORM count(*) FROM notes;
+                PERFORM set_config('bench.ns', (extract(epoch FROM clock_timestamp() - t) * 1e9 / {rows})::text, false);
+            END $$;
+            SELECT current_setting('bench.ns')'''))
+    ns = medians(conditions, scan)
+    heading(f'A scan of {rows:,} rows under a policy', f'{ROUNDS} rounds, medians; one process')
+    print('| policy | ns a row | against an empty C function |')
+    print('|---|---:|---:|')
+    for name, value in ns.items():
+        print(f"| {name} | {value:,.0f} | {value / ns['empty C function']:.2f} |")
     print()
     server.stop()
 
@@ -370,7 +430,7 @@ COMMIT;''',
     server.stop()
 
 
-SECTIONS = {'reads': reads, 'syncs': syncs, 'upkeep': upkeep, 'authentication': authentication}
+SECTIONS = {'reads': reads, 'policies': policies, 'syncs': syncs, 'upkeep': upkeep, 'authentication': authentication}
 
 if __name__ == '__main__':
     names = [name for name in sys.argv[1:] if not name.startswith('--')] or list(SECTIONS)

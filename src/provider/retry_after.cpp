@@ -7,7 +7,7 @@
 namespace rolecall::provider {
 
 std::chrono::seconds retry_after(const std::string& value, std::time_t now) {
-    constexpr std::time_t most = 24 * 3600;
+    constexpr std::time_t most = 86'400;
     std::time_t wait = 0;
     if (value.find_first_not_of("0123456789") != std::string::npos)
         wait = curl_getdate(value.c_str(), nullptr) - now;  // -1: no date

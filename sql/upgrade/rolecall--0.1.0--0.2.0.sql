@@ -818,6 +818,27 @@ CREATE FUNCTION rolecall.has_role(role text) RETURNS boolean
 LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_has_role_current';
 COMMENT ON FUNCTION rolecall.has_role(text) IS 'does the user on whose behalf the session acts hold this role on any scope?';
 
+-- ---- Statistics ---------------------------------------------------------------------------------------------
+
+CREATE FUNCTION rolecall.projection_statistics(
+    ids bigint[], OUT id bigint, OUT entries bigint, OUT bytes bigint, OUT hits bigint, OUT misses bigint,
+    OUT bypassed_off bigint, OUT bypassed_recovery bigint, OUT bypassed_snapshot bigint,
+    OUT bypassed_serializable bigint, OUT bypassed_own_writes bigint,
+    OUT not_installed_own_id bigint, OUT not_installed_ddl bigint, OUT not_installed_unwatched bigint,
+    OUT not_installed_writers bigint, OUT not_installed_size bigint,
+    OUT loads bigint, OUT evictions bigint, OUT load_ms double precision)
+RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'rolecall_projection_statistics';
+COMMENT ON FUNCTION rolecall.projection_statistics(bigint[]) IS 'counters of projections of this database, by id, since the server started; walks the cache';
+
+CREATE VIEW rolecall.stat_projection AS
+SELECT p.name AS projection, p.builtin, s.entries, s.bytes, s.hits, s.misses, s.loads, s.load_ms, s.evictions,
+       s.bypassed_off, s.bypassed_recovery, s.bypassed_snapshot, s.bypassed_serializable, s.bypassed_own_writes,
+       s.not_installed_own_id, s.not_installed_ddl, s.not_installed_unwatched, s.not_installed_writers, s.not_installed_size
+FROM rolecall.projections p
+JOIN rolecall.projection_statistics(ARRAY(SELECT q.id FROM rolecall.projections q)) s ON s.id = p.id;
+COMMENT ON VIEW rolecall.stat_projection IS 'for each projection of this database: what is cached, and how reads were answered, since the server started';
+
 -- ---- Privileges of what is new ------------------------------------------------------------------------------
 
 REVOKE ALL ON FUNCTION
@@ -864,9 +885,12 @@ REVOKE ALL ON FUNCTION
     rolecall.me_by_email(text, uuid),
     rolecall.current_uid(),
     rolecall.me(),
-    rolecall.has_role(text)
+    rolecall.has_role(text),
+    rolecall.projection_statistics(bigint[])
 FROM PUBLIC;
-REVOKE ALL ON rolecall.watch_references, rolecall.revocations, rolecall.stopped_providers FROM PUBLIC;
+REVOKE ALL ON rolecall.watch_references, rolecall.revocations, rolecall.stopped_providers, rolecall.stat_projection FROM PUBLIC;
+GRANT SELECT ON rolecall.stat_projection TO pg_monitor;
+GRANT EXECUTE ON FUNCTION rolecall.projection_statistics(bigint[]) TO pg_monitor;
 
 -- Workers do nothing as long as library and SQL differ: they may begin.
 SELECT rolecall.wake_worker();

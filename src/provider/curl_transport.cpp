@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "provider/retry_after.h"
 #include "provider/url.h"
 
 namespace rolecall::provider {
@@ -346,9 +347,7 @@ class CurlTransport final : public Transport {
         long status = 0;
         curl_easy_getinfo(t.easy.get(), CURLINFO_RESPONSE_CODE, &status);
         done.status = static_cast<int>(status);
-        curl_off_t seconds = 0;
-        curl_easy_getinfo(t.easy.get(), CURLINFO_RETRY_AFTER, &seconds);
-        done.retry_after = std::chrono::seconds(seconds);
+        done.retry_after = retry_after(header_of(t.easy.get(), "Retry-After"), std::time(nullptr));
         if (code == CURLE_OK) {
             done.link = header_of(t.easy.get(), "Link");
             done.validators = {.etag = storable(header_of(t.easy.get(), "ETag")),

@@ -49,12 +49,12 @@ my $new = PostgreSQL::Test::Cluster->new('new');
 $new->init(extra => [ '--encoding=UTF8', '--no-locale' ]);
 $new->append_conf('postgresql.conf', $settings);
 chdir($PostgreSQL::Test::Utils::tmp_check) or die $!;
-$new->command_ok([ 'pg_upgrade', '--no-sync', '-d', $old->data_dir, '-D', $new->data_dir, '-b', "$install/bin", '-B', $new->config_data('--bindir'),
+$new->command_ok([ 'pg_upgrade', '--no-sync', '--retain', '-d', $old->data_dir, '-D', $new->data_dir, '-b', "$install/bin", '-B', $new->config_data('--bindir'),
 	'-s', $new->host, '-p', $old->port, '-P', $new->port ], 'pg_upgrade');
 
-# Servers that pg_upgrade starts have no launcher.
-my @logs = glob($new->data_dir . '/pg_upgrade_output.d/*/log/*');
-is(scalar(@logs), 0, 'pg_upgrade left no logs, and so was content');
+my $log = join('', map { slurp_file($_) } glob($new->data_dir . '/pg_upgrade_output.d/*/log/pg_upgrade_server.log'));
+like($log, qr/database system is shut down/, 'pg_upgrade started servers');
+unlike($log, qr/rolecall launcher/, '... without a launcher');
 
 $new->start;
 note('to ', $new->safe_psql('postgres', 'SELECT version()'));

@@ -430,7 +430,44 @@ COMMIT;''',
     server.stop()
 
 
-SECTIONS = {'reads': reads, 'policies': policies, 'syncs': syncs, 'upkeep': upkeep, 'authentication': authentication}
+def lookups():
+    users = 100_000
+    server = Server('lookups', 'rolecall.worker = off', 'rolecall.cache_size = 512MB')
+    server.load_users(users)
+    server.sql('''
+        CREATE VIEW coarse_view AS SELECT uid, doc, valid_from, valid_until FROM rolecall.me_view;
+        SELECT rolecall.create_projection('coarse', 'coarse_view', 'uid', 'doc', watches =>
+            '{"rolecall.users": "id", "rolecall.user_roles": "user_id", "rolecall.user_units": "user_id",
+              "rolecall.roles": null, "rolecall.units": null, "rolecall.tenants": null}');''')
+    heading(f'One edited unit among {users:,} users', 'after each edit everybody is read once')
+    read = f"SELECT count(rolecall.project('{{0}}', g::text)) FROM generate_series(1, {users}) g"
+
+    def loads(projection, edit):
+        def count():
+            return int(server.sql(f"SELECT loads FROM rolecall.stat_projection WHERE projection = '{projection}'"))
+        server.sql(read.format(projection))
+        before = count()
+        server.sql(edit)
+        began = time.monotonic()
+        server.sql(read.format(projection))
+        return count() - before, time.monotonic() - began
+
+    members = server.sql('SELECT count(*) FROM rolecall.user_units WHERE unit_id = 7')
+    print(f'{members} users have the unit.\n')
+    print('| | documents loaded again | seconds to read everybody |')
+    print('|---|---:|---:|')
+    edit = "UPDATE rolecall.units SET name = name || '!' WHERE id = 7"
+    for name, projection, change in (
+            ('nothing edited', 'me', 'SELECT 1'),
+            ("a unit edited; watched by `watch_lookup('…', 'units', 'id')`", 'me', edit),
+            ("a unit edited; watched by `watch_lookup('…', 'units')`", 'coarse', edit)):
+        again, seconds = loads(projection, change)
+        print(f'| {name} | {again:,} | {seconds:.2f} |')
+    print()
+    server.stop()
+
+
+SECTIONS = {'reads': reads, 'policies': policies, 'syncs': syncs, 'upkeep': upkeep, 'authentication': authentication, 'lookups': lookups}
 
 if __name__ == '__main__':
     names = [name for name in sys.argv[1:] if not name.startswith('--')] or list(SECTIONS)

@@ -52,7 +52,7 @@ struct Problem {
 /// Looks at everything; `queries` are the rewritten queries of the load plan, `relations` what they read.
 /// Adds the children of those relations and what is watched to `relations`. A list of Problem *, in the
 /// current memory context; empty: everything is in place.
-List* check_projection(const Description& description, List* queries, List** relations);
+List* check_projection(const Description& projection, List* queries, List** relations);
 
 /// Has the view both columns valid_from and valid_until?
 bool has_window(Oid view);

@@ -14,5 +14,5 @@ COMMIT;
 ALTER TABLE rolecall.user_units DISABLE TRIGGER ALL;
 UPDATE rolecall.user_units SET role = 'role2' WHERE user_id <= 20;
 ALTER TABLE rolecall.user_units ENABLE TRIGGER ALL;
-SELECT rolecall.repair_projection('me');
+SELECT rolecall.put_watch_triggers(id) FROM rolecall.watches WHERE relation = 'rolecall.user_units'::regclass;
 \endif

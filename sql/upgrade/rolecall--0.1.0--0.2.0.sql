@@ -894,3 +894,27 @@ GRANT EXECUTE ON FUNCTION rolecall.projection_statistics(bigint[]) TO pg_monitor
 
 -- Workers do nothing as long as library and SQL differ: they may begin.
 SELECT rolecall.wake_worker();
+
+-- What reads cost, for the planner.
+ALTER FUNCTION rolecall.me(bigint) COST 25;
+ALTER FUNCTION rolecall.me(uuid) COST 25;
+ALTER FUNCTION rolecall.me(text) COST 25;
+ALTER FUNCTION rolecall.me_json(bigint) COST 25;
+ALTER FUNCTION rolecall.me_json(uuid) COST 25;
+ALTER FUNCTION rolecall.me_json(text) COST 25;
+ALTER FUNCTION rolecall.has_role(bigint, text) COST 10;
+ALTER FUNCTION rolecall.has_role(uuid, text) COST 10;
+ALTER FUNCTION rolecall.has_role(text, text) COST 10;
+ALTER FUNCTION rolecall.has_role(bigint, text, text, text) COST 10;
+ALTER FUNCTION rolecall.has_role(uuid, text, text, text) COST 10;
+ALTER FUNCTION rolecall.has_role(text, text, text, text) COST 10;
+ALTER FUNCTION rolecall.auth_projection(bigint) COST 25;
+ALTER FUNCTION rolecall.auth_projection(uuid) COST 25;
+ALTER FUNCTION rolecall.auth_projection(text) COST 25;
+ALTER FUNCTION rolecall.require_user(bigint) COST 25;
+ALTER FUNCTION rolecall.require_user(uuid) COST 25;
+ALTER FUNCTION rolecall.require_user(text) COST 25;
+ALTER FUNCTION rolecall.project(name, text) COST 25;
+ALTER FUNCTION rolecall.project_json(name, text) COST 25;
+ALTER FUNCTION rolecall.me() COST 25;
+ALTER FUNCTION rolecall.has_role(text) COST 10;

@@ -270,7 +270,7 @@ class CurlTransport final : public Transport {
         return 0;
     }
 
-    static void configure(Transfer& t, const Request& request) {
+    void configure(Transfer& t, const Request& request) const {
         t.set(CURLOPT_PRIVATE, static_cast<void*>(&t));
         t.set(CURLOPT_URL, request.url.c_str());
         t.set(CURLOPT_NOSIGNAL, 1L);
@@ -281,8 +281,9 @@ class CurlTransport final : public Transport {
         t.set(CURLOPT_CONNECTTIMEOUT_MS,
               static_cast<long>(std::min(request.timeout, request.connect_timeout).count()));
         t.set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2TLS));
-        // Many requests over one connection, where TLS agrees on that. Without TLS only an answer would tell.
-        t.set(CURLOPT_PIPEWAIT, request.url.starts_with("https") ? 1L : 0L);
+        // Many requests over one connection, where the server is known to take them. To wait for what is not
+        // known yet would mean to wait for the first answer, however long that takes.
+        t.set(CURLOPT_PIPEWAIT, multiplexes(request.url) ? 1L : 0L);
         t.set(CURLOPT_PROTOCOLS_STR, "http,https");
         t.set(CURLOPT_FOLLOWLOCATION, 0L);  // followed by redirect(), to the same origin only
         t.set(CURLOPT_PATH_AS_IS, 1L);
@@ -319,6 +320,22 @@ class CurlTransport final : public Transport {
         }
     }
 
+    bool multiplexes(const std::string& url) const {
+        return std::any_of(multiplexing_.begin(), multiplexing_.end(),
+                           [&](const std::string& known) { return same_origin(known, url); });
+    }
+
+    void note_version(const Transfer& t) {
+        long version = 0;
+        curl_easy_getinfo(t.easy.get(), CURLINFO_HTTP_VERSION, &version);
+        if ((version >= CURL_HTTP_VERSION_2_0) == multiplexes(t.url))
+            return;
+        if (version >= CURL_HTTP_VERSION_2_0)
+            multiplexing_.push_back(t.url);
+        else
+            std::erase_if(multiplexing_, [&](const std::string& known) { return same_origin(known, t.url); });
+    }
+
     // Asks again where a redirect of the same origin points. False: `done` says why not.
     bool redirect(Transfer& t, Completion& done) {
         char* target = nullptr;
@@ -349,6 +366,7 @@ class CurlTransport final : public Transport {
         done.status = static_cast<int>(status);
         done.retry_after = retry_after(header_of(t.easy.get(), "Retry-After"), std::time(nullptr));
         if (code == CURLE_OK) {
+            note_version(t);
             done.link = header_of(t.easy.get(), "Link");
             done.validators = {.etag = storable(header_of(t.easy.get(), "ETag")),
                                .last_modified = storable(settled_last_modified(t.easy.get()))};
@@ -399,6 +417,7 @@ class CurlTransport final : public Transport {
     bool timer_set_ = false;
     Clock::time_point timer_;
     std::map<CURL*, std::unique_ptr<Transfer>> transfers_;
+    std::vector<std::string> multiplexing_;  // a URL of each origin that has answered with HTTP/2
 };
 
 }  // namespace

@@ -179,7 +179,12 @@ my $modern = start_provider('--tls', $tls, '--http2', '--delay', '20');
 $node->safe_psql('postgres', <<SQL);
 DELETE FROM rolecall.users;
 CREATE SERVER modern FOREIGN DATA WRAPPER rolecall OPTIONS (kind 'json', base_url '$modern->{tls}', ca_file '$tls/cert.pem');
-INSERT INTO rolecall.users (id, email, provider, institutional_id) SELECT 200 + g, 'm' || g, 'modern', (100000 + g)::text FROM generate_series(0, 199) g;
+INSERT INTO rolecall.users (id, email, provider, institutional_id) VALUES (200, 'm', 'modern', '100000');
+SQL
+# The first answer says which version the server speaks.
+$node->poll_query_until('postgres', 'SELECT bool_and(roles_synced) FROM rolecall.users') or die;
+$node->safe_psql('postgres', <<SQL);
+INSERT INTO rolecall.users (id, email, provider, institutional_id) SELECT 200 + g, 'm' || g, 'modern', (100000 + g)::text FROM generate_series(1, 199) g;
 SQL
 $node->poll_query_until('postgres', 'SELECT count(*) = 200 FROM rolecall.users WHERE roles_synced') or die;
 my $requests = $modern->requests;

@@ -124,7 +124,8 @@ sub hits { return $writers->safe_psql('postgres', 'SELECT rolecall.me(1); SELECT
 wait_for('a hit beside an open writer', sub { hits() > 0 });
 pass('a hit beside an open writer and a prepared transaction');
 $open->quit;
-$writers->restart('immediate');
+$writers->stop('immediate');
+$writers->start;
 hits() for 1 .. 5;
 is(hits(), 0, 'no hit while a transaction that survived a restart may have written anything');
 is($writers->safe_psql('postgres', q(SELECT rolecall.me(1) ->> 'display_name')), 'v2', '... but the right answer');

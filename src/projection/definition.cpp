@@ -71,15 +71,13 @@ bool read_projection(Description& d) {
     return true;
 }
 
-// In `memory`, as the next.
-void read_watches(Description& d, MemoryContext memory) {
+void read_watches(Description& d) {
     select(d.builtin ? "SELECT id, relation, is_lookup, key_column FROM rolecall.watches WHERE projection = "
                        "$1 AND builtin"
                      : "SELECT id, relation, is_lookup, key_column FROM rolecall.watches WHERE projection = "
                        "$1 AND NOT builtin",
            NAMEOID, NameGetDatum(&d.name));
-    auto* watches = static_cast<Watch*>(
-        MemoryContextAllocZero(memory, sizeof(Watch) * std::max<std::uint64_t>(SPI_processed, 1)));
+    auto* watches = static_cast<Watch*>(palloc0(sizeof(Watch) * std::max<std::uint64_t>(SPI_processed, 1)));
     d.watches = {watches, SPI_processed};
     for (std::uint64_t i = 0; i < SPI_processed; ++i) {
         bool is_null = false;
@@ -93,7 +91,7 @@ void read_watches(Description& d, MemoryContext memory) {
     }
 }
 
-void read_references(Description& d, MemoryContext memory) {
+void read_references(Description& d) {
     List* references = NIL;
     for (std::size_t w = 0; w < d.watches.size(); ++w) {
         if (!d.watches[w].lookup)
@@ -110,8 +108,7 @@ void read_references(Description& d, MemoryContext memory) {
         }
     }
     const auto count = static_cast<std::size_t>(list_length(references));
-    auto* all = static_cast<Reference*>(
-        MemoryContextAlloc(memory, sizeof(Reference) * std::max<std::size_t>(count, 1)));
+    auto* all = static_cast<Reference*>(palloc(sizeof(Reference) * std::max<std::size_t>(count, 1)));
     d.references = {all, count};
     ListCell* cell = nullptr;
     foreach (cell, references)
@@ -259,8 +256,8 @@ bool read_definition(Definition& d) {
                         errmsg("the view of projection \"%s\" does not exist", NameStr(d.name))));
     const bool current = pg::sql_is_current();
     if (current) {
-        read_watches(now, CurrentMemoryContext);
-        read_references(now, CurrentMemoryContext);
+        read_watches(now);
+        read_references(now);
     }
     check_columns(now);
 
@@ -346,14 +343,19 @@ bool definition_refresh(Definition& d) {
     return d.fresh;
 }
 
+void complain_of_key_type(const Definition& d, Oid given) {
+    ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+                    errmsg("projection \"%s\" has keys of type %s, not %s", NameStr(d.name),
+                           format_type_be(key_type_of(d.key_kind)), format_type_be(given)),
+                    errhint("Cast the key, or pass it as text.")));
+    pg_unreachable();
+}
+
 bool definition_refresh_same_key(Definition& d) {
     const KeyKind kind = d.key_kind;
     const bool fresh = definition_refresh(d);
     if (d.key_kind != kind)
-        ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-                        errmsg("projection \"%s\" has keys of type %s, not %s", NameStr(d.name),
-                               format_type_be(key_type_of(d.key_kind)), format_type_be(key_type_of(kind))),
-                        errhint("Cast the key, or pass it as text.")));
+        complain_of_key_type(d, key_type_of(kind));
     return fresh;
 }
 
@@ -392,6 +394,12 @@ bool key_kind_of(Oid type, KeyKind& kind) {
         default:
             return false;
     }
+}
+
+Datum widened_key(Oid type, Datum value) {
+    if (type == INT2OID)
+        return Int64GetDatum(DatumGetInt16(value));
+    return type == INT4OID ? Int64GetDatum(DatumGetInt32(value)) : value;
 }
 
 Oid key_type_of(KeyKind kind) {

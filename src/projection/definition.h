@@ -56,11 +56,17 @@ bool definition_refresh(Definition& definition);
 /// The same for who holds a key already: raises datatype_mismatch where the keys are of another type now.
 bool definition_refresh_same_key(Definition& definition);
 
+/// Raises datatype_mismatch: a key of type `given` is none of this projection's.
+[[noreturn]] void complain_of_key_type(const Definition& definition, Oid given);
+
 /// The canonical bytes of a key, in `buffer` or in place.
 struct KeyBuffer {
     char bytes[16];
 };
 std::string_view canonical_key(KeyKind kind, Datum key, KeyBuffer& buffer);
+
+/// A value of a column of this type, of which key_kind_of() is true, as canonical_key() and queries want it.
+Datum widened_key(Oid type, Datum value);
 
 /// How keys of a column of this type are represented; false for types that cannot be keys.
 bool key_kind_of(Oid type, KeyKind& kind);

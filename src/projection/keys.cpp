@@ -28,10 +28,7 @@ Datum key_from(Definition& d, Oid type, Datum value) {
     if (type == TEXTOID)
         return key_from_text(d, DatumGetTextPP(value));
     if (type != key_type_of(d.key_kind))
-        ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-                        errmsg("projection \"%s\" has keys of type %s, not %s", NameStr(d.name),
-                               format_type_be(key_type_of(d.key_kind)), format_type_be(type)),
-                        errhint("Cast the key, or pass it as text.")));
+        complain_of_key_type(d, type);
     return value;
 }
 

@@ -93,17 +93,11 @@ bool find_by_email(Definition& d, Datum email, Datum tenant, bool any_tenant, Da
         bool is_null = false;
         TupleDesc columns = SPI_tuptable->tupdesc;
         const Oid type = SPI_gettypeid(columns, 1);
-        Datum value = SPI_getbinval(SPI_tuptable->vals[0], columns, 1, &is_null);
-        if (type == INT2OID)
-            value = Int64GetDatum(DatumGetInt16(value));
-        else if (type == INT4OID)
-            value = Int64GetDatum(DatumGetInt32(value));
-        else if (!TupleDescAttr(columns, 0)->attbyval) {
-            MemoryContext spi = MemoryContextSwitchTo(caller);
-            value = datumCopy(value, false, TupleDescAttr(columns, 0)->attlen);
-            MemoryContextSwitchTo(spi);
-        }
-        key = value;
+        const Datum value = SPI_getbinval(SPI_tuptable->vals[0], columns, 1, &is_null);
+        const auto* attribute = TupleDescAttr(columns, 0);
+        MemoryContext spi = MemoryContextSwitchTo(caller);
+        key = widened_key(type, datumCopy(value, attribute->attbyval, attribute->attlen));
+        MemoryContextSwitchTo(spi);
     }
     SPI_finish();
     pg::stop_acting(acting);

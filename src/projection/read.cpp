@@ -353,22 +353,19 @@ const char* why_not_kept(const Definition& d, const core::Writers& writers) {
 
 }  // namespace
 
-Inspection inspect(Definition& d, Datum key_value) {
+Inspection inspect(Definition& d, Datum key) {
+    Lookup l(d, key);
+    l.look_further();
     Inspection found;
-    KeyBuffer buffer;
-    const std::string_view bytes = canonical_key(d.key_kind, key_value, buffer);
-    const core::Key key{
-        .database = MyDatabaseId, .projection = d.id, .bytes = bytes, .hash = key_hash(d.id, bytes)};
-    Groups groups;
-    found.cached = shared.cache.read(key, core::Part::groups, found.head,
-                                     [&](core::Part, std::size_t size) { return groups.reserve(size); });
-    const Dependencies on{key.hash, d.floor,
-                          found.cached ? groups.of(found.head) : std::span<const std::uint32_t>{}};
-    const Standing standing = standing_of(d);
-    const core::Writers writers = writers_of(on, standing.snapshot);
+    found.cached = shared.cache.read(l.key, core::Part::groups, l.head,
+                                     [&](core::Part, std::size_t size) { return l.groups.reserve(size); });
+    if (!found.cached)
+        l.head = {};
+    found.head = l.head;
+    const core::Writers writers = writers_of(l.depends_on(), l.standing.snapshot);
     found.changed_by = writers.latest;
-    if (!standing.may_use) {
-        found.reason = reason_of(standing.why);
+    if (!l.standing.may_use) {
+        found.reason = reason_of(l.standing.why);
         return found;
     }
     found.reason = why_not_kept(d, writers);
@@ -376,10 +373,10 @@ Inspection inspect(Definition& d, Datum key_value) {
         return found;
     if (!found.cached)
         found.reason = "it was not read since the server started, or made room for others";
-    else if (!is_current(d, on, standing.snapshot, found.head))
-        found.reason = d.ttl > 0 && !is_within_ttl(d, found.head) ? "its ttl has passed"
-                                                                  : "it changed since it was loaded";
-    else if (!found.head.window.contains(GetCurrentTransactionStartTimestamp()))
+    else if (!is_current(d, l.depends_on(), l.standing.snapshot, l.head))
+        found.reason =
+            d.ttl > 0 && !is_within_ttl(d, l.head) ? "its ttl has passed" : "it changed since it was loaded";
+    else if (!is_in_window(l.head))
         found.reason = "it does not hold at the current time";
     return found;
 }

@@ -217,39 +217,44 @@ void lock_partition(std::uint32_t partition) {
 
 void unlock_partition(std::uint32_t partition) { LWLockRelease(&partition_locks[partition].lock); }
 
-void forget_documents(Oid database, std::uint64_t projection) {
+namespace {
+
+// Goes through all of the cache by `step(partition, from)`, which returns where to go on, with the partition
+// locked for no longer than one step takes; calls `between()` when it is not.
+template <typename Step>
+void walk_cache(Step&& step, void (*between)()) {
     for (std::uint32_t p = 0; p < shared.cache.partitions(); ++p) {
         std::uint32_t at = 0;
         do {
             lock_partition(p);
-            at = shared.cache.remove_if(p, at, [&](std::uint32_t of_database, std::uint64_t of_projection) {
-                return of_database == database && (projection == 0 || of_projection == projection);
-            });
+            at = step(p, at);
             unlock_partition(p);
+            between();
         } while (at != 0);
     }
 }
 
+}  // namespace
+
+void forget_documents(Oid database, std::uint64_t projection) {
+    const auto is_gone = [&](std::uint32_t of_database, std::uint64_t of_projection) {
+        return of_database == database && (projection == 0 || of_projection == projection);
+    };
+    walk_cache([&](std::uint32_t p, std::uint32_t at) { return shared.cache.remove_if(p, at, is_gone); },
+               [] {});
+}
+
 void count_holdings(std::span<const std::uint64_t> projections, Holding* holdings) {
-    for (std::uint32_t p = 0; p < shared.cache.partitions(); ++p) {
-        std::uint32_t at = 0;
-        do {
-            lock_partition(p);
-            at = shared.cache.visit(
-                p, at, [&](std::uint32_t database, std::uint64_t projection, std::uint64_t bytes) {
-                    if (database != MyDatabaseId)
-                        return;
-                    const auto found = std::find(projections.begin(), projections.end(), projection);
-                    if (found == projections.end())
-                        return;
-                    Holding& holding = holdings[found - projections.begin()];
-                    holding.entries += 1;
-                    holding.bytes += bytes;
-                });
-            unlock_partition(p);
-            CHECK_FOR_INTERRUPTS();
-        } while (at != 0);
-    }
+    const auto add = [&](std::uint32_t database, std::uint64_t projection, std::uint64_t bytes) {
+        const auto found = std::find(projections.begin(), projections.end(), projection);
+        if (database != MyDatabaseId || found == projections.end())
+            return;
+        Holding& holding = holdings[found - projections.begin()];
+        holding.entries += 1;
+        holding.bytes += bytes;
+    };
+    walk_cache([&](std::uint32_t p, std::uint32_t at) { return shared.cache.visit(p, at, add); },
+               [] { CHECK_FOR_INTERRUPTS(); });
 }
 
 void lock_definitions_for_change() {

@@ -78,19 +78,15 @@ void stamp_group(const Watcher& watcher, Datum value) {
 
 void stamp_row(const Watcher& watcher, HeapTuple row, TupleDesc columns) {
     bool is_null = false;
-    Datum key = heap_getattr(row, watcher.column, columns, &is_null);
+    const Datum key = heap_getattr(row, watcher.column, columns, &is_null);
     if (is_null)
         return;
     if (watcher.group != 0) {
         stamp_group(watcher, key);
         return;
     }
-    if (watcher.type == INT2OID)
-        key = Int64GetDatum(DatumGetInt16(key));
-    else if (watcher.type == INT4OID)
-        key = Int64GetDatum(DatumGetInt32(key));
     KeyBuffer buffer;
-    stamp(key_hash(watcher.projection, canonical_key(watcher.kind, key, buffer)));
+    stamp(key_hash(watcher.projection, canonical_key(watcher.kind, widened_key(watcher.type, key), buffer)));
 }
 
 const TriggerData& trigger_data(FunctionCallInfo fcinfo) {

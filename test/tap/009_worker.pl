@@ -61,14 +61,6 @@ sub is_as_provider_says {
 	is($node->safe_psql('postgres', $expected_grants), '0', "$what: roles are as the provider says");
 	return;
 }
-my $clock = 0;
-sub move_clock {
-	my ($seconds) = @_;
-	$clock += $seconds;
-	$node->safe_psql('postgres', "ALTER SYSTEM SET rolecall.clock_offset = $clock");
-	$node->reload;
-	return;
-}
 sub state_of { my ($uid) = @_; return $node->safe_psql('postgres', "SELECT attempts, last_error IS NOT NULL, requested_at IS NOT NULL, leased_by IS NOT NULL FROM rolecall.sync_state WHERE user_id = $uid"); }
 sub asked { my ($subject) = @_; return $provider->requests->{by_subject}{$subject} // 0; }
 sub grants { my ($uid) = @_; return $node->safe_psql('postgres', "SELECT string_agg(role, ' ' ORDER BY role) FROM rolecall.user_roles WHERE user_id = $uid"); }
@@ -127,7 +119,7 @@ $provider->put_user('100005', { code => '100005', roles => ['boss'] });
 $provider->forget_requests;
 $node->safe_psql('postgres', 'SELECT rolecall.wake_worker()');
 is(asked('100005'), 0, 'not before the TTL has passed');
-move_clock(16 * 60);
+move_clock($node, 16 * 60);
 $node->poll_query_until('postgres', q(SELECT rolecall.has_role(6, 'boss'))) or die;
 is(grants(6), 'boss', 'a role that changed at the provider is picked up');
 $node->poll_query_until('postgres', "SELECT count(*) = 0 FROM rolecall.sync_state WHERE next_sync_at <= now() + interval '$clock seconds'") or die;
@@ -204,11 +196,11 @@ $node->poll_query_until('postgres', 'SELECT attempts = 1 FROM rolecall.sync_stat
 is($node->safe_psql('postgres', "SELECT breaker, next_attempt_at > now() + interval '$clock seconds' + interval '590 seconds' FROM rolecall.stat_provider"),
 	'closed|t', 'Retry-After: it says until when');
 $provider->no_fault;
-move_clock(300);
+move_clock($node, 300);
 $node->safe_psql('postgres', 'SELECT rolecall.trigger_role_sync_for_user(32, true)');
 $node->poll_query_until('postgres', 'SELECT requested_at IS NOT NULL FROM rolecall.sync_state WHERE user_id = 32') or die;
 is($provider->requests->{total}, 1, '... and is left alone until then');
-move_clock(301);
+move_clock($node, 301);
 $node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM rolecall.sync_state WHERE requested_at IS NOT NULL') or die;
 pass('... and asked after it');
 
@@ -225,7 +217,7 @@ $node->poll_query_until('postgres', q(SELECT count(*) = 2 FROM rolecall.sync_sta
 $node->poll_query_until('postgres', q(SELECT count(*) = 3 FROM rolecall.user_roles WHERE role = 'deputy')) or die;
 is(grants(35), $before{35}, '000-22: rolled back for whom it failed, and for nobody else');
 $node->safe_psql('postgres', 'DROP TRIGGER refuse ON rolecall.user_roles; DROP FUNCTION refuse()');
-move_clock(30);
+move_clock($node, 30);
 $node->poll_query_until('postgres', q(SELECT count(*) = 2 FROM rolecall.user_roles WHERE role = 'chief')) or die;
 pass('000-22: retried later');
 
@@ -266,13 +258,13 @@ my $roles_before = $node->safe_psql('postgres', 'SELECT md5(string_agg(g::text, 
 my $times_before = $node->safe_psql('postgres', 'SELECT max(last_roles_sync_at) FROM rolecall.sync_state');
 $provider->fault(mode => '500');
 $provider->forget_requests;
-move_clock(16 * 60);
+move_clock($node, 16 * 60);
 $node->poll_query_until('postgres', q(SELECT breaker = 'open' FROM rolecall.stat_provider)) or die;
 $node->poll_query_until('postgres', q(SELECT in_flight = 0 FROM rolecall.stat_provider)) or die;
 my $asked_first = $provider->requests->{total};
 cmp_ok($asked_first, '<', 100, "the breaker opened after $asked_first requests, with 100 users due");
 for my $minute (1 .. 30) {
-	move_clock(60);
+	move_clock($node, 60);
 	# The worker has looked at the moved clock when it has gone to sleep again.
 	$node->poll_query_until('postgres', "SELECT next_attempt_at > now() + interval '$clock seconds' FROM rolecall.stat_provider WHERE breaker = 'open'") or die;
 }
@@ -283,7 +275,7 @@ is($node->safe_psql('postgres', 'SELECT md5(string_agg(g::text, chr(10) ORDER BY
 is($node->safe_psql('postgres', 'SELECT max(last_roles_sync_at) FROM rolecall.sync_state'), $times_before, '000-20: sync times too');
 like($node->safe_psql('postgres', 'SELECT last_error FROM rolecall.stat_provider'), qr/is not available: It answered with HTTP status 500/, 'the error is visible');
 $provider->no_fault;
-move_clock(3600);
+move_clock($node, 3600);
 $node->poll_query_until('postgres', "SELECT count(*) = 0 FROM rolecall.sync_state WHERE next_sync_at <= now() + interval '$clock seconds'") or die;
 is($node->safe_psql('postgres', 'SELECT breaker FROM rolecall.stat_provider'), 'closed', 'when it is back, the backlog is worked off');
 is($node->safe_psql('postgres', 'SELECT max(attempts) FROM rolecall.sync_state'), '0', '... by everybody');

@@ -42,14 +42,6 @@ sub option {    # of the server; undef: its default
 	return;
 }
 sub log_has { my ($what, $pattern) = @_; return like(slurp_file($node->logfile), $pattern, $what); }
-my $clock = 0;
-sub move_clock {
-	my ($seconds) = @_;
-	$clock += $seconds;
-	sql("ALTER SYSTEM SET rolecall.clock_offset = $clock");
-	$node->reload;
-	return;
-}
 sub worker { my ($on) = @_; sql("ALTER SYSTEM SET rolecall.worker = $on"); $node->reload;
 	return until_true("the worker is $on", q(SELECT count(*) = ) . ($on eq 'on' ? 1 : 0) . q( FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker')); }
 
@@ -81,7 +73,7 @@ for my $case (@senseless) {
 	is(sql('SELECT md5(string_agg(g::text, chr(10) ORDER BY g::text)) FROM rolecall.user_roles g'), $before, "$what: nothing changed");
 	until_true("$what: others go on", 'SELECT requested_at IS NULL FROM rolecall.sync_state WHERE user_id = 8');
 	$provider->no_fault;
-	move_clock(10);
+	move_clock($node, 10);
 	until_true("$what: forgotten", 'SELECT attempts = 0 FROM rolecall.sync_state WHERE user_id = 7');
 }
 
@@ -172,7 +164,7 @@ is(grants(20), 'reader wizard', 'create');
 # ---- The brake ------------------------------------------------------------------------------------------------------
 
 # A wrong base_url answers 404 for everybody. 100 users; at most 20 of them may be deactivated, and fewer if they held more.
-move_clock(90000);    # past the window that began above
+move_clock($node, 90000);    # past the window that began above
 until_true('everybody is synchronized', "SELECT count(*) = 0 FROM rolecall.sync_state WHERE next_sync_at <= now() + interval '$clock seconds' OR requested_at IS NOT NULL");
 is(sql('SELECT count(*) FROM rolecall.stopped_providers'), '0', 'nothing has been stopped');
 sub figures { return sql(q(SELECT count(*) FILTER (WHERE is_active), (SELECT count(*) FROM rolecall.user_roles WHERE source = 'provider'), (SELECT count(*) FROM rolecall.users) FROM rolecall.users)); }
@@ -199,7 +191,7 @@ my @stops = slurp_file($node->logfile) =~ /syncs of provider "hr" are stopped/g;
 is(scalar(@stops), 1, '... once');
 $provider->forget_requests;
 ask_for('true');
-move_clock(3600);
+move_clock($node, 3600);
 until_true('the worker has looked', 'SELECT count(*) = 0 FROM rolecall.sync_requests');
 like(error_of($node, 'SELECT rolecall.force_sync_user_roles(50)'), qr/RC106: syncs of provider "hr" are stopped\nDETAIL:  .*stat_provider.*\n.*HINT:  If that is right, call rolecall.resume_provider/, 'a session is refused');
 like(error_of($node, q(SELECT rolecall.sync_user_roles(50, '{"roles": ["owner"]}', true))), qr/RC106/, '... with roles of its own too');
@@ -247,7 +239,7 @@ sql(q(SELECT rolecall.resume_provider('hr')));
 until_true('it is when the provider goes on', q(SELECT rolecall.has_role(30, 'owner')));
 
 # A window ends; a small share never matters; fewer than ten users never do.
-move_clock(90000);
+move_clock($node, 90000);
 until_true('everybody is synchronized', "SELECT count(*) = 0 FROM rolecall.sync_state WHERE next_sync_at <= now() + interval '$clock seconds'");
 worker('off');
 sub take_away { my ($uid) = @_; return sql(qq(SELECT roles_changed FROM rolecall.sync_user_roles($uid, '{"roles": []}', true))); }

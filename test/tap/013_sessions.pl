@@ -19,15 +19,6 @@ CREATE SERVER hr FOREIGN DATA WRAPPER rolecall OPTIONS (kind 'json', base_url '$
 INSERT INTO rolecall.users (id, email, provider, institutional_id) SELECT 1 + g, 'u' || g, 'hr', (100000 + g)::text FROM generate_series(0, 49) g;
 SQL
 
-my $clock = 0;
-sub move_clock {
-	my ($seconds) = @_;
-	$clock += $seconds;
-	$node->safe_psql('postgres', "ALTER SYSTEM SET rolecall.clock_offset = $clock");
-	$node->reload;
-	$node->poll_query_until('postgres', "SELECT current_setting('rolecall.clock_offset')::interval = interval '$clock seconds'") or die;
-	return;
-}
 sub breaker { return $node->safe_psql('postgres', q(SELECT breaker FROM rolecall.stat_provider WHERE provider = 'hr')); }
 sub grants { my ($uid) = @_; return $node->safe_psql('postgres', "SELECT count(*) FROM rolecall.user_roles WHERE user_id = $uid"); }
 sub asked { my ($subject) = @_; return $provider->requests->{by_subject}{$subject} // 0; }
@@ -45,7 +36,7 @@ like(error_of($node, 'SELECT rolecall.sync_user_roles(6)'),
 	qr/RC105: provider "hr" is not asked now\nDETAIL:  It failed several times in a row, or wants to be left alone; it may be asked again in \d+ s\.\nHINT/, 'then sessions are told at once');
 is($provider->requests->{total}, 0, '... and the provider is left alone');
 $provider->no_fault;
-move_clock(60);
+move_clock($node, 60);
 is($node->safe_psql('postgres', 'SELECT has_changed FROM rolecall.sync_user_roles(6)'), 't', 'after the pause a session probes');
 is(breaker(), 'closed', '... and closes it for all');
 
@@ -56,7 +47,7 @@ $node->reload;
 $node->poll_query_until('postgres', q(SELECT breaker = 'open' FROM rolecall.stat_provider WHERE provider = 'hr')) or die;
 like(error_of($node, 'SELECT rolecall.sync_user_roles(7)'), qr/RC105: /, 'a breaker that the worker opened holds for sessions');
 $provider->no_fault;
-move_clock(600);
+move_clock($node, 600);
 $node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM rolecall.users WHERE NOT roles_synced') or die;
 is(breaker(), 'closed', 'the worker closed it');
 
@@ -67,7 +58,7 @@ $node->poll_query_until('postgres', q(SELECT count(*) = 0 FROM pg_stat_activity 
 $provider->fault(mode => '500');
 error_of($node, "SELECT rolecall.force_sync_user_roles($_)") for 1 .. 5;
 $provider->fault(mode => 'slow', ms => 2000);
-move_clock(600);
+move_clock($node, 600);
 $provider->forget_requests;
 my $prober = session($node);
 begin_query($prober, 'SELECT rolecall.force_sync_user_roles(1)');
@@ -85,7 +76,7 @@ for my $date ('', 'a date') {
 	$provider->no_fault;
 	like(error_of($node, 'SELECT rolecall.force_sync_user_roles(4)'), qr/RC105: .*\nDETAIL:  .*asked again in (?:9[0-9]|100) s/, '... so sessions wait');
 	is(breaker(), 'closed', '... though it is not broken');
-	move_clock(101);
+	move_clock($node, 101);
 	is($node->safe_psql('postgres', 'SELECT user_id FROM rolecall.force_sync_user_roles(4)'), '4', '... until then');
 }
 

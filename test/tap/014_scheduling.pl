@@ -23,14 +23,6 @@ CREATE EXTENSION rolecall;
 CREATE SERVER hr FOREIGN DATA WRAPPER rolecall OPTIONS (kind 'json', base_url '$provider->{url}');
 SQL
 
-my $clock = 0;
-sub move_clock {
-	my ($seconds) = @_;
-	$clock += $seconds;
-	$node->safe_psql('postgres', "ALTER SYSTEM SET rolecall.clock_offset = $clock");
-	$node->reload;
-	return;
-}
 sub sql { my ($text) = @_; return $node->safe_psql('postgres', $text); }
 sub until_sql { my ($what, $text) = @_; $node->poll_query_until('postgres', $text) or die $what; return; }
 sub set_worker {
@@ -173,14 +165,14 @@ my $synced = sql('SELECT md5(string_agg((user_id, last_roles_sync_at)::text, chr
 my @due = map { split /\n/ } sql('SELECT user_id FROM rolecall.sync_state ORDER BY next_sync_at');
 $provider->fault(mode => '500');
 $provider->forget_requests;
-move_clock(3600 + 60);
+move_clock($node, 3600 + 60);
 until_sql('the breaker', q(SELECT breaker = 'open' AND in_flight = 0 FROM rolecall.stat_provider));
 my $at_first = $provider->requests->{total};
 cmp_ok($at_first, '<=', 4 + 64, "the breaker opened after $at_first requests");
 my $most_a_minute = 0;
 my $asked = $at_first;
 for my $minute (1 .. 60) {
-	move_clock(60);
+	move_clock($node, 60);
 	until_sql("minute $minute", "SELECT next_attempt_at > now() + interval '$clock seconds' AND in_flight = 0 FROM rolecall.stat_provider WHERE breaker = 'open'");
 	my $total = $provider->requests->{total};
 	$most_a_minute = max($most_a_minute, $total - $asked);
@@ -197,7 +189,7 @@ my %failed = map { $_ => 1 } split /\n/, sql('SELECT user_id FROM rolecall.sync_
 $provider->no_fault;
 $provider->forget_requests;
 $started = time;
-move_clock(400);    # the longest that the breaker is open
+move_clock($node, 400);    # the longest that the breaker is open
 until_sql('the backlog', "SELECT count(*) = 0 FROM rolecall.sync_state WHERE user_id <= 10000 AND last_roles_sync_at < now() + interval '$clock seconds' - interval '400 seconds'");
 $took = time - $started;
 is(sql('SELECT breaker FROM rolecall.stat_provider'), 'closed', 'when it is back the backlog is worked off');

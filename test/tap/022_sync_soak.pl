@@ -74,14 +74,6 @@ sub nobody_holds_what_was_never_said {
 
 # ---- What happens ----------------------------------------------------------------------------------------------------
 
-my $clock = 0;
-sub move_clock {
-	my ($seconds) = @_;
-	$clock += $seconds;
-	$node->safe_psql('postgres', "ALTER SYSTEM SET rolecall.clock_offset = $clock");
-	$node->reload;
-	return;
-}
 sub wait_for_server { wait_for('the server', sub { $node->psql('postgres', 'SELECT 1') == 0 }); return; }
 my @faults = (
 	(map { { mode => $_ } } qw(500 404 429 broken_json wrong_subject no_roles empty_object reset hang down huge)),
@@ -105,8 +97,8 @@ my %events = (
 	'a sync is rolled back' => sub { $node->psql('postgres', 'BEGIN; SELECT rolecall.force_sync_user_roles(' . one_of($users) . '); ROLLBACK'); },
 	'the worker is asked' => sub { $node->safe_psql('postgres', "SELECT rolecall.trigger_role_sync_for_user(1 + (random() * ($users - 1))::int, random() < 0.5) FROM generate_series(1, 20)"); },
 	'somebody changes at the provider' => sub { change(one_of($users)) for 1 .. 10; },
-	'time passes' => sub { move_clock(one_of(1200)); },
-	'much time passes' => sub { move_clock(7200); },
+	'time passes' => sub { move_clock($node, one_of(1200)); },
+	'much time passes' => sub { move_clock($node, 7200); },
 	'the server crashes' => sub { $node->stop('immediate'); $node->start; });
 my %weights = ('somebody changes at the provider' => 6, 'time passes' => 6, 'the worker is asked' => 3, 'sessions ask' => 3, 'the provider is well' => 3);
 my @events = map { ($_) x ($weights{$_} // 1) } sort keys %events;
@@ -133,7 +125,7 @@ for my $round (1 .. $rounds) {
 
 	# It settles when all is well: a day later, for nobody waits longer than the longest pause.
 	$provider->no_fault;
-	move_clock(86_400);
+	move_clock($node, 86_400);
 	my $settled = "SELECT count(*) = $users FROM rolecall.sync_state WHERE last_roles_sync_at > now() + interval '$clock seconds' - interval '1 hour' AND attempts = 0 AND requested_at IS NULL";
 	$node->poll_query_until('postgres', $settled) or die "does not settle after round $round";
 	my %held = held();

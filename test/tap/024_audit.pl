@@ -20,14 +20,6 @@ SQL
 
 sub sql { my ($sql) = @_; return $node->safe_psql('postgres', $sql); }
 sub until_true { my ($what, $sql) = @_; $node->poll_query_until('postgres', $sql) or die "timed out waiting until $what"; return pass($what); }
-my $clock = 0;
-sub move_clock {
-	my ($seconds) = @_;
-	$clock += $seconds;
-	sql("ALTER SYSTEM SET rolecall.clock_offset = $clock");
-	$node->reload;
-	return;
-}
 sub last_change { return sql('SELECT changed_by, cause, provider, user_id, change, role, source FROM rolecall.role_changes ORDER BY id DESC LIMIT 1'); }
 
 sql(q(INSERT INTO rolecall.users (id, email, provider, institutional_id) SELECT 1 + g, 'user' || g, 'hr', (100000 + 4 * g)::text FROM generate_series(0, 9) g));
@@ -85,12 +77,12 @@ is(sql('SHOW rolecall.audit_retention'), '90d', 'kept for 90 days');
 my $rows = sql('SELECT count(*) FROM rolecall.role_changes');
 my $newest = sql('SELECT max(id) FROM rolecall.role_changes');
 sql(q(ALTER SERVER hr OPTIONS (ADD sync_ttl '365 days'); SELECT rolecall.force_sync_user_roles(id) FROM rolecall.users));
-move_clock(89 * 86400);
+move_clock($node, 89 * 86400);
 until_true('the worker has looked', q(SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker' AND wait_event_type IS NOT NULL AND state = 'idle'));
 cmp_ok(sql('SELECT count(*) FROM rolecall.role_changes'), '>=', $rows, 'after 89 days everything is there');
 sql('ALTER SYSTEM SET rolecall.audit_retention = -1');
 $node->reload;
-move_clock(2 * 86400);
+move_clock($node, 2 * 86400);
 sql('SELECT rolecall.trigger_role_sync_for_user(1, true)');
 until_true('the worker has gone on', 'SELECT count(*) = 0 FROM rolecall.sync_state WHERE requested_at IS NOT NULL');
 cmp_ok(sql('SELECT count(*) FROM rolecall.role_changes'), '>=', $rows, 'with -1 for good');
@@ -103,23 +95,23 @@ until_true('after 91 days the worker has trimmed it', "SELECT count(*) = 0 FROM 
 sql(q(UPDATE rolecall.users SET is_active = true; ALTER SERVER hr OPTIONS (SET sync_ttl '1 hour', ADD max_staleness '1 day'); SELECT rolecall.force_sync_user_roles(id) FROM rolecall.users));
 $provider->fault(mode => '500');
 $provider->fault(mode => 'none', subject => '100004');
-move_clock(23 * 3600);
+move_clock($node, 23 * 3600);
 sql('SELECT rolecall.wake_worker()');
 until_true('the provider is left alone', q(SELECT failures_in_a_row > 0 FROM rolecall.stat_provider));
 is(sql('SELECT count(*) FROM rolecall.users WHERE roles_stale'), '0', 'not before');
-move_clock(2 * 3600);
+move_clock($node, 2 * 3600);
 until_true('whose roles were not confirmed for a day', 'SELECT count(*) >= 9 FROM rolecall.users WHERE roles_stale');
 is(sql('SELECT rolecall.me(1) -> $$roles_stale$$, rolecall.has_role(1, $$reader$$)'), 'true|t', 'me() says so, and roles stay');
 sql('SELECT rolecall.stop_provider($$hr$$, 1, 1, 1, 1, 1)');
-move_clock(60);
+move_clock($node, 60);
 $provider->no_fault;
 sql('SELECT rolecall.resume_provider($$hr$$)');
 like(sql('SELECT rolecall.force_sync_user_roles(1)'), qr/^\(1,f/, 'confirmed, and nothing changed');
 is(sql('SELECT rolecall.me(1) -> $$roles_stale$$'), 'false', 'which clears it');
-move_clock(7200);
+move_clock($node, 7200);
 until_true('the worker clears the others', 'SELECT count(*) = 0 FROM rolecall.users WHERE roles_stale');
 sql('SELECT rolecall.stop_provider($$hr$$, 1, 1, 1, 1, 1)');
-move_clock(2 * 86400);
+move_clock($node, 2 * 86400);
 until_true('a provider that is stopped confirms nobody', 'SELECT count(*) = 10 FROM rolecall.users WHERE roles_stale');
 $node->stop;
 

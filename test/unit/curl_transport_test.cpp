@@ -18,20 +18,26 @@ namespace {
 
 using std::chrono::milliseconds;
 
+// A listening socket on loopback, and its port.
+int listen_on_loopback(int backlog, std::uint16_t& port) {
+    const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    EXPECT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(listen(listener, backlog), 0);
+    EXPECT_EQ(getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
+    port = ntohs(address.sin_port);
+    return listener;
+}
+
 // A server on loopback that answers each request on a connection by what `answer` makes of its head, until
 // that is empty, which closes the connection.
 class Server {
  public:
     explicit Server(std::function<std::string(const std::string& head)> answer) : answer_(std::move(answer)) {
-        listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        sockaddr_in address{};
-        address.sin_family = AF_INET;
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        socklen_t size = sizeof address;
-        EXPECT_EQ(bind(listener_, reinterpret_cast<sockaddr*>(&address), size), 0);
-        EXPECT_EQ(listen(listener_, 16), 0);
-        EXPECT_EQ(getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size), 0);
-        port_ = ntohs(address.sin_port);
+        listener_ = listen_on_loopback(16, port_);
         thread_ = std::thread([this] { serve(); });
     }
     ~Server() {
@@ -85,7 +91,7 @@ class Server {
 
     std::function<std::string(const std::string&)> answer_;
     int listener_ = -1;
-    int port_ = 0;
+    std::uint16_t port_ = 0;
     std::atomic<int> connections_{0};
     std::thread thread_;
 };
@@ -345,15 +351,9 @@ TEST(CurlTransport, TakesNoProxyFromTheEnvironmentUnlessAsked) {
 
 // Whoever listens and never accepts: the connection is made, TLS is not.
 TEST(CurlTransport, ConnectingHasATimeoutOfItsOwn) {
-    const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
-    ASSERT_EQ(listen(listener, 1), 0);
-    ASSERT_EQ(getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
-    Request request = request_for("https://127.0.0.1:" + std::to_string(ntohs(address.sin_port)) + "/");
+    std::uint16_t port = 0;
+    const int listener = listen_on_loopback(1, port);
+    Request request = request_for("https://127.0.0.1:" + std::to_string(port) + "/");
     request.timeout = milliseconds(60'000);
     request.connect_timeout = milliseconds(200);
     const auto transport = make_curl_transport();

@@ -16,7 +16,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_node create_extension session begin_query finish_query hold release wait_at wait_for
-  is_difference error_of start_provider);
+  is_difference error_of start_provider move_clock $clock);
 
 our $root = abs_path(dirname(__FILE__) . '/../../../..');
 
@@ -92,6 +92,18 @@ sub wait_for {
 		select(undef, undef, undef, 0.02);
 	}
 	die "timed out waiting for $what";
+}
+
+# By how many seconds the clock of syncs has been moved.
+our $clock = 0;
+
+sub move_clock {
+	my ($node, $seconds) = @_;
+	$clock += $seconds;
+	$node->safe_psql('postgres', "ALTER SYSTEM SET rolecall.clock_offset = $clock");
+	$node->reload;
+	$node->poll_query_until('postgres', "SELECT current_setting('rolecall.clock_offset')::interval = interval '$clock seconds'") or die;
+	return;
 }
 
 # SQL: is me($uid) something else than its query returns in the same statement?

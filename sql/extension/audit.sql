@@ -25,9 +25,9 @@ COMMENT ON COLUMN rolecall.role_changes.user_id IS 'not a foreign key: outlives 
 CREATE INDEX role_changes_user_idx ON rolecall.role_changes (user_id, changed_at);
 CREATE INDEX role_changes_changed_at_idx ON rolecall.role_changes (changed_at);
 
-CREATE FUNCTION rolecall.change_context(OUT changed_by text, OUT cause text, OUT provider text, OUT request_id text)
+CREATE FUNCTION rolecall.change_context(user_id bigint, OUT changed_by text, OUT cause text, OUT provider text, OUT request_id text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_change_context';
-COMMENT ON FUNCTION rolecall.change_context() IS 'who is changing grants in this session just now, and why';
+COMMENT ON FUNCTION rolecall.change_context(bigint) IS 'who is changing the grants of a user in this session just now, and why';
 
 CREATE FUNCTION rolecall.record_role_changes() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -39,24 +39,24 @@ BEGIN
     WHEN 'INSERT' THEN
         INSERT INTO rolecall.role_changes (changed_by, cause, provider, request_id, user_id, role, scope_kind, scope_id, source, change, expires_at)
         SELECT c.*, g.user_id, g.role, g.scope_kind, g.scope_id, g.source, 'added', g.expires_at
-        FROM new_rows g, rolecall.change_context() c;
+        FROM new_rows g, rolecall.change_context(g.user_id) c;
     WHEN 'DELETE' THEN
         INSERT INTO rolecall.role_changes (changed_by, cause, provider, request_id, user_id, role, scope_kind, scope_id, source, change, expires_at)
         SELECT c.*, g.user_id, g.role, g.scope_kind, g.scope_id, g.source, 'removed', g.expires_at
-        FROM old_rows g, rolecall.change_context() c;
+        FROM old_rows g, rolecall.change_context(g.user_id) c;
     WHEN 'UPDATE' THEN
         INSERT INTO rolecall.role_changes (changed_by, cause, provider, request_id, user_id, role, scope_kind, scope_id, source, change, expires_at)
         SELECT c.*, g.*
         FROM (SELECT user_id, role, scope_kind, scope_id, source, 'removed', expires_at FROM old_rows
-              EXCEPT SELECT user_id, role, scope_kind, scope_id, source, 'removed', expires_at FROM new_rows) g, rolecall.change_context() c;
+              EXCEPT SELECT user_id, role, scope_kind, scope_id, source, 'removed', expires_at FROM new_rows) g, rolecall.change_context(g.user_id) c;
         INSERT INTO rolecall.role_changes (changed_by, cause, provider, request_id, user_id, role, scope_kind, scope_id, source, change, expires_at)
         SELECT c.*, g.*
         FROM (SELECT user_id, role, scope_kind, scope_id, source, 'added', expires_at FROM new_rows
-              EXCEPT SELECT user_id, role, scope_kind, scope_id, source, 'added', expires_at FROM old_rows) g, rolecall.change_context() c;
+              EXCEPT SELECT user_id, role, scope_kind, scope_id, source, 'added', expires_at FROM old_rows) g, rolecall.change_context(g.user_id) c;
     WHEN 'TRUNCATE' THEN
         INSERT INTO rolecall.role_changes (changed_by, cause, provider, request_id, user_id, role, scope_kind, scope_id, source, change, expires_at)
         SELECT c.*, g.user_id, g.role, g.scope_kind, g.scope_id, g.source, 'removed', g.expires_at
-        FROM rolecall.user_roles g, rolecall.change_context() c;
+        FROM rolecall.user_roles g, rolecall.change_context(g.user_id) c;
     END CASE;
     RETURN NULL;
 END

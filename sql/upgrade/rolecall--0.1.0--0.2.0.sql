@@ -63,9 +63,9 @@ COMMENT ON COLUMN rolecall.role_changes.cause IS '''sql'': an ordinary statement
 COMMENT ON COLUMN rolecall.role_changes.provider IS 'whose answer it was; NULL for ordinary statements';
 COMMENT ON COLUMN rolecall.role_changes.request_id IS 'what the application set as rolecall.request_id, or what the provider was sent as X-Request-Id';
 
-CREATE FUNCTION rolecall.change_context(OUT changed_by text, OUT cause text, OUT provider text, OUT request_id text)
+CREATE FUNCTION rolecall.change_context(user_id bigint, OUT changed_by text, OUT cause text, OUT provider text, OUT request_id text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_change_context';
-COMMENT ON FUNCTION rolecall.change_context() IS 'who is changing grants in this session just now, and why';
+COMMENT ON FUNCTION rolecall.change_context(bigint) IS 'who is changing the grants of a user in this session just now, and why';
 
 CREATE OR REPLACE FUNCTION rolecall.record_role_changes() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -77,24 +77,24 @@ BEGIN
     WHEN 'INSERT' THEN
         INSERT INTO rolecall.role_changes (changed_by, cause, provider, request_id, user_id, role, scope_kind, scope_id, source, change, expires_at)
         SELECT c.*, g.user_id, g.role, g.scope_kind, g.scope_id, g.source, 'added', g.expires_at
-        FROM new_rows g, rolecall.change_context() c;
+        FROM new_rows g, rolecall.change_context(g.user_id) c;
     WHEN 'DELETE' THEN
         INSERT INTO rolecall.role_changes (changed_by, cause, provider, request_id, user_id, role, scope_kind, scope_id, source, change, expires_at)
         SELECT c.*, g.user_id, g.role, g.scope_kind, g.scope_id, g.source, 'removed', g.expires_at
-        FROM old_rows g, rolecall.change_context() c;
+        FROM old_rows g, rolecall.change_context(g.user_id) c;
     WHEN 'UPDATE' THEN
         INSERT INTO rolecall.role_changes (changed_by, cause, provider, request_id, user_id, role, scope_kind, scope_id, source, change, expires_at)
         SELECT c.*, g.*
         FROM (SELECT user_id, role, scope_kind, scope_id, source, 'removed', expires_at FROM old_rows
-              EXCEPT SELECT user_id, role, scope_kind, scope_id, source, 'removed', expires_at FROM new_rows) g, rolecall.change_context() c;
+              EXCEPT SELECT user_id, role, scope_kind, scope_id, source, 'removed', expires_at FROM new_rows) g, rolecall.change_context(g.user_id) c;
         INSERT INTO rolecall.role_changes (changed_by, cause, provider, request_id, user_id, role, scope_kind, scope_id, source, change, expires_at)
         SELECT c.*, g.*
         FROM (SELECT user_id, role, scope_kind, scope_id, source, 'added', expires_at FROM new_rows
-              EXCEPT SELECT user_id, role, scope_kind, scope_id, source, 'added', expires_at FROM old_rows) g, rolecall.change_context() c;
+              EXCEPT SELECT user_id, role, scope_kind, scope_id, source, 'added', expires_at FROM old_rows) g, rolecall.change_context(g.user_id) c;
     WHEN 'TRUNCATE' THEN
         INSERT INTO rolecall.role_changes (changed_by, cause, provider, request_id, user_id, role, scope_kind, scope_id, source, change, expires_at)
         SELECT c.*, g.user_id, g.role, g.scope_kind, g.scope_id, g.source, 'removed', g.expires_at
-        FROM rolecall.user_roles g, rolecall.change_context() c;
+        FROM rolecall.user_roles g, rolecall.change_context(g.user_id) c;
     END CASE;
     RETURN NULL;
 END
@@ -844,7 +844,7 @@ COMMENT ON VIEW rolecall.stat_projection IS 'for each projection of this databas
 REVOKE ALL ON FUNCTION
     rolecall.touch_user(bigint),
     rolecall.mark_stale(text, timestamptz, timestamptz, bigint),
-    rolecall.change_context(),
+    rolecall.change_context(bigint),
     rolecall.trim_role_changes(timestamptz, bigint),
     rolecall.notify_changes(),
     rolecall.provider_size(text),

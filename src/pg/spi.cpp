@@ -31,6 +31,31 @@ Parameter text_array_parameter(const std::vector<std::string>& values) {
     });
 }
 
+Parameter time_array_parameter(std::span<const std::optional<TimestampTz>> values) {
+    return call([&] {
+        auto* elements = static_cast<Datum*>(palloc(sizeof(Datum) * (values.size() + 1)));
+        auto* nulls = static_cast<bool*>(palloc(values.size() + 1));
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            elements[i] = TimestampTzGetDatum(values[i].value_or(0));
+            nulls[i] = !values[i].has_value();
+        }
+        int dimensions[] = {static_cast<int>(values.size())};
+        int bounds[] = {1};
+        return PointerGetDatum(construct_md_array(elements, nulls, 1, dimensions, bounds, TIMESTAMPTZOID,
+                                                  sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+    });
+}
+
+Parameter bigint_array_parameter(std::span<const std::int64_t> values) {
+    return call([&] {
+        auto* elements = static_cast<Datum*>(palloc(sizeof(Datum) * (values.size() + 1)));
+        for (std::size_t i = 0; i < values.size(); ++i)
+            elements[i] = Int64GetDatum(values[i]);
+        return PointerGetDatum(construct_array(elements, static_cast<int>(values.size()), INT8OID,
+                                               sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+    });
+}
+
 Datum Rows::datum(std::uint64_t row, int column) const {
     bool is_null = false;
     return SPI_getbinval(table_->vals[row], table_->tupdesc, column, &is_null);

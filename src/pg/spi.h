@@ -22,6 +22,8 @@ using Parameter = std::optional<Datum>;
 
 Parameter text_parameter(std::string_view value);
 Parameter text_array_parameter(const std::vector<std::string>& values);
+Parameter bigint_array_parameter(std::span<const std::int64_t> values);
+Parameter time_array_parameter(std::span<const std::optional<TimestampTz>> values);
 inline Parameter bigint_parameter(int64 value) { return Int64GetDatum(value); }
 inline Parameter integer_parameter(int32 value) { return Int32GetDatum(value); }
 inline Parameter bool_parameter(bool value) { return BoolGetDatum(value); }

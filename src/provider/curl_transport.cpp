@@ -25,6 +25,7 @@ using std::chrono::milliseconds;
 constexpr int most_redirects = 3;
 constexpr milliseconds no_timer{60'000};
 constexpr int events_at_once = 64;
+constexpr std::size_t most_idle = 64;      // handles
 constexpr std::time_t settled_after = 60;  // seconds
 
 // Blocks every signal while libcurl runs: a thread inherits the mask of the one that starts it.
@@ -57,6 +58,8 @@ struct Headers {
     }
 };
 
+using Easy = std::unique_ptr<CURL, decltype(&curl_easy_cleanup)>;
+
 struct Transfer {
     RequestId id = 0;
     std::size_t limit = 0;
@@ -66,7 +69,9 @@ struct Transfer {
     std::string body;
     Headers headers;
     char message[CURL_ERROR_SIZE] = "";
-    std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> easy{curl_easy_init(), curl_easy_cleanup};
+    Easy easy;
+
+    explicit Transfer(Easy handle) : easy(std::move(handle)) {}
 
     template <typename T>
     void set(CURLoption option, T value) {
@@ -105,6 +110,8 @@ std::string storable(std::string value) {
 // by the clock of who sent it.
 std::string settled_last_modified(CURL* easy) {
     std::string last_modified = header_of(easy, "Last-Modified");
+    if (last_modified.empty())
+        return {};
     const std::time_t changed = curl_getdate(last_modified.c_str(), nullptr);
     const std::time_t sent = curl_getdate(header_of(easy, "Date").c_str(), nullptr);
     if (changed < 0 || sent < 0 || sent - changed < settled_after)
@@ -181,6 +188,7 @@ class CurlTransport final : public Transport {
         for (auto& [easy, transfer] : transfers_)
             curl_multi_remove_handle(multi_, easy);
         transfers_.clear();
+        idle_.clear();
         release();
     }
 
@@ -189,9 +197,7 @@ class CurlTransport final : public Transport {
 
     RequestId start(const Request& request) override {
         const QuietSignals quiet;
-        auto transfer = std::make_unique<Transfer>();
-        if (transfer->easy == nullptr)
-            throw std::bad_alloc();
+        auto transfer = std::make_unique<Transfer>(take_handle());
         transfer->id = ++last_id_;
         transfer->limit = request.max_response_bytes;
         transfer->url = request.url;
@@ -247,18 +253,19 @@ class CurlTransport final : public Transport {
     std::size_t in_flight() const override { return transfers_.size(); }
 
  private:
-    static int on_socket(CURL*, curl_socket_t socket, int what, void* argument, void*) {
-        const int epoll = static_cast<CurlTransport*>(argument)->epoll_;
+    // `known` is what we said of the socket when it was new: itself.
+    static int on_socket(CURL*, curl_socket_t socket, int what, void* argument, void* known) {
+        auto* self = static_cast<CurlTransport*>(argument);
         if (what == CURL_POLL_REMOVE) {
-            epoll_ctl(epoll, EPOLL_CTL_DEL, socket, nullptr);
+            epoll_ctl(self->epoll_, EPOLL_CTL_DEL, socket, nullptr);
             return 0;
         }
         epoll_event event{};
         event.data.fd = socket;
         event.events =
             ((what & CURL_POLL_IN) != 0 ? EPOLLIN : 0U) | ((what & CURL_POLL_OUT) != 0 ? EPOLLOUT : 0U);
-        if (epoll_ctl(epoll, EPOLL_CTL_MOD, socket, &event) != 0)
-            epoll_ctl(epoll, EPOLL_CTL_ADD, socket, &event);
+        epoll_ctl(self->epoll_, known != nullptr ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, socket, &event);
+        curl_multi_assign(self->multi_, socket, self);
         return 0;
     }
 
@@ -399,9 +406,30 @@ class CurlTransport final : public Transport {
             if (done.failed_in == Phase::none)
                 done.body = std::move(transfer.body);
             completed.push_back(std::move(done));
+            keep_handle(std::move(transfer.easy));
             transfers_.erase(it);
         }
         return completed;
+    }
+
+    // Making a handle costs more than clearing one.
+    Easy take_handle() {
+        if (!idle_.empty()) {
+            Easy easy = std::move(idle_.back());
+            idle_.pop_back();
+            return easy;
+        }
+        Easy easy(curl_easy_init(), curl_easy_cleanup);
+        if (easy == nullptr)
+            throw std::bad_alloc();
+        return easy;
+    }
+
+    void keep_handle(Easy easy) {
+        if (idle_.size() >= most_idle)
+            return;
+        curl_easy_reset(easy.get());  // credentials and all
+        idle_.push_back(std::move(easy));
     }
 
     void release() {
@@ -417,6 +445,7 @@ class CurlTransport final : public Transport {
     bool timer_set_ = false;
     Clock::time_point timer_;
     std::map<CURL*, std::unique_ptr<Transfer>> transfers_;
+    std::vector<Easy> idle_;
     std::vector<std::string> multiplexing_;  // a URL of each origin that has answered with HTTP/2
 };
 

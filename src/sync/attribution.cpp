@@ -29,8 +29,21 @@ Attribution::Attribution(Cause cause, std::string actor, std::string provider, s
     : cause(cause),
       actor(std::move(actor)),
       provider(std::move(provider)),
-      request_id(std::move(request_id)),
+      request_id_(std::move(request_id)),
       outer_(std::exchange(current, this)) {}
+
+Attribution::Attribution(Cause cause, std::string actor, std::string provider,
+                         std::unordered_map<std::int64_t, std::string> request_ids)
+    : cause(cause),
+      actor(std::move(actor)),
+      provider(std::move(provider)),
+      request_ids_(std::move(request_ids)),
+      outer_(std::exchange(current, this)) {}
+
+const std::string& Attribution::request_id(std::int64_t user) const {
+    const auto own = request_ids_.find(user);
+    return own != request_ids_.end() ? own->second : request_id_;
+}
 
 Attribution::~Attribution() { current = outer_; }
 
@@ -62,12 +75,13 @@ extern "C" {
 
 PG_FUNCTION_INFO_V1(rolecall_change_context);
 
-// change_context(OUT changed_by, cause, provider, request_id)
+// change_context(user_id, OUT changed_by, cause, provider, request_id)
 Datum rolecall_change_context(PG_FUNCTION_ARGS) {
     TupleDesc columns = nullptr;
     if (get_call_result_type(fcinfo, nullptr, &columns) != TYPEFUNC_COMPOSITE)
         elog(ERROR, "return type must be a row type");
-    const char* id = current != nullptr ? current->request_id.c_str() : settings::request_id;
+    const char* id =
+        current != nullptr ? current->request_id(PG_GETARG_INT64(0)).c_str() : settings::request_id;
     const bool by_other = current != nullptr && !current->actor.empty();
     const char* actor = by_other ? current->actor.c_str() : GetUserNameFromId(GetSessionUserId(), false);
     Datum values[] = {CStringGetTextDatum(actor),

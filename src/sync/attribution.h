@@ -3,6 +3,8 @@
 
 #include "pg/pg.h"
 
+#include <unordered_map>
+
 namespace rolecall::sync {
 
 enum class Cause { sync, given, bulk, event };
@@ -13,6 +15,9 @@ class Attribution {
  public:
     /// `actor` is empty for the user of the session. `request_id` as in rolecall.request_id.
     Attribution(Cause cause, std::string actor, std::string provider, std::string request_id);
+    /// Each user's changes come from a request of its own: `request_ids` by user.
+    Attribution(Cause cause, std::string actor, std::string provider,
+                std::unordered_map<std::int64_t, std::string> request_ids);
     ~Attribution();
     Attribution(const Attribution&) = delete;
     Attribution& operator=(const Attribution&) = delete;
@@ -20,9 +25,12 @@ class Attribution {
     Cause cause;
     std::string actor;
     std::string provider;
-    std::string request_id;
+    /// Empty: none.
+    const std::string& request_id(std::int64_t user) const;
 
  private:
+    std::string request_id_;
+    std::unordered_map<std::int64_t, std::string> request_ids_;
     const Attribution* outer_;
 };
 

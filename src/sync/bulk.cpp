@@ -15,13 +15,11 @@
 #include "sync/rules.h"
 #include "sync/statistics.h"
 
-extern "C" {
-#include "utils/array.h"
-}
-
 namespace rolecall::sync {
 
 namespace {
+
+constexpr std::size_t at_once = 1000;
 
 // The listed users that are here, and what they hold from the provider: a row for each grant, or one.
 pg::Statement known_statement(
@@ -72,31 +70,6 @@ pg::Statement missing_statement(
     " AND (s.last_roles_sync_at > $3) IS NOT TRUE"
     " AND NOT EXISTS (SELECT FROM unnest($2) seen(id) WHERE seen.id = u.id) ORDER BY u.id",
     {TEXTOID, INT8ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID});
-
-pg::Parameter time_array(std::span<const std::optional<TimestampTz>> values) {
-    return pg::call([&] {
-        auto* elements = static_cast<Datum*>(palloc(sizeof(Datum) * (values.size() + 1)));
-        auto* nulls = static_cast<bool*>(palloc(values.size() + 1));
-        for (std::size_t i = 0; i < values.size(); ++i) {
-            elements[i] = TimestampTzGetDatum(values[i].value_or(0));
-            nulls[i] = !values[i].has_value();
-        }
-        int dimensions[] = {static_cast<int>(values.size())};
-        int bounds[] = {1};
-        return PointerGetDatum(construct_md_array(elements, nulls, 1, dimensions, bounds, TIMESTAMPTZOID,
-                                                  sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-    });
-}
-
-pg::Parameter bigint_array(std::span<const std::int64_t> values) {
-    return pg::call([&] {
-        auto* elements = static_cast<Datum*>(palloc(sizeof(Datum) * (values.size() + 1)));
-        for (std::size_t i = 0; i < values.size(); ++i)
-            elements[i] = Int64GetDatum(values[i]);
-        return PointerGetDatum(construct_array(elements, static_cast<int>(values.size()), INT8OID,
-                                               sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-    });
-}
 
 // A listed user as this database has it.
 struct Known {
@@ -219,8 +192,8 @@ class List {
 
     // Units follow although roles are equal.
     void sort_out_unlinked(const Compared& equal) {
-        const pg::Rows rows =
-            unlinked_statement.run({pg::text_parameter(provider_.name), bigint_array(equal.ids)});
+        const pg::Rows rows = unlinked_statement.run(
+            {pg::text_parameter(provider_.name), pg::bigint_array_parameter(equal.ids)});
         std::unordered_set<std::int64_t> unlinked;
         for (std::uint64_t row = 0; row < rows.size(); ++row)
             unlinked.insert(rows.bigint(row, 1));
@@ -247,8 +220,7 @@ class List {
     void apply_all() {
         lock_provider(name_, Sharing::alone, Patience::wait);
         const Attribution attribution(Cause::bulk, {}, name_, request_id_);
-        for (const Pending& pending : changed_)
-            apply_one(pending.id, pending.said);
+        apply_changed();
         confirm();
         if (without_unit_ > 0)
             warn_of_unknown_units();
@@ -260,17 +232,48 @@ class List {
         wake_workers_at_commit(due_after(now(), provider_.ttl_seconds));
     }
 
-    void apply_one(std::int64_t id, const ProviderUser& said) {
-        const std::optional<User> user = find_user(id);
-        // Somebody else's answer may be newer than ours, or the user be somebody else for the provider now.
-        if (!user || user->provider != name_ || (said.code && *said.code != user->institutional_id) ||
-            (user->last_sync && *user->last_sync > began_))
-            return;
-        if (user->stopped)
-            throw stopped_error(name_);
+    void apply_changed() {
+        std::unordered_map<std::int64_t, ProviderUser> said;
+        for (Pending& pending : changed_) {
+            if (said.size() == at_once || said.contains(pending.id))
+                apply_some(said);
+            said.emplace(pending.id, std::move(pending.said));
+        }
+        apply_some(said);
+        changed_.clear();
+    }
+
+    // Takes what it applies out of `said`.
+    void apply_some(std::unordered_map<std::int64_t, ProviderUser>& said) {
+        std::vector<std::int64_t> ids;
+        ids.reserve(said.size());
+        for (const auto& entry : said)
+            ids.push_back(entry.first);
+        const auto users = find_users(ids);
+        auto held = provider_grants(ids);
         const TimestampTz time = now();
-        const Outcome outcome =
-            apply(*user, said, provider_.rules, Patience::wait, time, due_after(time, provider_.ttl_seconds));
+        std::vector<Sync> syncs;
+        for (const auto& [id, user] : users) {
+            ProviderUser& theirs = said[id];
+            // Somebody else's answer may be newer than ours, or the user be somebody else for the provider
+            // now.
+            if (user.provider != name_ || (theirs.code && *theirs.code != user.institutional_id) ||
+                (user.last_sync && *user.last_sync > began_))
+                continue;
+            if (user.stopped)
+                throw stopped_error(name_);
+            syncs.push_back({.user = user,
+                             .said = std::move(theirs),
+                             .held = std::move(held[id]),
+                             .next = due_after(time, provider_.ttl_seconds)});
+        }
+        said.clear();
+        apply(syncs, provider_.rules, Patience::wait, time);
+        for (const Sync& sync : syncs)
+            take_outcome(sync.outcome);
+    }
+
+    void take_outcome(const Outcome& outcome) {
         if (outcome.hindrance == Hindrance::brake) {
             stop_provider_durably(name_, outcome.excess);
             throw stopped_error(name_);
@@ -281,31 +284,32 @@ class List {
     }
 
     void confirm() {
-        constexpr std::size_t at_once = 10'000;
         const std::span<const std::int64_t> ids(unchanged_.ids);
         const std::span<const std::optional<TimestampTz>> times(unchanged_.synced_at);
         for (std::size_t i = 0; i < ids.size(); i += at_once) {
             const std::size_t count = std::min(at_once, ids.size() - i);
-            pass_.unchanged += confirm_statement
-                                   .run({bigint_array(ids.subspan(i, count)),
-                                         time_array(times.subspan(i, count)), pg::time_parameter(now()),
-                                         Float8GetDatum(static_cast<double>(provider_.ttl_seconds))})
-                                   .bigint(0, 1);
+            pass_.unchanged +=
+                confirm_statement
+                    .run({pg::bigint_array_parameter(ids.subspan(i, count)),
+                          pg::time_array_parameter(times.subspan(i, count)), pg::time_parameter(now()),
+                          Float8GetDatum(static_cast<double>(provider_.ttl_seconds))})
+                    .bigint(0, 1);
         }
     }
 
     void treat_missing() {
         const std::vector<std::int64_t> seen(seen_.begin(), seen_.end());
         const pg::Rows rows =
-            missing_statement.run({pg::text_parameter(name_), bigint_array(seen), pg::time_parameter(began_),
-                                   pg::time_parameter(began_by_wall_clock_)});
+            missing_statement.run({pg::text_parameter(name_), pg::bigint_array_parameter(seen),
+                                   pg::time_parameter(began_), pg::time_parameter(began_by_wall_clock_)});
         pass_.missing += static_cast<std::int64_t>(rows.size());
         if (provider_.rules.on_not_found == Rules::OnNotFound::keep)
             return;
         ProviderUser said;
         said.gone = "It is not on the provider's list.";
         for (std::uint64_t row = 0; row < rows.size(); ++row)
-            apply_one(rows.bigint(row, 1), said);
+            changed_.push_back({.id = rows.bigint(row, 1), .said = said});
+        apply_changed();
     }
 
     void warn_of_unknown_units() const {

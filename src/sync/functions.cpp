@@ -18,6 +18,7 @@
 #include "sync/roster.h"
 #include "sync/rules.h"
 #include "sync/statistics.h"
+#include "sync/units.h"
 
 namespace rolecall::sync {
 
@@ -95,24 +96,30 @@ Preparation prepare(std::int64_t id, bool force) {
 }
 
 // Applies, and sees to it that the worker comes back in time.
-// A pass through all users may be at it.
-Outcome apply_here(const User& user, const ProviderUser& said, const Rules& rules, std::int64_t ttl) {
-    if (!user.provider.empty())
-        lock_provider(user.provider, Sharing::with_others, Patience::wait);
+Outcome apply_here(Sync sync, const Provider& provider) {
+    const User& user = sync.user;
     if (user.stopped)
         throw stopped_error(user.provider);
     const TimestampTz time = now();
-    const TimestampTz due = due_after(time, ttl);
-    wake_workers_at_commit(due);
+    sync.next = due_after(time, provider.ttl_seconds);
+    wake_workers_at_commit(sync.next);
     touch_statement.run({pg::bigint_parameter(user.id)});
-    Outcome outcome = apply(user, said, rules, Patience::wait, time, due);
-    if (outcome.hindrance == Hindrance::brake) {
-        stop_provider_durably(user.provider, outcome.excess);
+    apply({&sync, 1}, provider.rules, Patience::wait, time);
+    if (sync.outcome.hindrance == Hindrance::brake) {
+        stop_provider_durably(user.provider, sync.outcome.excess);
         throw stopped_error(user.provider);
     }
-    if (outcome.no_unit_known)
+    if (sync.outcome.no_unit_known)
         warn_of_unknown_units(user.id);
-    return outcome;
+    return std::move(sync.outcome);
+}
+
+// Given by somebody, rather than asked for. What the user holds is read when no pass through all users is at
+// it any more.
+Outcome apply_given(const User& user, ProviderUser said, const Provider& provider) {
+    if (!user.provider.empty())
+        lock_provider(user.provider, Sharing::with_others, Patience::wait);
+    return apply_here({.user = user, .said = std::move(said), .held = provider_grants(user.id)}, provider);
 }
 
 // Everything is read again after the fetch: it took its time.
@@ -120,17 +127,16 @@ Result apply_answers(const Preparation& before, const Answers& answers) {
     const User& asked = *before.user;
     ProviderUser said = understand(before.provider, asked.institutional_id, answers);
     lock_provider(asked.provider, Sharing::with_others, Patience::wait);
-    const std::optional<User> user = find_user(asked.id);
-    if (!user || !user->has_subject_of(asked) ||
-        (said.unchanged && !keep_roles(*user, before.provider, said)))
+    std::optional<User> user = find_user(asked.id);
+    Sync sync{
+        .user = user ? *std::move(user) : User(), .said = std::move(said), .held = provider_grants(asked.id)};
+    if (!sync.user.has_subject_of(asked) || (sync.said.unchanged && !keep_roles(sync, before.provider)))
         throw Error("40001", "user " + std::to_string(asked.id) + " changed while the provider was asked", {},
                     "Call the function again.");
-    if (user->last_sync && *user->last_sync > before.asked_at)
-        return skipped(*user);  // a pass through all users was faster
-    const Attribution attribution(Cause::sync, {}, user->provider, before.request_id);
-    return {.user = asked.id,
-            .skipped = false,
-            .outcome = apply_here(*user, said, before.provider.rules, before.provider.ttl_seconds)};
+    if (sync.user.last_sync && *sync.user.last_sync > before.asked_at)
+        return skipped(sync.user);  // a pass through all users was faster
+    const Attribution attribution(Cause::sync, {}, asked.provider, before.request_id);
+    return {.user = asked.id, .skipped = false, .outcome = apply_here(std::move(sync), before.provider)};
 }
 
 // Another sync of this user is waited for as long as it may ask its provider.
@@ -199,9 +205,8 @@ Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
             return skipped(*user);
         check_roles(provider.name, provider.rules, provider_user);
         const Attribution attribution(Cause::given, {}, user->provider, settings::request_id);
-        return Result{.user = id,
-                      .skipped = false,
-                      .outcome = apply_here(*user, provider_user, provider.rules, provider.ttl_seconds)};
+        return Result{
+            .user = id, .skipped = false, .outcome = apply_given(*user, std::move(provider_user), provider)};
     });
     if (!result) {
         warn_unknown_user(id);
@@ -238,9 +243,8 @@ std::optional<Result> apply_event(const std::string& server, const Jsonb* event)
         }
         check_roles(server, provider.rules, said);
         const Attribution attribution(Cause::event, {}, server, settings::request_id);
-        return Result{.user = *id,
-                      .skipped = false,
-                      .outcome = apply_here(*user, said, provider.rules, provider.ttl_seconds)};
+        return Result{
+            .user = *id, .skipped = false, .outcome = apply_given(*user, std::move(said), provider)};
     });
 }
 
@@ -304,9 +308,12 @@ Datum rolecall_sync_user_units(PG_FUNCTION_ARGS) {
         lock_user(id, std::chrono::milliseconds(settings::request_timeout));
         PG_RETURN_BOOL(as_owner([&] {
             const std::optional<User> user = find_user(id);
-            if (user && apply_units(*user, roles).none_known)
+            if (!user)
+                return false;
+            const Linking linking{.user = id, .roles = roles};
+            if (link_units(user->provider, {&linking, 1})[id].none_known)
                 warn_of_unknown_units(id);
-            return user.has_value();
+            return true;
         }));
     });
 }

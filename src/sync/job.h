@@ -29,7 +29,7 @@ void note_failed(const Claim& claim, const std::string& error, TimestampTz time)
 
 /// Ends jobs in one transaction: applies what the providers said, notes failures, gives users back. If that
 /// fails, once more for each by itself, so that one cannot keep the others from it. Calls `meanwhile`, which
-/// must not wait, between jobs.
+/// must not wait, now and then.
 void settle(std::vector<JobPtr> jobs, const std::function<void()>& meanwhile);
 
 }  // namespace rolecall::sync

@@ -2,13 +2,12 @@
 
 #include "core/error.h"
 #include "core/json_keys.h"
+#include "pg/json_path.h"
 #include "pg/role_json.h"
-#include "pg/spi.h"
 
 extern "C" {
 #include "mb/pg_wchar.h"
 #include "utils/json.h"
-#include "utils/jsonpath.h"
 #include "utils/numeric.h"
 }
 
@@ -32,16 +31,16 @@ namespace {
 // --------------------------------------------------------------------------------------
 
 // What PostgreSQL says of a text that is not JSON may quote it, and is not passed on: it goes to logs.
-Datum parse_answer(const Provider& provider, const std::string& body) {
+const Jsonb* parse_answer(const Provider& provider, const std::string& body) {
     if (body.find('\0') != std::string::npos)
         bad_answer(provider, "The response contains a zero byte.");
-    Datum json{};
+    const Jsonb* json = nullptr;
     try {
         json = pg::call([&] {
             const int length = static_cast<int>(body.size());
             (void)pg_verify_mbstr(PG_UTF8, body.c_str(), length, false);
             char* text = pg_any_to_server(body.c_str(), length, PG_UTF8);
-            return DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
+            return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
         });
     } catch (const pg::PgError& error) {
         bad_answer(provider, std::string("The response is not valid JSON: ") + error.what() + ".");
@@ -51,25 +50,12 @@ Datum parse_answer(const Provider& provider, const std::string& body) {
     return json;
 }
 
-pg::Parameter path_parameter(const std::string& path) {
-    if (path.empty())
-        return std::nullopt;
-    return pg::call([&] { return DirectFunctionCall1(jsonpath_in, CStringGetDatum(path.c_str())); });
-}
-
-JsonbValue value_at(const pg::Rows& rows, std::uint64_t row, int column) {
-    Jsonb* jsonb = pg::call([&] { return DatumGetJsonbP(rows.datum(row, column)); });
+// What a path finds: a string, or a number as text; nullopt for null and nothing. `fits` becomes false for
+// anything else.
+std::optional<std::string> text_at(const Jsonb* json, const std::string& path, bool& fits) {
     JsonbValue value;
-    if (!JsonbExtractScalar(&jsonb->root, &value))
-        JsonbToJsonbValue(jsonb, &value);
-    return value;
-}
-
-// A string or a number as text; nullopt for null and nothing. `fits` becomes false for anything else.
-std::optional<std::string> scalar(const pg::Rows& rows, std::uint64_t row, int column, bool& fits) {
-    if (rows.is_null(row, column))
+    if (!pg::json_first(json, path, value))
         return std::nullopt;
-    const JsonbValue value = value_at(rows, row, column);
     if (value.type == jbvString)
         return std::string(pg::json_text(value));
     if (value.type == jbvNumeric)
@@ -79,28 +65,6 @@ std::optional<std::string> scalar(const pg::Rows& rows, std::uint64_t row, int c
     fits = fits && value.type == jbvNull;
     return std::nullopt;
 }
-
-pg::Statement profile_statement(
-    "SELECT jsonb_path_query_first($1, $2, '{}', true), jsonb_path_query_first($1, $3, '{}', true),"
-    "       jsonb_path_query_first($1, $4, '{}', true), jsonb_path_query_first($1, $5, '{}', true),"
-    "       jsonb_path_query_first($1, $6, '{}', true)",
-    {JSONBOID, JSONPATHOID, JSONPATHOID, JSONPATHOID, JSONPATHOID, JSONPATHOID});
-
-// NULL, in silent mode, is the strict path's complaint: there is no such member.
-pg::Statement roles_exist_statement("SELECT jsonb_path_exists($1, $2, '{}', true) IS NULL",
-                                    {JSONBOID, JSONPATHOID});
-
-pg::Statement roles_statement(
-    "SELECT r, jsonb_path_query_first(r, $3, '{}', true), jsonb_path_query_first(r, $4, '{}', true),"
-    "       jsonb_path_query_first(r, $5, '{}', true), jsonb_path_query_first(r, '$.on', '{}', true)"
-    " FROM jsonb_path_query($1, $2) r",
-    {JSONBOID, JSONPATHOID, JSONPATHOID, JSONPATHOID, JSONPATHOID});
-
-pg::Statement total_statement("SELECT jsonb_path_query_first($1, $2, '{}', true)", {JSONBOID, JSONPATHOID});
-
-pg::Statement users_statement("SELECT u FROM jsonb_path_query($1, $2) u", {JSONBOID, JSONPATHOID});
-
-pg::Statement event_statement("SELECT jsonb_path_query_first($1, $2, '{}', true)", {JSONBOID, JSONPATHOID});
 
 // ---- Roles
 // -------------------------------------------------------------------------------------------------
@@ -122,24 +86,24 @@ bool read_role_text(std::string_view text, core::OwnedGrant& grant) {
     return !grant.kind.empty() && grant.kind != core::global_kind && !grant.scope.empty();
 }
 
-// A role of an answer, whose parts the provider's paths found.
-bool read_mapped_role(const Mapping& mapping, const pg::Rows& rows, std::uint64_t row,
-                      core::OwnedGrant& grant) {
-    const JsonbValue element = value_at(rows, row, 1);
+// A role of an answer.
+bool read_mapped_role(const Mapping& mapping, JsonbValue& element, core::OwnedGrant& grant) {
     if (element.type == jbvString)
         return read_role_text(pg::json_text(element), grant);
 
+    const Jsonb* role = pg::json_document(element);
     bool fits = true;
-    const auto name = scalar(rows, row, 2, fits);
+    const auto name = text_at(role, mapping.role, fits);
     if (!name || name->empty())
         return false;
     core::Grant scope{.role = {}, .kind = core::global_kind, .scope = {}};
-    const auto kind = scalar(rows, row, 3, fits);
-    const auto id = scalar(rows, row, 4, fits);
+    const auto kind = text_at(role, mapping.scope_kind, fits);
+    const auto id = text_at(role, mapping.scope_id, fits);
+    JsonbValue on;
     if (!mapping.scope_kind.empty() || !mapping.scope_id.empty()) {
         scope.scope = id ? std::string_view(*id) : std::string_view();
         scope.kind = kind ? std::string_view(*kind) : id ? "institutional" : core::global_kind;
-    } else if (!rows.is_null(row, 5) && !pg::read_scope(value_at(rows, row, 5), scope)) {
+    } else if (pg::json_first(role, "$.on", on) && !pg::read_scope(on, scope)) {
         return false;  // taken for global, a role on one unit would become a role on all
     }
     grant = {.role = *name, .kind = std::string(scope.kind), .scope = std::string(scope.scope)};
@@ -153,36 +117,30 @@ std::string clipped(const std::string& text) {
         0, static_cast<std::size_t>(pg_mbcliplen(text.data(), static_cast<int>(text.size()), most)));
 }
 
-bool is_active(const Provider& provider, const pg::Rows& profile) {
-    if (!profile.is_null(0, 5)) {
-        const JsonbValue value = value_at(profile, 0, 5);
-        if (value.type == jbvBool)
-            return value.val.boolean;
-    }
+bool is_active(const Provider& provider, const Jsonb* answer) {
+    JsonbValue value;
+    if (pg::json_first(answer, provider.mapping.active, value) && value.type == jbvBool)
+        return value.val.boolean;
     bad_answer(provider, "The response does not say whether the subject is active.",
                "Correct active_path if it is wrong: it must find true or false.");
 }
 
 // Whom an answer is about.
-ProviderUser read_person(const Provider& provider, Datum answer) {
+ProviderUser read_person(const Provider& provider, const Jsonb* answer) {
     const Mapping& mapping = provider.mapping;
-    const pg::Rows row =
-        profile_statement.run({answer, path_parameter(mapping.subject), path_parameter(mapping.email),
-                               path_parameter(mapping.display_name), path_parameter(mapping.function),
-                               path_parameter(mapping.active)});
     bool fits = true;
     ProviderUser user;
-    user.code = scalar(row, 0, 1, fits);
-    user.email = scalar(row, 0, 2, fits);
-    user.display_name = scalar(row, 0, 3, fits);
-    user.function = scalar(row, 0, 4, fits);
-    if (!mapping.active.empty() && !is_active(provider, row))
+    user.code = text_at(answer, mapping.subject, fits);
+    user.email = text_at(answer, mapping.email, fits);
+    user.display_name = text_at(answer, mapping.display_name, fits);
+    user.function = text_at(answer, mapping.function, fits);
+    if (!mapping.active.empty() && !is_active(provider, answer))
         user.gone = "It says that the subject is inactive.";
     return user;
 }
 
 // The subject that was asked for, or an error.
-ProviderUser read_profile(const Provider& provider, const std::string& subject, Datum answer) {
+ProviderUser read_profile(const Provider& provider, const std::string& subject, const Jsonb* answer) {
     ProviderUser user = read_person(provider, answer);
     if (user.code != subject)
         bad_answer(provider,
@@ -194,22 +152,20 @@ ProviderUser read_profile(const Provider& provider, const std::string& subject, 
 }
 
 // Adds the roles of an answer, or of one page of it.
-void read_answered_roles(const Provider& provider, Datum answer, std::vector<core::OwnedGrant>& roles) {
+void read_answered_roles(const Provider& provider, const Jsonb* answer,
+                         std::vector<core::OwnedGrant>& roles) {
     const Mapping& mapping = provider.mapping;
-    const pg::Parameter path = path_parameter(mapping.roles);
-    if (roles_exist_statement.run({answer, path}).boolean(0, 1))
+    if (!pg::json_path_fits(answer, mapping.roles))
         bad_answer(
             provider, "The response has no roles where roles_path says.",
             "An answer without the roles member never removes a role. Correct roles_path if it is wrong.");
-    const pg::Rows rows =
-        roles_statement.run({answer, path, path_parameter(mapping.role), path_parameter(mapping.scope_kind),
-                             path_parameter(mapping.scope_id)});
+    const std::span<JsonbValue> found = pg::json_all(answer, mapping.roles);
     const std::size_t before = roles.size();
-    roles.resize(before + rows.size());
-    for (std::uint64_t row = 0; row < rows.size(); ++row)
-        if (!read_mapped_role(mapping, rows, row, roles[before + row]))
+    roles.resize(before + found.size());
+    for (std::size_t i = 0; i < found.size(); ++i)
+        if (!read_mapped_role(mapping, found[i], roles[before + i]))
             bad_answer(provider,
-                       "Role " + std::to_string(row + 1) + " of the response has an unexpected shape.",
+                       "Role " + std::to_string(i + 1) + " of the response has an unexpected shape.",
                        "Correct role_path, scope_kind_path and scope_id_path if they are wrong.");
 }
 
@@ -246,13 +202,6 @@ std::vector<core::OwnedGrant> read_given_roles(const JsonbValue& value) {
     return roles;
 }
 
-JsonbValue value_of(const Jsonb* jsonb) {
-    JsonbValue value;
-    if (!JsonbExtractScalar(const_cast<JsonbContainer*>(&jsonb->root), &value))
-        JsonbToJsonbValue(const_cast<Jsonb*>(jsonb), &value);
-    return value;
-}
-
 void append_json_string(std::string& to, const std::string& text) {
     const char* escaped = pg::call([&] {
         StringInfoData buffer;
@@ -274,7 +223,7 @@ ProviderUser map_answers(const Provider& provider, const std::string& subject,
         if (unchanged && &answer == &answers.back())
             break;
         for (const provider::Completion& page : answer) {
-            const Datum json = parse_answer(provider, page.body);
+            const Jsonb* json = parse_answer(provider, page.body);
             if (&answer == &answers.front()) {  // every page of it must be about the subject
                 ProviderUser said = read_profile(provider, subject, json);
                 if (said.gone)
@@ -297,30 +246,29 @@ ProviderUser map_answers(const Provider& provider, const std::string& subject,
 }
 
 ListPage map_list_page(const Provider& provider, const std::string& page) {
-    const Datum json = parse_answer(provider, page);
-    const pg::Parameter path = path_parameter(provider.mapping.users);
-    if (roles_exist_statement.run({json, path}).boolean(0, 1))
+    const Jsonb* json = parse_answer(provider, page);
+    if (!pg::json_path_fits(json, provider.mapping.users))
         bad_answer(provider, "The list has no users where users_path says.",
                    "Correct users_path if it is wrong.");
     ListPage result;
     bool fits = true;
     if (!provider.mapping.total.empty()) {
-        const auto total =
-            scalar(total_statement.run({json, path_parameter(provider.mapping.total)}), 0, 1, fits);
+        const auto total = text_at(json, provider.mapping.total, fits);
         if (!total || total->size() > 18 || total->find_first_not_of("0123456789") != std::string::npos)
             bad_answer(provider, "The list has no number of users where total_path says.",
                        "Correct total_path if it is wrong.");
         result.total = std::stoll(*total);
     }
-    const pg::Rows rows = users_statement.run({json, path});
-    result.users.reserve(rows.size());
-    for (std::uint64_t row = 0; row < rows.size(); ++row) {
-        ProviderUser user = read_person(provider, rows.datum(row, 1));
+    const std::span<JsonbValue> found = pg::json_all(json, provider.mapping.users);
+    result.users.reserve(found.size());
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        const Jsonb* listed = pg::json_document(found[i]);
+        ProviderUser user = read_person(provider, listed);
         if (!user.code || user.code->empty())
-            bad_answer(provider, "User " + std::to_string(row + 1) + " of a page of the list has no subject.",
+            bad_answer(provider, "User " + std::to_string(i + 1) + " of a page of the list has no subject.",
                        "Correct subject_path if it is wrong.");
         if (!user.gone)
-            read_answered_roles(provider, rows.datum(row, 1), user.roles);
+            read_answered_roles(provider, listed, user.roles);
         core::normalize(user.roles);
         result.users.push_back(std::move(user));
     }
@@ -328,16 +276,15 @@ ListPage map_list_page(const Provider& provider, const std::string& page) {
 }
 
 ProviderUser map_event(const Provider& provider, const Jsonb* event, bool& has_roles) {
-    const pg::Rows rows =
-        event_statement.run({JsonbPGetDatum(event), path_parameter(provider.mapping.event)});
     try {
-        if (rows.is_null(0, 1))
+        JsonbValue found;
+        if (!pg::json_first(event, provider.mapping.event, found))
             bad_answer(provider, "The event has no user where event_path says.");
-        const Datum json = rows.datum(0, 1);
+        const Jsonb* json = pg::json_document(found);
         ProviderUser user = read_person(provider, json);
         if (!user.code || user.code->empty())
             bad_answer(provider, "The event does not say whom it is about.");
-        has_roles = !roles_exist_statement.run({json, path_parameter(provider.mapping.roles)}).boolean(0, 1);
+        has_roles = pg::json_path_fits(json, provider.mapping.roles);
         if (has_roles && !user.gone)
             read_answered_roles(provider, json, user.roles);
         core::normalize(user.roles);
@@ -349,7 +296,7 @@ ProviderUser map_event(const Provider& provider, const Jsonb* event, bool& has_r
 }
 
 ProviderUser read_provider_user(const Jsonb* jsonb) {
-    const JsonbValue value = value_of(jsonb);
+    const JsonbValue value = pg::json_value(jsonb);
     if (value.type != jbvBinary || !JsonContainerIsObject(value.val.binary.data))
         bad_argument("It is not an object.");
     JsonbValue roles;
@@ -364,7 +311,9 @@ ProviderUser read_provider_user(const Jsonb* jsonb) {
             .version = {}};
 }
 
-std::vector<core::OwnedGrant> read_roles(const Jsonb* roles) { return read_given_roles(value_of(roles)); }
+std::vector<core::OwnedGrant> read_roles(const Jsonb* roles) {
+    return read_given_roles(pg::json_value(roles));
+}
 
 Jsonb* roles_to_jsonb(const std::vector<core::OwnedGrant>& roles) {
     std::string text = "[";

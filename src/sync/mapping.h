@@ -30,7 +30,7 @@ struct ProviderUser {
 
 /// Maps the answers about one subject: who it is from the first one, the roles from all pages of the last,
 /// which may be the same. Throws Error RC104 where one is not JSON or names a member twice, is about another
-/// subject, has no roles member, or a role of the wrong shape; names the provider. Needs SPI.
+/// subject, has no roles member, or a role of the wrong shape; names the provider.
 ProviderUser map_answers(const Provider& provider, const std::string& subject,
                          const std::vector<provider::Pages>& answers);
 

@@ -53,23 +53,22 @@ pg::Statement providers_statement(
 
 // Both claims: $1 now, $2 lease until, $3 index, $4 started, $5 provider, $6 how many. A lease counts while
 // it lasts, unless this index took it in an earlier life. Returned in the order in which they are to be
-// asked.
-#define ROLECALL_CLAIM(condition, order)                                                                   \
-    "WITH taken AS ("                                                                                      \
-    "UPDATE rolecall.sync_state s SET leased_by = $3, leased_at = $1, leased_until = $2"                   \
-    " FROM (SELECT d.user_id FROM rolecall.sync_state d JOIN rolecall.users w ON w.id = d.user_id"         \
-    "       WHERE d.provider = $5 AND " condition                                                          \
-    "         AND w.provider = $5 AND w.institutional_id IS NOT NULL"                                      \
-    "         AND (d.leased_until IS NULL OR d.leased_until <= $1 OR (d.leased_by = $3 AND d.leased_at < " \
-    "$4))"                                                                                                 \
-    "       ORDER BY " order                                                                               \
-    " LIMIT $6 FOR UPDATE OF d SKIP LOCKED) c"                                                             \
-    " JOIN rolecall.users u ON u.id = c.user_id"                                                           \
-    " WHERE s.user_id = c.user_id"                                                                         \
-    " RETURNING s.*, u.provider AS of_provider, u.institutional_id"                                        \
-    ") SELECT d.user_id, d.of_provider, d.institutional_id, d.last_roles_sync_at, d.force,"                \
-    "     d.next_sync_at IS NOT NULL AND d.next_sync_at <= $1, d.attempts,"                                \
-    "     d.etag, d.last_modified, d.fingerprint"                                                          \
+// asked. Locked rows are found again by where they lie, which costs the least.
+#define ROLECALL_CLAIM(condition, order)                                                                 \
+    "WITH found AS MATERIALIZED ("                                                                       \
+    "SELECT d.ctid AS place, u.institutional_id FROM rolecall.sync_state d"                              \
+    " JOIN rolecall.users u ON u.id = d.user_id"                                                         \
+    " WHERE d.provider = $5 AND " condition                                                              \
+    "   AND u.provider = $5 AND u.institutional_id IS NOT NULL"                                          \
+    "   AND (d.leased_until IS NULL OR d.leased_until <= $1 OR (d.leased_by = $3 AND d.leased_at < $4))" \
+    " ORDER BY " order                                                                                   \
+    " LIMIT $6 FOR UPDATE OF d SKIP LOCKED"                                                              \
+    "), taken AS ("                                                                                      \
+    "UPDATE rolecall.sync_state s SET leased_by = $3, leased_at = $1, leased_until = $2"                 \
+    " FROM found f WHERE s.ctid = f.place RETURNING s.*, f.institutional_id"                             \
+    ") SELECT d.user_id, d.institutional_id, d.last_roles_sync_at, d.force,"                             \
+    "     d.next_sync_at IS NOT NULL AND d.next_sync_at <= $1, d.attempts,"                              \
+    "     d.etag, d.last_modified, d.fingerprint"                                                        \
     " FROM taken d ORDER BY " order
 
 const std::initializer_list<Oid> claim_types = {TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID,
@@ -121,19 +120,19 @@ pg::Statement request_statement(
     ") SELECT EXISTS (SELECT FROM known)",
     {INT8OID, BOOLOID});
 
-void append(std::vector<Claim>& claims, const pg::Rows& rows) {
+void append(std::vector<Claim>& claims, const std::string& provider, const pg::Rows& rows) {
     for (std::uint64_t row = 0; row < rows.size(); ++row) {
         Claim claim;
         claim.user = {.id = rows.bigint(row, 1),
-                      .provider = rows.string(row, 2).value_or(""),
-                      .institutional_id = rows.string(row, 3).value_or(""),
+                      .provider = provider,
+                      .institutional_id = rows.string(row, 2).value_or(""),
                       .last_sync = std::nullopt,
-                      .version = read_version(rows, row, 8)};
-        if (!rows.is_null(row, 4))
-            claim.user.last_sync = rows.time(row, 4);
-        claim.forced = rows.boolean(row, 5);
-        claim.due = rows.boolean(row, 6);
-        claim.attempts = rows.integer(row, 7);
+                      .version = read_version(rows, row, 7)};
+        if (!rows.is_null(row, 3))
+            claim.user.last_sync = rows.time(row, 3);
+        claim.forced = rows.boolean(row, 4);
+        claim.due = rows.boolean(row, 5);
+        claim.attempts = rows.integer(row, 6);
         claims.push_back(std::move(claim));
     }
 }
@@ -175,7 +174,7 @@ std::vector<Claim> claim(const Claimer& claimer, const std::string& provider, Ti
     for (pg::Statement* statement : {&claim_requested_statement, &claim_due_statement}) {
         const std::int64_t left = most - static_cast<std::int64_t>(claims.size());
         if (left > 0)
-            append(claims,
+            append(claims, provider,
                    statement->run({pg::time_parameter(now), pg::time_parameter(lease_until),
                                    pg::integer_parameter(claimer.index), pg::time_parameter(claimer.started),
                                    name, pg::bigint_parameter(left)}));

@@ -52,10 +52,10 @@ ProviderUser understand(const Provider& provider, const std::string& subject, co
     return said;
 }
 
-bool keep_roles(const User& user, const Provider& provider, ProviderUser& said) {
-    said.roles = provider_grants(user.id);
-    said.version = user.version;
-    return gives(user.version, provider, said.roles);
+bool keep_roles(Sync& sync, const Provider& provider) {
+    sync.said.roles = sync.held;
+    sync.said.version = sync.user.version;
+    return gives(sync.user.version, provider, sync.held);
 }
 
 }  // namespace rolecall::sync

@@ -19,6 +19,6 @@ void check_roles(const std::string& provider, const Rules& rules, ProviderUser& 
 
 /// Fills in what an unchanged answer stands for: the roles that the user holds from the provider. False: they
 /// are not what the answer gave, and it must be asked for again, as a whole.
-bool keep_roles(const User& user, const Provider& provider, ProviderUser& said);
+bool keep_roles(Sync& sync, const Provider& provider);
 
 }  // namespace rolecall::sync

@@ -36,6 +36,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds longest_sleep{60'000};
 constexpr milliseconds pause_after_error{5'000};
+constexpr milliseconds longest_hold{5};
 constexpr TimestampTz lease_margin = 60 * USECS_PER_SEC;  // beyond the time that requests may take
 constexpr TimestampTz requests_before_done = 3;           // two may be in line before a user's own
 constexpr std::int64_t missing_users_at_once = 10'000;
@@ -69,7 +70,7 @@ class Worker {
             start_fetches();
             collect();
             give_back();
-            if (!finished_.empty())
+            if (is_time_to_settle())
                 settle_finished();
             else
                 rest();
@@ -140,10 +141,12 @@ class Worker {
                     took = true;
                     continue;
                 }
-                const auto waiting = static_cast<std::int64_t>(line_of(*configured.provider).waiting.size());
+                Line& line = line_of(*configured.provider);
+                const auto waiting = static_cast<std::int64_t>(line.waiting.size());
                 const std::int64_t depth = line_depth(*configured.provider);
-                if (waiting >= depth)
-                    continue;  // enough for now; when some are settled we look again
+                line.is_full = waiting >= depth;
+                if (line.is_full)
+                    continue;  // enough for now; when some are asked for we look again
                 lease +=
                     requests_before_done * std::chrono::microseconds(configured.provider->timeout).count();
                 room = is_to_be_probed(configured.provider->server) ? 1 : std::min(room, 2 * depth - waiting);
@@ -231,6 +234,7 @@ class Worker {
     // Users of one provider, who wait for nobody else's.
     struct Line {
         std::deque<JobPtr> waiting;  // claimed, not yet asked for
+        bool is_full = false;        // there may be more to claim
         int asked = 0;               // requests under way
     };
 
@@ -256,6 +260,10 @@ class Worker {
             }
             JobPtr job = std::move(line.waiting.front());
             line.waiting.pop_front();
+            if (line.is_full && std::ssize(line.waiting) < line_depth(provider)) {
+                line.is_full = false;
+                next_claim_ = Clock::now();
+            }
             if (answer == Answer::yes)
                 start(std::move(job));
             else
@@ -302,6 +310,8 @@ class Worker {
     void finish(JobPtr job) {
         count_in_flight(job->provider->server, -1);
         --line_of(*job->provider).asked;
+        if (finished_.empty())
+            settle_at_ = Clock::now() + longest_hold;
         finished_.push_back(std::move(job));
     }
 
@@ -316,6 +326,14 @@ class Worker {
                     put_back(job->claim.user.id, may_ask_next(job->provider->server, now()));
             },
             error);
+    }
+
+    // Some wait for others to be settled with: what a transaction costs, they share.
+    bool is_time_to_settle() const {
+        return !finished_.empty() &&
+               (in_flight_.empty() ||
+                finished_.size() >= static_cast<std::size_t>(settings::sync_batch_size) ||
+                Clock::now() >= settle_at_);
     }
 
     void settle_finished() {
@@ -339,7 +357,8 @@ class Worker {
     // -------------------------------------------------------------------------------------------
 
     void rest() {
-        const Clock::time_point wake = std::min({next_claim_, next_clean_up_, next_start_});
+        const Clock::time_point settle = finished_.empty() ? Clock::time_point::max() : settle_at_;
+        const Clock::time_point wake = std::min({next_claim_, next_clean_up_, next_start_, settle});
         const auto left = std::chrono::ceil<milliseconds>(wake - Clock::now()).count();
         if (left > 0 && !may_sleep(place_, now() + left * 1000)) {
             next_claim_ = Clock::now();
@@ -350,7 +369,7 @@ class Worker {
                 "waiting for " + std::to_string(in_flight_.size()) + " answers of providers";
             pgstat_report_activity(STATE_RUNNING, activity.c_str());
             const milliseconds until_start = std::chrono::ceil<milliseconds>(
-                std::min(next_start_, Clock::now() + longest_sleep) - Clock::now());
+                std::min({next_start_, settle, Clock::now() + longest_sleep}) - Clock::now());
             const milliseconds most = std::clamp(until_start, milliseconds(0), fetcher_.timeout());
             wait_for_latch(static_cast<long>(most.count()), fetcher_.fd(), wait_for_answer);
             return;
@@ -373,6 +392,7 @@ class Worker {
     std::map<Oid, Line> lines_;                      // by server
     std::map<provider::FetchId, JobPtr> in_flight_;  // asked for
     std::vector<JobPtr> finished_;                   // answered, or failed; to be settled
+    Clock::time_point settle_at_;                    // if any is finished: at the latest
     std::vector<JobPtr> refused_;                    // not to be asked now; to be given back
 };
 

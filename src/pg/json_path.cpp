@@ -1,0 +1,102 @@
+#include "pg/json_path.h"
+
+#include <unordered_map>
+
+#include "pg/role_json.h"
+
+extern "C" {
+#include "utils/jsonpath.h"
+#include "utils/memutils.h"
+}
+
+namespace rolecall::pg {
+
+namespace {
+
+// Paths are few, and the same for every document: those seen are kept, compiled.
+constexpr std::size_t most_paths = 256;
+
+JsonPath* compiled(const std::string& path) {
+    static std::unordered_map<std::string, JsonPath*> known;
+    if (const auto found = known.find(path); found != known.end())
+        return found->second;
+    if (known.size() >= most_paths) {
+        for (const auto& entry : known)
+            pfree(entry.second);
+        known.clear();
+    }
+    JsonPath* result = call([&] {
+        MemoryContext caller = CurrentMemoryContext;
+        JsonPath* parsed = DatumGetJsonPathP(DirectFunctionCall1(jsonpath_in, CStringGetDatum(path.c_str())));
+        MemoryContextSwitchTo(TopMemoryContext);
+        JsonPath* kept = DatumGetJsonPathPCopy(PointerGetDatum(parsed));
+        MemoryContextSwitchTo(caller);
+        return kept;
+    });
+    known.emplace(path, result);
+    return result;
+}
+
+// No variables.
+Datum empty_object() {
+    static Jsonb* empty = call([] {
+        MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+        Jsonb* made = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+        MemoryContextSwitchTo(caller);
+        return made;
+    });
+    return JsonbPGetDatum(empty);
+}
+
+// One of the functions f(target jsonb, path jsonpath, vars jsonb, silent boolean). False: it returned NULL.
+bool evaluate(PGFunction function, const Jsonb* json, const std::string& path, bool silent, Datum& result) {
+    const JsonPath* expression = compiled(path);
+    const Datum variables = empty_object();
+    return call([&] {
+        LOCAL_FCINFO(fcinfo, 4);
+        InitFunctionCallInfoData(*fcinfo, nullptr, 4, InvalidOid, nullptr, nullptr);
+        const Datum arguments[] = {JsonbPGetDatum(json), PointerGetDatum(expression), variables,
+                                   BoolGetDatum(silent)};
+        for (int i = 0; i < 4; ++i)
+            fcinfo->args[i] = {.value = arguments[i], .isnull = false};
+        result = function(fcinfo);
+        return !fcinfo->isnull;
+    });
+}
+
+}  // namespace
+
+bool json_first(const Jsonb* json, const std::string& path, JsonbValue& value) {
+    Datum found{};
+    if (path.empty() || !evaluate(jsonb_path_query_first, json, path, true, found))
+        return false;
+    value = json_value(DatumGetJsonbP(found));
+    return true;
+}
+
+bool json_path_fits(const Jsonb* json, const std::string& path) {
+    Datum exists{};
+    return !path.empty() && evaluate(jsonb_path_exists, json, path, true, exists);
+}
+
+std::span<JsonbValue> json_all(const Jsonb* json, const std::string& path) {
+    Datum array{};
+    if (path.empty() || !evaluate(jsonb_path_query_array, json, path, false, array))
+        return {};
+    std::span<JsonbValue> elements;
+    call([&] { (void)json_elements(json_value(DatumGetJsonbP(array)), elements); });
+    return elements;
+}
+
+Jsonb* json_document(JsonbValue& value) {
+    return call([&] { return JsonbValueToJsonb(&value); });
+}
+
+JsonbValue json_value(const Jsonb* json) {
+    JsonbValue value;
+    if (!JsonbExtractScalar(const_cast<JsonbContainer*>(&json->root), &value))
+        JsonbToJsonbValue(const_cast<Jsonb*>(json), &value);
+    return value;
+}
+
+}  // namespace rolecall::pg

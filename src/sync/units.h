@@ -1,0 +1,31 @@
+// Memberships of units follow from roles: each user is a member of exactly the known units that its
+// provider's roles name, with the most important of its roles on each.
+#pragma once
+
+#include "pg/pg.h"
+
+#include <unordered_map>
+
+#include "core/grant_set.h"
+
+namespace rolecall::sync {
+
+/// A user, and the roles that memberships follow from.
+struct Linking {
+    std::int64_t user;
+    const std::vector<core::OwnedGrant>& roles;
+};
+
+struct UnitsOutcome {
+    bool changed = false;
+    bool none_known = false;  ///< units were named, and none of them is known
+};
+
+/// Brings the memberships of users of one provider (empty: none) up to date; what came of it by user, where
+/// anything did. Each user comes once. Needs SPI.
+std::unordered_map<std::int64_t, UnitsOutcome> link_units(const std::string& provider,
+                                                          std::span<const Linking> linkings);
+
+void warn_of_unknown_units(std::int64_t user);
+
+}  // namespace rolecall::sync

@@ -1,0 +1,131 @@
+#include "sync/user.h"
+
+#include "core/backoff.h"
+#include "core/error.h"
+#include "sync/clock.h"
+
+extern "C" {
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
+}
+
+namespace rolecall::sync {
+
+namespace {
+
+pg::Statement find_statement(
+    "SELECT u.provider, u.institutional_id, s.last_roles_sync_at, s.etag, s.last_modified, s.fingerprint,"
+    "       u.is_active, EXISTS (SELECT FROM rolecall.stopped_providers p WHERE p.provider = u.provider), "
+    "u.id"
+    " FROM rolecall.users u LEFT JOIN rolecall.sync_state s ON s.user_id = u.id WHERE u.id = ANY ($1)",
+    {INT8ARRAYOID});
+
+pg::Statement subject_statement("SELECT id FROM rolecall.users WHERE provider = $1 AND institutional_id = $2",
+                                {TEXTOID, TEXTOID});
+
+pg::Statement held_statement(
+    "SELECT user_id, role, scope_kind, scope_id FROM rolecall.user_roles"
+    " WHERE user_id = ANY ($1) AND source = 'provider'",
+    {INT8ARRAYOID});
+
+// A class of advisory locks that SQL cannot take: nobody else can stop a user's syncs.
+LOCKTAG locktag_of(std::int64_t user) {
+    constexpr std::uint16_t lock_class = 0x7263;
+    LOCKTAG tag;
+    SET_LOCKTAG_ADVISORY(tag, MyDatabaseId,
+                         static_cast<std::uint32_t>(static_cast<std::uint64_t>(user) >> 32),
+                         static_cast<std::uint32_t>(user), lock_class);
+    return tag;
+}
+
+}  // namespace
+
+void lock_user(std::int64_t id, std::chrono::milliseconds patience) {
+    if (try_lock_user(id))
+        return;
+    const LOCKTAG tag = locktag_of(id);
+    const bool impatient = LockTimeout > 0 && LockTimeout < patience.count();  // the session itself
+    try {
+        pg::call([&] {
+            const int level = NewGUCNestLevel();
+            if (!impatient)
+                (void)set_config_option("lock_timeout", psprintf("%d", static_cast<int>(patience.count())),
+                                        PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+            (void)LockAcquire(&tag, ExclusiveLock, false, false);
+            AtEOXact_GUC(true, level);
+        });
+    } catch (const pg::PgError& error) {
+        if (impatient || error.report()->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+            throw;
+        throw Error("55P03", "user " + std::to_string(id) + " is being synchronized by another session",
+                    "It was waited for for " + std::to_string(patience.count()) + " ms, the request timeout.",
+                    "Try again, or leave it to the worker by trigger_role_sync_for_user().");
+    }
+}
+
+bool try_lock_user(std::int64_t id) {
+    const LOCKTAG tag = locktag_of(id);
+    return pg::call([&] { return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL; });
+}
+
+std::unordered_map<std::int64_t, User> find_users(std::span<const std::int64_t> ids) {
+    const pg::Rows rows = find_statement.run({pg::bigint_array_parameter(ids)});
+    std::unordered_map<std::int64_t, User> users;
+    for (std::uint64_t row = 0; row < rows.size(); ++row) {
+        User user{.id = rows.bigint(row, 9),
+                  .provider = rows.string(row, 1).value_or(""),
+                  .institutional_id = rows.string(row, 2).value_or(""),
+                  .is_active = rows.boolean(row, 7),
+                  .stopped = rows.boolean(row, 8),
+                  .last_sync = std::nullopt,
+                  .version = read_version(rows, row, 4)};
+        if (!rows.is_null(row, 3))
+            user.last_sync = rows.time(row, 3);
+        users.emplace(user.id, std::move(user));
+    }
+    return users;
+}
+
+std::optional<User> find_user(std::int64_t id) {
+    auto found = find_users({&id, 1});
+    return found.empty() ? std::nullopt : std::optional(std::move(found.begin()->second));
+}
+
+std::optional<std::int64_t> find_subject(const std::string& provider, const std::string& subject) {
+    const pg::Rows rows = subject_statement.run({pg::text_parameter(provider), pg::text_parameter(subject)});
+    return rows.size() == 0 ? std::nullopt : std::optional(rows.bigint(0, 1));
+}
+
+std::unordered_map<std::int64_t, std::vector<core::OwnedGrant>> provider_grants(
+    std::span<const std::int64_t> users) {
+    const pg::Rows rows = held_statement.run({pg::bigint_array_parameter(users)});
+    std::unordered_map<std::int64_t, std::vector<core::OwnedGrant>> grants;
+    for (std::uint64_t row = 0; row < rows.size(); ++row)
+        grants[rows.bigint(row, 1)].push_back({rows.string(row, 2).value_or(""),
+                                               rows.string(row, 3).value_or(""),
+                                               rows.string(row, 4).value_or("")});
+    for (auto& entry : grants)
+        core::normalize(entry.second);
+    return grants;
+}
+
+std::vector<core::OwnedGrant> provider_grants(std::int64_t user) {
+    return std::move(provider_grants({&user, 1})[user]);
+}
+
+Version read_version(const pg::Rows& rows, std::uint64_t row, int column) {
+    return {.validators = {.etag = rows.string(row, column).value_or(""),
+                           .last_modified = rows.string(row, column + 1).value_or("")},
+            .fingerprint = rows.bigint(row, column + 2)};
+}
+
+bool is_fresh(const User& user, std::int64_t ttl_seconds, TimestampTz time) {
+    return user.last_sync && *user.last_sync + ttl_seconds * USECS_PER_SEC > time;
+}
+
+TimestampTz due_after(TimestampTz time, std::int64_t ttl_seconds) {
+    return time + core::after_success(ttl_seconds * USECS_PER_SEC, chance());
+}
+
+}  // namespace rolecall::sync

@@ -48,14 +48,18 @@ COMMENT ON TABLE rolecall.sync_requests IS 'the worker''s inbox: rows are only a
 CREATE INDEX sync_requests_user_idx ON rolecall.sync_requests (user_id, force);
 
 -- By one step into the index for each.
+-- In PL/pgSQL, which plans it once in a session.
 CREATE FUNCTION rolecall.queued_providers() RETURNS SETOF text
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY
     WITH RECURSIVE queues(name) AS (
         (SELECT provider FROM rolecall.sync_state WHERE provider IS NOT NULL ORDER BY provider LIMIT 1)
         UNION ALL
         SELECT (SELECT s.provider FROM rolecall.sync_state s WHERE s.provider > q.name ORDER BY s.provider LIMIT 1)
         FROM queues q WHERE q.name IS NOT NULL)
-    SELECT name FROM queues WHERE name IS NOT NULL
+    SELECT q.name FROM queues q WHERE q.name IS NOT NULL;
+END
 $$;
 COMMENT ON FUNCTION rolecall.queued_providers() IS 'the providers that users have';
 

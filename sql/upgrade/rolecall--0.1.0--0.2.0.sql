@@ -12,6 +12,19 @@ COMMENT ON COLUMN rolecall.sync_state.active_at IS 'when the user was last there
 COMMENT ON COLUMN rolecall.sync_state.etag IS 'of the answer that was applied last: the provider is asked for another one only; so is last_modified';
 COMMENT ON COLUMN rolecall.sync_state.fingerprint IS 'of what was made of that answer: etag and last_modified do not count when it no longer fits';
 
+CREATE OR REPLACE FUNCTION rolecall.queued_providers() RETURNS SETOF text
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY
+    WITH RECURSIVE queues(name) AS (
+        (SELECT provider FROM rolecall.sync_state WHERE provider IS NOT NULL ORDER BY provider LIMIT 1)
+        UNION ALL
+        SELECT (SELECT s.provider FROM rolecall.sync_state s WHERE s.provider > q.name ORDER BY s.provider LIMIT 1)
+        FROM queues q WHERE q.name IS NOT NULL)
+    SELECT q.name FROM queues q WHERE q.name IS NOT NULL;
+END
+$$;
+
 -- Cheap enough for every request of an application: it writes once in five minutes, and never waits. Who cannot be
 -- locked is being synchronized.
 CREATE FUNCTION rolecall.touch_user(uid bigint) RETURNS void

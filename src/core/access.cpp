@@ -7,14 +7,9 @@ namespace rolecall::core {
 
 namespace {
 
-// The block: Head, then a GrantHead for each grant, then tenant, e-mail and the grants' bytes, three strings
-// each.
-struct Head {
-    std::uint32_t flags;
-    std::uint32_t tenant_bytes;
-    std::uint32_t email_bytes;
-    std::uint32_t grants;
-};
+// The block: Access::Head, then a GrantHead for each grant, then tenant, e-mail and the grants' bytes, three
+// strings each.
+using Head = Access::Head;
 
 struct GrantHead {
     std::uint32_t offset;  // of its strings in the block
@@ -47,6 +42,23 @@ GrantHead grant_head(const char* block, std::uint32_t i) {
 }
 
 std::uint32_t length(std::string_view text) { return static_cast<std::uint32_t>(text.size()); }
+
+// Are these bytes those of `text`? Names are short: a call of memcmp would cost more than it does.
+inline bool are_same(const char* at, std::string_view text) {
+    const char* other = text.data();
+    std::size_t left = text.size();
+    for (; left > 8; left -= 8, at += 8, other += 8)
+        if (get<std::uint64_t>(at) != get<std::uint64_t>(other))
+            return false;
+    // What is left in two pieces that may overlap.
+    if (left >= 4)
+        return get<std::uint32_t>(at) == get<std::uint32_t>(other) &&
+               get<std::uint32_t>(at + left - 4) == get<std::uint32_t>(other + left - 4);
+    for (; left > 0; --left)
+        if (*at++ != *other++)
+            return false;
+    return true;
+}
 
 }  // namespace
 
@@ -81,12 +93,6 @@ void pack(const AccessFacts& facts, char* out) {
         at = put(put(put(at, grant.role), grant.kind), grant.scope);
     }
 }
-
-Access::Access(const char* block) : block_(block) {}
-
-std::uint32_t Access::flags() const { return get<Head>(block_).flags; }
-
-std::uint32_t Access::size() const { return get<Head>(block_).grants; }
 
 std::string_view Access::tenant() const {
     const auto head = get<Head>(block_);
@@ -129,20 +135,20 @@ bool Access::has_role(std::string_view role) const {
 }
 
 // Is one of few grants this one, or the role held globally?
-bool Access::has_one_of(const Grant& wanted) const {
-    const std::uint32_t count = size();
-    for (std::uint32_t i = 0; i < count; ++i) {
-        const GrantHead lengths = grant_head(block_, i);
-        if (lengths.role_bytes != wanted.role.size())
+bool Access::has_one_of(std::string_view role, std::string_view scope, std::string_view kind) const {
+    const char* at = block_ + sizeof(Head);
+    for (std::uint32_t left = size(); left > 0; --left, at += sizeof(GrantHead)) {
+        const auto held = get<GrantHead>(at);
+        if (held.role_bytes != role.size())
             continue;
-        const bool fits =
-            lengths.kind_bytes == wanted.kind.size() && lengths.scope_bytes == wanted.scope.size();
-        const bool may_be_global = lengths.scope_bytes == 0 && lengths.kind_bytes == global_kind.size();
-        if (!fits && !may_be_global)
-            continue;
-        const Grant held = grant(i);
-        if (held.role == wanted.role && ((held.scope == wanted.scope && held.kind == wanted.kind) ||
-                                         (held.scope.empty() && held.kind == global_kind)))
+        const char* const held_role = block_ + held.offset;
+        const char* const held_kind = held_role + held.role_bytes;
+        const char* const held_scope = held_kind + held.kind_bytes;
+        const auto is_on = [&](std::string_view this_scope, std::string_view this_kind) {
+            return held.scope_bytes == this_scope.size() && held.kind_bytes == this_kind.size() &&
+                   are_same(held_scope, this_scope) && are_same(held_kind, this_kind);
+        };
+        if (are_same(held_role, role) && (is_on(scope, kind) || is_on({}, global_kind)))
             return true;
     }
     return false;
@@ -152,7 +158,7 @@ bool Access::has_role(std::string_view role, std::string_view scope, std::string
     if (!active())
         return false;
     if (size() <= few_grants)
-        return has_one_of({role, kind, scope});
+        return has_one_of(role, scope, kind);
     const auto holds = [&](const Grant& wanted) {
         const std::uint32_t i = lower_bound([&](const Grant& g) { return g < wanted; });
         return i < size() && grant(i) == wanted;

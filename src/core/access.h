@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string_view>
 
@@ -39,7 +40,7 @@ void pack(const AccessFacts& facts, char* out);
 /// Reads a packed block. A view: the bytes must outlive it. They must come from pack().
 class Access {
  public:
-    explicit Access(const char* block);
+    explicit Access(const char* block) : block_(block) {}
 
     bool well_formed() const { return (flags() & flag_well_formed) != 0; }
     bool active() const { return (flags() & flag_active) != 0; }
@@ -49,8 +50,8 @@ class Access {
     std::string_view tenant() const;
     std::string_view email() const;
 
-    std::uint32_t size() const;          ///< number of grants
-    Grant grant(std::uint32_t i) const;  ///< in ascending order
+    std::uint32_t size() const { return head().grants; }  ///< number of grants
+    Grant grant(std::uint32_t i) const;                   ///< in ascending order
 
     /// Holds the role on any scope; on that scope or globally. Both: false for an inactive user.
     bool has_role(std::string_view role) const;
@@ -59,9 +60,22 @@ class Access {
     static constexpr std::uint32_t flag_well_formed = 1, flag_active = 2, flag_superuser = 4, flag_tenant = 8,
                                    flag_email = 16;
 
+    /// What a block begins with.
+    struct Head {
+        std::uint32_t flags;
+        std::uint32_t tenant_bytes;
+        std::uint32_t email_bytes;
+        std::uint32_t grants;
+    };
+
  private:
-    std::uint32_t flags() const;
-    bool has_one_of(const Grant& wanted) const;
+    Head head() const {
+        Head head;
+        std::memcpy(&head, block_, sizeof head);
+        return head;
+    }
+    std::uint32_t flags() const { return head().flags; }
+    bool has_one_of(std::string_view role, std::string_view scope, std::string_view kind) const;
     template <typename Less>
     std::uint32_t lower_bound(Less less) const;
 

@@ -251,6 +251,7 @@ class Cache {
 
     static bool has_key(const Word* entry, const Key& key);
     static void read_head(const Word* entry, EntryHead& head);
+    static void expect_entry(const Word* entry, Part part);
     static void read_window(const Word* entry, std::uint64_t key_words, EntryHead& head);
     static void copy_out(const Word* from, char* to, std::uint64_t count);
     static Word* copy_in(Word* to, const char* from, std::uint64_t bytes);

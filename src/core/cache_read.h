@@ -41,6 +41,17 @@ inline void Cache::read_head(const Word* entry, EntryHead& head) {
     head.document_bytes = static_cast<std::uint32_t>(lengths);
 }
 
+// Where the payload begins, the head will tell; asking for all of a usual entry at once spares one way to
+// memory after the other.
+inline void Cache::expect_entry(const Word* entry, Part part) {
+    constexpr int line = 8;  // words
+    constexpr int usual_document = 14;
+    constexpr int usual_access = 4;
+    int lines = part == Part::document ? usual_document : usual_access;
+    for (; lines > 0; --lines)
+        __builtin_prefetch(entry += line);
+}
+
 inline void Cache::read_window(const Word* entry, std::uint64_t key_words, EntryHead& head) {
     const Word* at = entry + head_words + key_words;
     head.window.from = static_cast<std::int64_t>(load(at[0]));
@@ -67,6 +78,13 @@ inline void Cache::copy_out(const Word* from, char* to, std::uint64_t count) {
             :
             : "r"(from + i), "r"(to + i * 8)
             : "xmm0", "xmm1", "xmm2", "xmm3", "memory");
+    for (; i + 2 <= count; i += 2)
+        asm volatile(
+            "movups (%0), %%xmm0\n\t"
+            "movups %%xmm0, (%1)"
+            :
+            : "r"(from + i), "r"(to + i * 8)
+            : "xmm0", "memory");
 #endif
     for (; i < count; ++i) {
         const std::uint64_t word = load(from[i]);
@@ -101,20 +119,24 @@ bool Cache::read(const Key& key, Part part, EntryHead& head, Reserve&& reserve) 
         if ((sequence & 1) != 0)
             continue;
         // Without branches: which slot it is cannot be foreseen.
-        std::uint64_t slots[slots_per_bucket];
         unsigned candidates = 0;
-        for (int i = 0; i < slots_per_bucket; ++i) {
-            slots[i] = load(b.slots[i]);
-            candidates |= static_cast<unsigned>(tag_in(slots[i]) == tag) << i;
-        }
+#pragma GCC unroll 7
+        for (int i = 0; i < slots_per_bucket; ++i)
+            candidates |= static_cast<unsigned>(tag_in(load(b.slots[i])) == tag) << i;
         int slot = 0;
         const Word* entry = nullptr;
-        for (; candidates != 0 && entry == nullptr; candidates &= candidates - 1) {
+        for (; candidates != 0; candidates &= candidates - 1) {
             slot = std::countr_zero(candidates);
+            const std::uint64_t value = load(b.slots[slot]);
             // An offset is always one that a writer stored, but the entry behind it may be gone: stay inside.
-            if (slots[slot] != 0 && offset_in(slots[slot]) + head_words + key_words <= layout_.ring_words &&
-                has_key(base + offset_in(slots[slot]), key))
-                entry = base + offset_in(slots[slot]);
+            if (value == 0 || offset_in(value) + head_words + key_words > layout_.ring_words)
+                continue;
+            const Word* there = base + offset_in(value);
+            expect_entry(there, part);
+            if (has_key(there, key)) {
+                entry = there;
+                break;
+            }
         }
         if (entry != nullptr) {
             read_head(entry, head);

@@ -20,7 +20,7 @@ class FirstLevel {
     static constexpr std::size_t largest_block = 400;  // about ten grants
     static constexpr std::size_t most_groups = 32;
     static constexpr std::uint32_t slots = 64;
-    static constexpr std::uint32_t uses = 16;
+    static constexpr std::uint32_t uses = 64;
 
     struct Copy {
         std::uint64_t projection;  ///< 0: empty
@@ -37,7 +37,7 @@ class FirstLevel {
         }
     };
 
-    /// The copy for a key, or nullptr. Says nullptr for every 16th use too: then the shared entry is read,
+    /// The copy for a key, or nullptr. Says nullptr for every 64th use too: then the shared entry is read,
     /// which tells the cache that the key is in use.
     Copy* find(std::uint64_t projection, std::string_view key) {
         Copy& copy = at(projection, key);

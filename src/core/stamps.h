@@ -8,6 +8,9 @@
 //
 // A reader takes a stamp's version along. Versions only grow, and change whenever a transaction is added: a
 // sum over several stamps is the same only if each of them is.
+//
+// A horizon lies above all that any stamp names. Mostly nobody has written since the oldest transaction began
+// that a snapshot may still have to wait for; then the horizon says so of all stamps at once.
 #pragma once
 
 #include <sched.h>
@@ -33,6 +36,24 @@ struct alignas(32) Stamp {
 };
 static_assert(sizeof(Stamp) == 32);
 static_assert(std::atomic<FullXid>::is_always_lock_free, "stamps are shared between processes");
+
+/// Above every transaction that a set of stamps names or bounds; raised before they are. Zeroed memory is
+/// that of new stamps.
+class Horizon {
+ public:
+    void raise(FullXid to) {
+        FullXid seen = value_.load(std::memory_order_relaxed);
+        while (seen < to && !value_.compare_exchange_weak(seen, to, std::memory_order_relaxed)) {
+        }
+    }
+
+    /// Has everybody whom a stamp names finished for a snapshot of this xmin? True of the stamps whose
+    /// versions were read before, as they were then.
+    bool is_behind(FullXid xmin) const { return value_.load(std::memory_order_relaxed) <= xmin; }
+
+ private:
+    std::atomic<FullXid> value_;
+};
 
 namespace detail {
 
@@ -128,7 +149,8 @@ void add(Copy& copy, FullXid writer, const Snapshot& known, Running&& running) {
 /// that they have; `running(FullXid)` is asked where that is not enough. To be called by the writer itself,
 /// before it commits: whoever sees the commit sees the stamp.
 template <typename Running>
-void add_writer(Stamp& stamp, FullXid writer, const Snapshot& known, Running&& running) {
+void add_writer(Stamp& stamp, Horizon& horizon, FullXid writer, const Snapshot& known, Running&& running) {
+    horizon.raise(writer + 1);
     for (const auto& w : stamp.writers)
         if (w.load(std::memory_order_relaxed) == writer)
             return;  // nobody else adds it, and dropping it leaves a bound
@@ -136,14 +158,17 @@ void add_writer(Stamp& stamp, FullXid writer, const Snapshot& known, Running&& r
 }
 
 /// Every transaction below `bound` must have finished.
-inline void raise_bound(Stamp& stamp, FullXid bound) {
+inline void raise_bound(Stamp& stamp, Horizon& horizon, FullXid bound) {
+    horizon.raise(bound);
     detail::update(stamp, [bound](detail::Copy& copy) { copy.below = std::max(copy.below, bound); });
 }
 
 /// Replaces a bound, unless it has been raised since, by what it stood for: `writers`, who all run, the
 /// caller's own transaction among them. Whoever else was below has finished, and will have for each snapshot
 /// in which the caller's has.
-inline void replace_bound(Stamp& stamp, FullXid bound, std::span<const FullXid> writers) {
+inline void replace_bound(Stamp& stamp, Horizon& horizon, FullXid bound, std::span<const FullXid> writers) {
+    for (const FullXid writer : writers)
+        horizon.raise(writer + 1);
     detail::update(stamp, [&](detail::Copy& copy) {
         if (copy.below != bound)
             return;
@@ -152,6 +177,10 @@ inline void replace_bound(Stamp& stamp, FullXid bound, std::span<const FullXid> 
             detail::add(copy, writer, Snapshot{}, [](FullXid) { return true; });
     });
 }
+
+/// Its version; odd while it changes. What is read later is at least as new, what the version tells of
+/// included.
+inline std::uint64_t version_of(const Stamp& stamp) { return stamp.version.load(std::memory_order_acquire); }
 
 /// Adds the stamp's version to `versions`; false while the stamp changes. What is read is at least as new as
 /// anything read before it.
@@ -177,8 +206,8 @@ namespace detail {
 
 }  // namespace detail
 
-/// The same, and false also where somebody has not finished for this snapshot. A hit asks it of each stamp
-/// the document depends on: mostly nothing is to be done but to see that all of it lies below xmin.
+/// The same, and false also where somebody has not finished for this snapshot. Asked of each stamp that a
+/// document depends on where the horizon does not tell: mostly all that it names lies below xmin.
 inline bool settled(const Stamp& stamp, const Snapshot& snapshot, std::uint64_t& versions) {
     detail::Copy copy;
     FullXid highest = 0;

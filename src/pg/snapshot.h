@@ -23,6 +23,17 @@ core::Snapshot xid_snapshot(const SnapshotData* snapshot);
 /// Reads the next id anew. Takes a lock.
 void refresh_xid_reference();
 
+namespace detail {
+extern core::FullXid xid_reference;
+}
+
+/// The same snapshot's xmin.
+inline core::FullXid full_xmin(const SnapshotData* snapshot) {
+    if (detail::xid_reference == 0) [[unlikely]]
+        refresh_xid_reference();
+    return core::widen(snapshot->xmin, detail::xid_reference);
+}
+
 /// The next transaction id to be assigned, in full. Takes a lock.
 core::FullXid next_full_xid();
 

@@ -4,13 +4,7 @@ namespace rolecall::projection::counters {
 
 namespace {
 
-constexpr int places = 32;
 constexpr CounterPlace shared_place = places - 1;
-constexpr int kinds = static_cast<int>(Count::counts);
-
-struct alignas(64) Block {
-    std::atomic<std::uint64_t> values[kinds];
-};
 
 struct Directory {
     std::atomic<std::uint64_t> hashes[shared_place];  // whose place it is; 0: nobody's
@@ -52,13 +46,13 @@ CounterPlace place_of(std::uint64_t hash) {
     return shared_place;
 }
 
-void add(CounterPlace place, Count what, std::uint64_t number) {
+Block* detail::own = nullptr;
+
+Block* detail::find_own() {
     const int backend = pg::backend_slot();
     if (backend < 0 || backend >= MaxBackends)
-        return;
-    // Only this backend writes here: no read-modify-write is needed.
-    auto& value = block(backend, place).values[static_cast<int>(what)];
-    value.store(value.load(std::memory_order_relaxed) + number, std::memory_order_relaxed);
+        return nullptr;
+    return own = &block(backend, 0);
 }
 
 std::uint64_t total(CounterPlace place, Count what) {

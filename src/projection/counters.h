@@ -40,7 +40,25 @@ CounterPlace place_of(std::uint64_t hash);
 /// The same, or -1 where nothing was counted of it.
 CounterPlace existing_place_of(std::uint64_t hash);
 
-void add(CounterPlace place, Count what, std::uint64_t number = 1);
+constexpr CounterPlace places = 32;
+
+struct alignas(64) Block {
+    std::atomic<std::uint64_t> values[static_cast<int>(Count::counts)];
+};
+
+namespace detail {
+extern Block* own;  // this backend's, by place; found when it first counts
+Block* find_own();  // nullptr: a process that counts nothing
+}  // namespace detail
+
+inline void add(CounterPlace place, Count what, std::uint64_t number = 1) {
+    Block* const own = detail::own != nullptr ? detail::own : detail::find_own();
+    if (own == nullptr)
+        return;
+    // Only this backend writes here: no read-modify-write is needed.
+    auto& value = own[place].values[static_cast<int>(what)];
+    value.store(value.load(std::memory_order_relaxed) + number, std::memory_order_relaxed);
+}
 
 /// Sums over all backends that there were since the server started; of one place, or of all.
 std::uint64_t total(CounterPlace place, Count what);

@@ -24,7 +24,6 @@ namespace {
 constexpr int most_attempts = 3;
 
 Definition* definitions = nullptr;
-Definition* me_definition = nullptr;
 std::uint64_t changes = 0;  // relation invalidations received
 
 void on_relation_change(Datum, Oid relation) {
@@ -368,10 +367,11 @@ Definition& definition_seen(const char* name) {
     return *d;
 }
 
-Definition& me_definition_seen() {
-    if (me_definition == nullptr)
-        me_definition = &definition_seen("me");
-    return *me_definition;
+Definition* detail::me = nullptr;
+
+Definition& me_definition_first_seen() {
+    detail::me = &definition_seen("me");
+    return *detail::me;
 }
 
 bool key_kind_of(Oid type, KeyKind& kind) {
@@ -435,19 +435,10 @@ bool is_key_column(Oid relation, const char* column, KeyKind kind) {
     return key_kind_of_column(relation, column, actual) && actual == kind;
 }
 
-std::string_view canonical_key(KeyKind kind, Datum key, KeyBuffer& buffer) {
-    switch (kind) {
-        case KeyKind::integer: {
-            const int64 value = DatumGetInt64(key);
-            memcpy(buffer.bytes, &value, sizeof value);
-            return {buffer.bytes, sizeof value};
-        }
-        case KeyKind::uuid:
-            memcpy(buffer.bytes, DatumGetUUIDP(key)->data, UUID_LEN);
-            return {buffer.bytes, UUID_LEN};
-        case KeyKind::text:
-        case KeyKind::bpchar:
-            break;
+std::string_view long_key(KeyKind kind, Datum key, KeyBuffer& buffer) {
+    if (kind == KeyKind::uuid) {
+        memcpy(buffer.bytes, DatumGetUUIDP(key)->data, UUID_LEN);
+        return {buffer.bytes, UUID_LEN};
     }
     text* value = DatumGetTextPP(key);
     char* bytes = VARDATA_ANY(value);

@@ -46,7 +46,13 @@ void definition_init();
 Definition& definition_seen(const char* name);
 
 /// The same for "me", without a search.
-Definition& me_definition_seen();
+Definition& me_definition_first_seen();
+namespace detail {
+extern Definition* me;
+}
+inline Definition& me_definition_seen() {
+    return detail::me != nullptr ? *detail::me : me_definition_first_seen();
+}
 
 /// Makes it fresh: reads the row, plans the load query, checks every watch; raises as definition_seen().
 /// False: it changes faster than it can be read, and nothing may be installed under it. Who is about to
@@ -63,7 +69,14 @@ bool definition_refresh_same_key(Definition& definition);
 struct KeyBuffer {
     char bytes[16];
 };
-std::string_view canonical_key(KeyKind kind, Datum key, KeyBuffer& buffer);
+std::string_view long_key(KeyKind kind, Datum key, KeyBuffer& buffer);
+inline std::string_view canonical_key(KeyKind kind, Datum key, KeyBuffer& buffer) {
+    if (kind != KeyKind::integer)
+        return long_key(kind, key, buffer);
+    const int64 value = DatumGetInt64(key);
+    memcpy(buffer.bytes, &value, sizeof value);
+    return {buffer.bytes, sizeof value};
+}
 
 /// A value of a column of this type, of which key_kind_of() is true, as canonical_key() and queries want it.
 Datum widened_key(Oid type, Datum value);

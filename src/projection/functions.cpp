@@ -45,8 +45,11 @@ text* session_uid() {
     return cstring_to_text_with_len(uid.data(), static_cast<int>(uid.size()));
 }
 
-std::string_view text_argument(FunctionCallInfo fcinfo, int number) {
-    const text* value = PG_GETARG_TEXT_PP(number);
+// Constants and short values of columns are as they should be.
+inline std::string_view text_argument(FunctionCallInfo fcinfo, int number) {
+    const auto* value = reinterpret_cast<const text*>(PG_GETARG_POINTER(number));
+    if (VARATT_IS_EXTENDED(value) && (VARATT_IS_EXTERNAL(value) || !VARATT_IS_SHORT(value))) [[unlikely]]
+        value = PG_GETARG_TEXT_PP(number);
     return {VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)};
 }
 

@@ -19,9 +19,7 @@ Datum key_from_text(const Definition& d, text* value) {
     return OidInputFunctionCall(input, text_to_cstring(value), parameter, -1);
 }
 
-Datum key_from(Definition& d, Oid type, Datum value) {
-    if (type == key_type_of(d.key_kind) && type != TEXTOID)
-        return value;
+Datum converted_key(Definition& d, Oid type, Datum value) {
     // The type may be another by now: "me" may have been replaced.
     if (!d.fresh)
         definition_refresh(d);

@@ -12,7 +12,12 @@ Datum key_from_text(const Definition& definition, text* value);
 
 /// A key given as `type` (bigint, uuid or text), as the definition wants it; raises datatype_mismatch. Reads
 /// the definition anew before it complains.
-Datum key_from(Definition& definition, Oid type, Datum value);
+Datum converted_key(Definition& definition, Oid type, Datum value);
+inline Datum key_from(Definition& definition, Oid type, Datum value) {
+    const bool as_is = (type == INT8OID && definition.key_kind == KeyKind::integer) ||
+                       (type == UUIDOID && definition.key_kind == KeyKind::uuid);
+    return as_is ? value : converted_key(definition, type, value);
+}
 
 /// The projection of a name for a caller who may read its view; raises insufficient_privilege.
 Definition& readable_projection(const NameData& name);

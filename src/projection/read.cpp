@@ -30,10 +30,15 @@ core::FirstLevel first_level;
 // What the caller's transaction may do with cached documents. A mode other than "use" comes with what to
 // count.
 struct Standing {
-    bool may_use;
-    bool may_install;
+    bool may_use = false;
+    bool may_install = false;
     Count why;
-    core::Snapshot snapshot;
+    core::FullXid xmin = 0;                  // of the snapshot
+    const SnapshotData* snapshot = nullptr;  // what is active; nullptr: nothing that is plain
+
+    core::Snapshot xids() const {
+        return snapshot != nullptr ? pg::xid_snapshot(snapshot) : core::Snapshot{};
+    }
 };
 
 // Holds this backend a lock under which rows of the projection may have changed already, unknown to any stamp
@@ -58,29 +63,34 @@ bool needs_predicate_locks() {
            !(XactReadOnly && XactDeferrable && ShareSerializableXact() == nullptr);
 }
 
-Standing standing_of(Definition& d) {
-    Standing s{.may_use = false, .may_install = false, .why = Count::bypass_off, .snapshot = {}};
-    if (!settings::cache)
-        return s;
-    s.why = Count::bypass_recovery;
-    if (!floor_is_ready())
-        return s;
-    s.why = Count::bypass_snapshot;
-    if (!ActiveSnapshotSet())
-        return s;
+// A transaction that has an id may have changed what it reads.
+[[gnu::noinline]] void be_careful(Standing& s, Definition& d) {
+    s.may_install = false;
+    s.may_use = !may_have_written(d);
+}
+
+inline Standing standing_of(Definition& d) {
+    if (!settings::cache) [[unlikely]]
+        return {.why = Count::bypass_off};
+    if (!floor_is_ready()) [[unlikely]]
+        return {.why = Count::bypass_recovery};
+    if (!ActiveSnapshotSet()) [[unlikely]]
+        return {.why = Count::bypass_snapshot};
     const SnapshotData* snapshot = GetActiveSnapshot();
-    if (!pg::is_plain(snapshot))
-        return s;
-    s.why = Count::bypass_serializable;
-    if (needs_predicate_locks() && !testing::fault(Fault::serializable_hit))
-        return s;
-    s.snapshot = pg::xid_snapshot(snapshot);
-    if (TransactionIdIsValid(GetTopTransactionIdIfAny()) && !testing::fault(Fault::own_writes_ignored)) {
-        s.why = Count::bypass_own_writes;
-        s.may_use = !may_have_written(d);
-        return s;
-    }
-    s.may_use = s.may_install = true;
+    if (!pg::is_plain(snapshot)) [[unlikely]]
+        return {.why = Count::bypass_snapshot};
+    if (needs_predicate_locks() && !testing::fault(Fault::serializable_hit)) [[unlikely]]
+        return {.why = Count::bypass_serializable};
+    Standing s{.may_use = true,
+               .may_install = true,
+               .why = Count::bypass_own_writes,
+               .xmin = pg::full_xmin(snapshot),
+               .snapshot = snapshot};
+    if (TransactionIdIsValid(GetTopTransactionIdIfAny()) && !testing::fault(Fault::own_writes_ignored))
+        [[unlikely]]
+        be_careful(s, d);
+    if (testing::fault(Fault::reader_ignored))
+        s.xmin = UINT64_MAX;
     return s;
 }
 
@@ -104,16 +114,26 @@ bool is_within_ttl(const Definition& d, const core::EntryHead& head) {
     return GetCurrentStatementStartTimestamp() < head.loaded_at + d.ttl;
 }
 
-// Is what was copied what the view would return? With a ttl: is it what nobody has asked to read anew?
-bool is_current(const Definition& d, const Dependencies& on, const core::Snapshot& snapshot,
-                const core::EntryHead& head) {
+[[gnu::noinline]] bool is_settled(const Dependencies& on, const Standing& standing,
+                                  const core::EntryHead& head) {
     std::uint64_t versions = 0;
-    if (d.ttl > 0)
-        return versions_of(on, versions) && versions == head.versions && is_within_ttl(d, head);
-    return settled(on, snapshot, versions) && versions == head.versions;
+    return settled(on, standing.xids(), versions) && versions == head.versions;
 }
 
-// What is read, and what its answer came with.
+// Is what was copied what the view would return? With a ttl: is it what nobody has asked to read anew?
+inline bool is_current(const Definition& d, const Dependencies& on, const Standing& standing,
+                       const core::EntryHead& head) {
+    if (sum_of_versions(on) != head.versions)
+        return false;
+    if (d.ttl > 0)
+        return is_within_ttl(d, head);
+    if (shared.head->horizon.is_behind(standing.xmin)) [[likely]]
+        return true;
+    return is_settled(on, standing, head);
+}
+
+// What is read, and what its answer came with. Its memory is asked for first, and comes while the rest is
+// done.
 struct Lookup {
     Definition& d;
     KeyBuffer buffer;
@@ -122,20 +142,19 @@ struct Lookup {
     core::EntryHead head;
     Groups groups;
 
-    Lookup(Definition& definition, Datum value) : d(definition), standing(standing_of(definition)) {
-        key.database = MyDatabaseId;
-        key.projection = d.id;
-        key.bytes = canonical_key(d.key_kind, value, buffer);
-    }
+    Lookup(Definition& definition, Datum value) : d(definition), key(name(value)), standing(standing_of(d)) {}
+    Lookup(Definition& definition, Datum value, const Standing& known)
+        : d(definition), key(name(value)), standing(known) {}
     Lookup(const Lookup&) = delete;
     Lookup& operator=(const Lookup&) = delete;
     ~Lookup() = default;
 
-    void look_further() {
-        key.hash = key_hash(d.id, key.bytes);
-        expect(key);
-        if (testing::fault(Fault::reader_ignored))
-            standing.snapshot.xmin = UINT64_MAX;
+    core::Key name(Datum value) {
+        const std::string_view bytes = canonical_key(d.key_kind, value, buffer);
+        const core::Key named{
+            .database = MyDatabaseId, .projection = d.id, .bytes = bytes, .hash = key_hash(d.id, bytes)};
+        expect(named);
+        return named;
     }
     Dependencies depends_on() const { return {key.hash, d.floor, groups.of(head)}; }
     bool was_found() const { return head.document_bytes > 0; }
@@ -159,7 +178,7 @@ bool hit(Lookup& l, core::Part part, Reserve&& reserve) {
         return false;
     if (!stamps_first)
         testing::point("between-entry-and-stamps");
-    if (!is_current(l.d, l.depends_on(), l.standing.snapshot, l.head) &&
+    if (!is_current(l.d, l.depends_on(), l.standing, l.head) &&
         !(testing::fault(Fault::miss_not_stamped) && l.head.document_bytes == 0))
         return false;
     if (stamps_first) {
@@ -171,21 +190,23 @@ bool hit(Lookup& l, core::Part part, Reserve&& reserve) {
 
 // The same with this backend's own copies, which are made of shared entries only: what was loaded here in a
 // transaction that may be rolled back never gets there.
-const core::FirstLevel::Copy* first_level_hit(const Lookup& l) {
-    const bool may_use = l.standing.may_use || (testing::fault(Fault::first_level_own_writes_ignored) &&
-                                                l.standing.why == Count::bypass_own_writes);
-    const core::FirstLevel::Copy* copy = may_use ? first_level.find(l.d.id, l.key.bytes) : nullptr;
+const core::FirstLevel::Copy* first_level_hit(const Definition& d, Datum key, const Standing& standing) {
+    if (!standing.may_use &&
+        !(testing::fault(Fault::first_level_own_writes_ignored) && standing.why == Count::bypass_own_writes))
+        return nullptr;
+    KeyBuffer buffer;
+    const core::FirstLevel::Copy* copy = first_level.find(d.id, canonical_key(d.key_kind, key, buffer));
     if (copy == nullptr)
         return nullptr;
-    const Dependencies on{copy->hash, l.d.floor, copy->group_stamps()};
-    return is_current(l.d, on, l.standing.snapshot, copy->head) && is_in_window(copy->head) ? copy : nullptr;
+    const Dependencies on{copy->hash, d.floor, copy->group_stamps()};
+    return is_current(d, on, standing, copy->head) && is_in_window(copy->head) ? copy : nullptr;
 }
 
 // Would this reader be helped by what somebody loads now?
 bool is_worth_a_turn(const Lookup& l) {
     std::uint64_t versions = 0;
     const Dependencies on{l.key.hash, l.d.floor, {}};  // which groups, the load will show
-    return l.standing.may_install && (l.d.ttl > 0 || settled(on, l.standing.snapshot, versions));
+    return l.standing.may_install && (l.d.ttl > 0 || settled(on, l.standing.xids(), versions));
 }
 
 // Of those who miss at once, one loads, and has the turn when this says false; the others look again when it
@@ -223,7 +244,7 @@ Loaded load_for(Definition& d, Datum key, bool may_install) {
 }
 
 const char* check_contract(const Definition& d, const char* access) {
-    if (!core::Access(access).well_formed())
+    if (!core::Access(access).well_formed()) [[unlikely]]
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                         errmsg("a document of projection \"%s\" does not follow the contract of \"me\"",
                                NameStr(d.name)),
@@ -237,7 +258,6 @@ const char* check_contract(const Definition& d, const char* access) {
 Answer read_document(Definition& d, Datum key) {
     require_preloaded();
     Lookup l(d, key);
-    l.look_further();
     Jsonb* document = nullptr;
     const auto reserve = [&document](std::size_t bytes) {
         document = static_cast<Jsonb*>(palloc(bytes));
@@ -249,16 +269,10 @@ Answer read_document(Definition& d, Datum key) {
     return {.found = loaded.document != nullptr, .document = loaded.document};
 }
 
-Answer read_access(Definition& d, Datum key, AccessBuffer& buffer) {
-    require_preloaded();
-    Lookup l(d, key);
-    if (const auto* copy = first_level_hit(l); copy != nullptr) {
-        count(l, Count::hits);
-        if (copy->head.document_bytes == 0)
-            return {};
-        return {.found = true, .access = check_contract(d, copy->block)};
-    }
-    l.look_further();
+namespace {
+
+Answer read_shared_access(Definition& d, Datum key, const Standing& standing, AccessBuffer& buffer) {
+    Lookup l(d, key, standing);
     char* block = nullptr;
     const auto reserve = [&](std::size_t bytes) {
         return block = bytes <= AccessBuffer::size ? buffer.bytes : static_cast<char*>(palloc(bytes));
@@ -276,12 +290,25 @@ Answer read_access(Definition& d, Datum key, AccessBuffer& buffer) {
     return {.found = true, .access = check_contract(d, pack_access(facts).data())};
 }
 
+}  // namespace
+
+Answer read_access(Definition& d, Datum key, AccessBuffer& buffer) {
+    require_preloaded();
+    const Standing standing = standing_of(d);
+    if (const auto* copy = first_level_hit(d, key, standing); copy != nullptr) {
+        counters::add(d.counters, Count::hits);
+        if (copy->head.document_bytes == 0)
+            return {};
+        return {.found = true, .access = check_contract(d, copy->block)};
+    }
+    return read_shared_access(d, key, standing, buffer);
+}
+
 // The text is an entry of its own, made from the document's, with its versions, its groups and its window: it
 // is as current as that one was. It is made of entries only, so that it is there for who asks more than once.
 text* read_text(Definition& d, Datum key) {
     require_preloaded();
     Lookup l(d, key);
-    l.look_further();
     text* result = nullptr;
     const auto reserve = [&result](std::size_t bytes) {
         result = static_cast<text*>(palloc(bytes));
@@ -355,14 +382,13 @@ const char* why_not_kept(const Definition& d, const core::Writers& writers) {
 
 Inspection inspect(Definition& d, Datum key) {
     Lookup l(d, key);
-    l.look_further();
     Inspection found;
     found.cached = shared.cache.read(l.key, core::Part::groups, l.head,
                                      [&](core::Part, std::size_t size) { return l.groups.reserve(size); });
     if (!found.cached)
         l.head = {};
     found.head = l.head;
-    const core::Writers writers = writers_of(l.depends_on(), l.standing.snapshot);
+    const core::Writers writers = writers_of(l.depends_on(), l.standing.xids());
     found.changed_by = writers.latest;
     if (!l.standing.may_use) {
         found.reason = reason_of(l.standing.why);
@@ -373,7 +399,7 @@ Inspection inspect(Definition& d, Datum key) {
         return found;
     if (!found.cached)
         found.reason = "it was not read since the server started, or made room for others";
-    else if (!is_current(d, l.depends_on(), l.standing.snapshot, l.head))
+    else if (!is_current(d, l.depends_on(), l.standing, l.head))
         found.reason =
             d.ttl > 0 && !is_within_ttl(d, l.head) ? "its ttl has passed" : "it changed since it was loaded";
     else if (!is_in_window(l.head))

@@ -1,6 +1,5 @@
 #include "projection/shared.h"
 
-#include "core/hash.h"
 #include "pg/settings.h"
 #include "pg/shmem.h"
 #include "pg/snapshot.h"
@@ -100,17 +99,13 @@ void shared_init() {
                          .attach = attach});
 }
 
-void require_preloaded() {
-    if (!preloaded())
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("rolecall is not loaded by the server"),
-                        errdetail("Its shared memory is set aside when the server starts."),
-                        errhint("Add rolecall to shared_preload_libraries in postgresql.conf and restart the "
-                                "server.")));
-}
-
-std::uint64_t key_hash(std::uint64_t projection, std::string_view key) {
-    return core::hash(shared.head->seed, MyDatabaseId, projection, key);
+void complain_not_preloaded() {
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("rolecall is not loaded by the server"),
+                    errdetail("Its shared memory is set aside when the server starts."),
+                    errhint("Add rolecall to shared_preload_libraries in postgresql.conf and restart the "
+                            "server.")));
+    pg_unreachable();
 }
 
 std::uint64_t projection_hash(std::uint64_t projection) { return key_hash(projection, {}); }
@@ -147,9 +142,7 @@ core::Writers writers_of(const Dependencies& on, const core::Snapshot& snapshot)
     return writers;
 }
 
-bool floor_is_ready() {
-    if (shared.head->floor_ready.load(std::memory_order_acquire) != 0)
-        return true;
+bool make_floor_ready() {
     if (RecoveryInProgress())
         return false;
     // Prepared transactions survive a restart, their stamps do not: whatever has an id by now must be
@@ -157,7 +150,7 @@ bool floor_is_ready() {
     const core::FullXid bound = pg::next_full_xid();
     core::FullXid none = 0;
     shared.head->first_bound.compare_exchange_strong(none, bound);
-    core::raise_bound(shared.head->common_floor, bound);
+    core::raise_bound(shared.head->common_floor, shared.head->horizon, bound);
     shared.head->floor_ready.store(1, std::memory_order_release);
     return true;
 }
@@ -173,7 +166,8 @@ void narrow_floor() {
     for (const TransactionId xid : now.running)
         if (BackendXidGetPid(xid) == 0 && TransactionIdIsInProgress(xid))  // prepared
             running[count++] = core::widen(xid, now.xmax);
-    core::replace_bound(shared.head->common_floor, shared.head->first_bound.load(), {running, count});
+    core::replace_bound(shared.head->common_floor, shared.head->horizon, shared.head->first_bound.load(),
+                        {running, count});
 }
 
 namespace {
@@ -190,7 +184,7 @@ void add_self(core::Stamp& stamp) {
     core::Snapshot known;
     if (ActiveSnapshotSet() && pg::is_plain(GetActiveSnapshot()))
         known = pg::xid_snapshot(GetActiveSnapshot());
-    core::add_writer(stamp, own, known, [](core::FullXid writer) {
+    core::add_writer(stamp, shared.head->horizon, own, known, [](core::FullXid writer) {
         return TransactionIdIsInProgress(static_cast<TransactionId>(writer));
     });
 }

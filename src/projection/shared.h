@@ -5,17 +5,21 @@
 #include "pg/pg.h"
 
 #include "core/cache.h"
+#include "core/hash.h"
 #include "core/stamps.h"
 #include "projection/counters.h"
 
 namespace rolecall::projection {
 
-struct SharedHead {
+// What every hit reads, in one cache line.
+struct alignas(64) SharedHead {
     std::uint64_t seed;                      // of core::hash
-    std::atomic<std::uint32_t> floor_ready;  // the common floor was raised after recovery
-    std::atomic<core::FullXid> first_bound;  // ... to this
+    core::Horizon horizon;                   // of all stamps
+    std::atomic<core::FullXid> first_bound;  // to which the common floor was raised after recovery
+    std::atomic<std::uint32_t> floor_ready;  // ... when it was
     core::Stamp common_floor;
 };
+static_assert(sizeof(SharedHead) == 64);
 
 /// This process's view of the shared memory.
 struct Shared {
@@ -32,12 +36,19 @@ void shared_init();
 
 inline bool preloaded() { return shared.head != nullptr; }
 
+[[noreturn]] void complain_not_preloaded();
+
 /// Raises an error that says what to put into shared_preload_libraries, unless preloaded().
-void require_preloaded();
+inline void require_preloaded() {
+    if (!preloaded()) [[unlikely]]
+        complain_not_preloaded();
+}
 
 /// The hash of a projection's key in this database; or of a group, the rows with one value in a lookup, whose
 /// watch's id stands for the projection's.
-std::uint64_t key_hash(std::uint64_t projection, std::string_view key);
+inline std::uint64_t key_hash(std::uint64_t projection, std::string_view key) {
+    return core::hash(shared.head->seed, MyDatabaseId, projection, key);
+}
 
 /// Says early that a key will be read.
 inline void expect(const core::Key& key) {
@@ -55,6 +66,17 @@ struct Dependencies {
     std::span<const std::uint32_t> groups;
 };
 
+/// The sum of their versions as they are; another than settled() or versions_of() told if one has changed, or
+/// changes now.
+inline std::uint64_t sum_of_versions(const Dependencies& on) {
+    std::uint64_t sum = core::version_of(shared.stamps.of(on.key_hash)) +
+                        core::version_of(shared.floors[on.floor]) +
+                        core::version_of(shared.head->common_floor);
+    for (const std::uint32_t group : on.groups)
+        sum += core::version_of(shared.stamps[group]);
+    return sum;
+}
+
 /// Has everybody who wrote to one of them finished for this snapshot? `versions` is then the sum of their
 /// versions.
 bool settled(const Dependencies& on, const core::Snapshot& snapshot, std::uint64_t& versions);
@@ -66,7 +88,10 @@ core::Writers writers_of(const Dependencies& on, const core::Snapshot& snapshot)
 
 /// Raises the common floor at the first use after recovery: everybody must have finished who had an id by
 /// then, for the stamps of prepared transactions were lost. False while the server is in recovery.
-bool floor_is_ready();
+bool make_floor_ready();
+inline bool floor_is_ready() {
+    return shared.head->floor_ready.load(std::memory_order_acquire) != 0 || make_floor_ready();
+}
 
 /// Lets only those wait for whom it must be: the prepared transactions that are still there. Else any
 /// transaction that was open at the first use would keep everything from being cached until it ends. Once

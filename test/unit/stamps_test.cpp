@@ -23,32 +23,53 @@ std::uint64_t version(const Stamp& stamp) { return stamp.version.load(); }
 
 TEST(Stamp, NeedsItsWriterFinished) {
     Stamp stamp{};
+    Horizon horizon{};
     EXPECT_TRUE(settled(stamp, before(3)));
-    add_writer(stamp, 500, before(500), everybody_runs);
+    add_writer(stamp, horizon, 500, before(500), everybody_runs);
     EXPECT_FALSE(settled(stamp, before(500)));
     EXPECT_TRUE(settled(stamp, before(501)));
 }
 
+TEST(Stamp, NamesNobodyAboveTheHorizon) {
+    Stamp stamp{};
+    Horizon horizon{};
+    EXPECT_TRUE(horizon.is_behind(0));
+    add_writer(stamp, horizon, 500, before(500), everybody_runs);
+    EXPECT_FALSE(horizon.is_behind(500));
+    EXPECT_TRUE(horizon.is_behind(501));
+    add_writer(stamp, horizon, 400, before(400), everybody_runs);
+    EXPECT_FALSE(horizon.is_behind(500));
+    raise_bound(stamp, horizon, 600);
+    EXPECT_FALSE(horizon.is_behind(599));
+    EXPECT_TRUE(horizon.is_behind(600));
+    const FullXid instead[] = {700, 650};
+    replace_bound(stamp, horizon, 600, instead);
+    EXPECT_FALSE(horizon.is_behind(700));
+    EXPECT_TRUE(horizon.is_behind(701));
+}
+
 TEST(Stamp, TransactionsThatDidNotWriteDoNotMatter) {
     Stamp stamp{};
+    Horizon horizon{};
     const std::uint32_t idle[] = {100};
-    add_writer(stamp, 200, {.xmin = 100, .xmax = 200, .own = 200, .running = idle}, everybody_runs);
+    add_writer(stamp, horizon, 200, {.xmin = 100, .xmax = 200, .own = 200, .running = idle}, everybody_runs);
     EXPECT_TRUE(settled(stamp, {.xmin = 100, .xmax = 201, .own = 0, .running = idle}));
     // Nor do they when many have written and ended since.
     for (std::uint32_t writer = 201; writer < 300; ++writer)
-        add_writer(stamp, writer, {.xmin = 100, .xmax = writer, .own = writer, .running = idle},
+        add_writer(stamp, horizon, writer, {.xmin = 100, .xmax = writer, .own = writer, .running = idle},
                    everybody_runs);
     EXPECT_TRUE(settled(stamp, {.xmin = 100, .xmax = 300, .own = 0, .running = idle}));
     EXPECT_FALSE(settled(stamp, {.xmin = 100, .xmax = 299, .own = 0, .running = idle}));
     // Until one of them does write.
-    add_writer(stamp, 100, before(100), everybody_runs);
+    add_writer(stamp, horizon, 100, before(100), everybody_runs);
     EXPECT_FALSE(settled(stamp, {.xmin = 100, .xmax = 300, .own = 0, .running = idle}));
 }
 
 TEST(Stamp, MoreWritersAtOnceThanItNames) {
     Stamp stamp{};
+    Horizon horizon{};
     for (const FullXid writer : {FullXid{12}, FullXid{10}, FullXid{11}, FullXid{13}})
-        add_writer(stamp, writer, before(10), everybody_runs);
+        add_writer(stamp, horizon, writer, before(10), everybody_runs);
     for (const FullXid xmin : {FullXid{10}, FullXid{11}, FullXid{12}, FullXid{13}})
         EXPECT_FALSE(settled(stamp, before(xmin))) << xmin;
     EXPECT_TRUE(settled(stamp, before(14)));
@@ -56,15 +77,16 @@ TEST(Stamp, MoreWritersAtOnceThanItNames) {
 
 TEST(Stamp, AsksWhoRunsOnlyWhereItMust) {
     Stamp stamp{};
+    Horizon horizon{};
     int asked = 0;
     const auto running = [&](FullXid) {
         ++asked;
         return false;
     };
-    add_writer(stamp, 10, before(10), running);
-    add_writer(stamp, 11, before(10), running);
+    add_writer(stamp, horizon, 10, before(10), running);
+    add_writer(stamp, horizon, 11, before(10), running);
     EXPECT_EQ(asked, 0);
-    add_writer(stamp, 12, before(10), running);
+    add_writer(stamp, horizon, 12, before(10), running);
     EXPECT_EQ(asked, 2);
     const std::uint32_t one[] = {9};
     EXPECT_TRUE(settled(stamp, {.xmin = 9, .xmax = 13, .own = 0, .running = one}));
@@ -72,40 +94,42 @@ TEST(Stamp, AsksWhoRunsOnlyWhereItMust) {
 
 TEST(Stamp, VersionsTellAdditionsOfOthersOnly) {
     Stamp stamp{};
-    add_writer(stamp, 10, before(10), nobody_runs);
+    Horizon horizon{};
+    add_writer(stamp, horizon, 10, before(10), nobody_runs);
     const std::uint64_t first = version(stamp);
-    add_writer(stamp, 10, before(10), nobody_runs);
+    add_writer(stamp, horizon, 10, before(10), nobody_runs);
     EXPECT_EQ(version(stamp), first);
-    add_writer(stamp, 11, before(10), nobody_runs);
+    add_writer(stamp, horizon, 11, before(10), nobody_runs);
     EXPECT_GT(version(stamp), first);
     const std::uint64_t second = version(stamp);
-    raise_bound(stamp, 20);
+    raise_bound(stamp, horizon, 20);
     EXPECT_GT(version(stamp), second);
     EXPECT_FALSE(settled(stamp, before(19)));
     EXPECT_TRUE(settled(stamp, before(20)));
-    raise_bound(stamp, 15);
+    raise_bound(stamp, horizon, 15);
     EXPECT_FALSE(settled(stamp, before(19)));
 }
 
 TEST(Stamp, ABoundGivesWayToThoseItStoodFor) {
     Stamp stamp{};
-    raise_bound(stamp, 50);
+    Horizon horizon{};
+    raise_bound(stamp, horizon, 50);
     const std::uint32_t idle[] = {40};
     const Snapshot beside_idle{.xmin = 40, .xmax = 60, .own = 0, .running = idle};
     EXPECT_FALSE(settled(stamp, beside_idle));
     const FullXid caller[] = {55};
-    replace_bound(stamp, 49, caller);
+    replace_bound(stamp, horizon, 49, caller);
     EXPECT_FALSE(settled(stamp, beside_idle)) << "the bound was another";
-    replace_bound(stamp, 50, caller);
+    replace_bound(stamp, horizon, 50, caller);
     EXPECT_TRUE(settled(stamp, beside_idle));
     const std::uint32_t older[] = {40, 55};
     EXPECT_FALSE(settled(stamp, {.xmin = 40, .xmax = 60, .own = 0, .running = older}));
     // Somebody else who has written keeps being named, more than there are names are covered by a bound.
     Stamp other{};
-    raise_bound(other, 50);
-    add_writer(other, 52, before(40), everybody_runs);
+    raise_bound(other, horizon, 50);
+    add_writer(other, horizon, 52, before(40), everybody_runs);
     const FullXid prepared[] = {55, 41, 42};
-    replace_bound(other, 50, prepared);
+    replace_bound(other, horizon, 50, prepared);
     for (const std::uint32_t runs : {41U, 42U, 52U, 55U}) {
         const std::uint32_t running[] = {runs};
         EXPECT_FALSE(settled(other, {.xmin = runs, .xmax = 60, .own = 0, .running = running})) << runs;
@@ -123,6 +147,7 @@ TEST(Stamp, LosesNoWriterAmongThreads) {
     constexpr int threads = 4;
     constexpr int rounds = 20'000;
     Stamp stamp{};
+    Horizon horizon{};
     std::atomic<bool> stop{false};
     std::thread reader([&] {
         // A bound never falls: once everybody below has been dropped, they were all running.
@@ -136,7 +161,7 @@ TEST(Stamp, LosesNoWriterAmongThreads) {
     for (int t = 0; t < threads; ++t)
         writers.emplace_back([&, t] {
             for (int i = 0; i < rounds; ++i)
-                add_writer(stamp, 10 + i * threads + t, before(3), everybody_runs);
+                add_writer(stamp, horizon, 10 + i * threads + t, before(3), everybody_runs);
         });
     for (std::thread& writer : writers)
         writer.join();
@@ -146,6 +171,23 @@ TEST(Stamp, LosesNoWriterAmongThreads) {
     EXPECT_EQ(version(stamp), 2U * threads * rounds);
     EXPECT_FALSE(settled(stamp, before(last)));
     EXPECT_TRUE(settled(stamp, before(last + 1)));
+}
+
+TEST(Stamp, ShowsNobodyBeforeTheHorizonDoes) {
+    constexpr FullXid writers = 1'000'000;
+    Stamp stamp{};
+    Horizon horizon{};
+    std::thread writer([&] {
+        for (FullXid w = 1; w <= writers; ++w)
+            add_writer(stamp, horizon, w, before(w), nobody_runs);
+    });
+    bool is_above = true;
+    for (std::uint64_t added = 0; added < writers;) {
+        added = version_of(stamp) / 2;
+        is_above = is_above && (added == 0 || !horizon.is_behind(added));
+    }
+    writer.join();
+    EXPECT_TRUE(is_above);
 }
 
 // Every history of one key with three writers and a fourth transaction that never writes here, exhaustively.
@@ -193,15 +235,15 @@ struct History {
                       .running = s.running};
     }
 
-    // The stamp as it is after all that happened until `time`.
-    void replay(int time, Stamp& stamp) const {
+    // Stamp and horizon as they are after all that happened until `time`.
+    void replay(int time, Stamp& stamp, Horizon& horizon) const {
         for (int now = 0; now <= time; ++now)
             for (int w = 0; w < writers; ++w) {
                 if (writer[w].stamped != now)
                     continue;
                 Seen known;
                 take_snapshot(well_informed ? now : -1, known);
-                add_writer(stamp, first + w, known.snapshot,
+                add_writer(stamp, horizon, first + w, known.snapshot,
                            [&](FullXid other) { return writer[other - first].finished > now; });
             }
     }
@@ -214,6 +256,7 @@ TEST(Rule, HoldsInEverySmallHistory) {
             choices.push_back({stamped, finished});
     long passed = 0;
     long passed_beside_idle = 0;
+    long passed_by_horizon = 0;
     for (const auto& a : choices)
         for (const auto& b : choices)
             for (const auto& c : choices)
@@ -221,9 +264,10 @@ TEST(Rule, HoldsInEverySmallHistory) {
                     for (const bool informed : {false, true}) {
                         const History history{{a, b, c}, idle, informed};
                         std::vector<Stamp> stamps(History::times);
+                        std::vector<Horizon> horizons(History::times);
                         std::vector<History::Seen> seen(History::times);
                         for (int t = 0; t < History::times; ++t) {
-                            history.replay(t, stamps[t]);
+                            history.replay(t, stamps[t], horizons[t]);
                             history.take_snapshot(t, seen[t]);
                         }
                         for (int load = 0; load < History::times; ++load)
@@ -235,6 +279,11 @@ TEST(Rule, HoldsInEverySmallHistory) {
                                 for (int look = 0; look < History::times; ++look)
                                     for (int check = std::max(look, install); check < History::times;
                                          ++check) {
+                                        if (version_of(stamps[check]) == at_install &&
+                                            horizons[check].is_behind(seen[look].snapshot.xmin)) {
+                                            ++passed_by_horizon;
+                                            ASSERT_EQ(seen[load].sees, seen[look].sees);
+                                        }
                                         std::uint64_t at_check = 0;
                                         if (!core::settled(stamps[check], seen[look].snapshot, at_check) ||
                                             at_check != at_install)
@@ -247,6 +296,7 @@ TEST(Rule, HoldsInEverySmallHistory) {
                     }
     EXPECT_GT(passed, 100'000);
     EXPECT_GT(passed_beside_idle, 10'000);
+    EXPECT_GT(passed_by_horizon, 50'000);
 }
 
 }  // namespace

@@ -179,6 +179,18 @@ $session->query_safe('COMMIT');
 like(finish_query($one), qr/one true/, 'the sync of one user waits for a pass');
 $_->quit for $one, $session;
 
+# Whoever is looked at later sees what was taken from others before, in the same pass.
+option('protected_roles', 'chief');
+sql('UPDATE rolecall.users SET is_active = true WHERE id BETWEEN 32 AND 35');
+option('max_revocation', '100%');
+$provider->put_user("10003$_", { code => "10003$_", roles => ['chief'] }) for 1 .. 4;
+sync();
+is(sql(q(SELECT count(*) FROM rolecall.user_roles WHERE role = 'chief')), '4', 'a protected role has four holders');
+$provider->put_user("10003$_", { code => "10003$_", roles => ['reader'] }) for 1 .. 4;
+sync();
+is(sql(q(SELECT count(*) FROM rolecall.user_roles WHERE role = 'chief')), '1', 'the list takes it from all of them: one keeps it');
+option('protected_roles');
+
 # ---- Events ---------------------------------------------------------------------------------------------------------
 
 sub event { my ($json) = @_; return sql("SET client_min_messages = error; SELECT user_id, has_changed, new_roles FROM rolecall.apply_provider_event('hr', '$json')"); }

@@ -68,7 +68,12 @@ SELECT app.hit('profile', app.uid(1)::text) AS hit, app.hit('profile', app.uid(2
 SELECT app.hit('profile', app.uid(1)::text) AS hit, app.hit('profile', app.uid(2)::text) AS hit_2;
 SELECT rolecall.invalidate('profile', app.uid(1)::text);
 SELECT app.hit('profile', app.uid(1)::text) AS hit, app.hit('profile', app.uid(2)::text) AS hit_2;
+-- 004-7: and loaded anew, by another process
 SELECT rolecall.reload('profile');
+DO $$ BEGIN
+    WHILE (SELECT phase <> 'done' FROM rolecall.stat_progress WHERE projection = 'profile') LOOP PERFORM pg_sleep(0.01); END LOOP;
+END $$;
+SELECT documents_read = documents_loaded AS all_loaded, message FROM rolecall.stat_progress WHERE projection = 'profile';
 SELECT app.hit('profile', app.uid(1)::text) AS hit, app.hit('profile', app.uid(2)::text) AS hit_2;
 
 -- 001-10: why and since when

@@ -6,6 +6,7 @@
 #include "projection/ddl.h"
 #include "projection/definition.h"
 #include "projection/flight.h"
+#include "projection/loads.h"
 #include "projection/shared.h"
 #include "sync/launcher.h"
 #include "sync/leave.h"
@@ -28,6 +29,7 @@ void _PG_init(void) {
         return;
     rolecall::projection::shared_init();
     rolecall::projection::flight_init();
+    rolecall::projection::loads_init();
     rolecall::projection::ddl_init();
     rolecall::sync::roster_init();
     rolecall::sync::statistics_init();

@@ -236,11 +236,16 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.create_projection(name, regclass, name, name, interval, boolean, jsonb) IS 'caches a view''s documents by key; one named me takes the place of the built-in one';
 
+CREATE FUNCTION rolecall.cancel_load(projection bigint) RETURNS boolean
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_cancel_load';
+COMMENT ON FUNCTION rolecall.cancel_load(bigint) IS 'ends the load of a projection, by its id';
+
 CREATE FUNCTION rolecall.drop_projection(projection name) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     p rolecall.projections := rolecall.application_projection(projection);
 BEGIN
+    PERFORM rolecall.cancel_load(p.id);  -- it reads what is to be locked
     PERFORM rolecall.drop_watch_triggers(p.id, w.relation)
     FROM rolecall.watches w
     WHERE w.projection = drop_projection.projection AND NOT w.builtin AND w.relation IN (SELECT c.oid FROM pg_class c);
@@ -290,7 +295,13 @@ COMMENT ON FUNCTION rolecall.check_projections() IS 'what keeps documents from b
 
 CREATE FUNCTION rolecall.reload(projection name) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_reload';
-COMMENT ON FUNCTION rolecall.reload(name) IS 'every document of the projection is read anew from its view';
+COMMENT ON FUNCTION rolecall.reload(name) IS 'every document of the projection is read anew from its view, in the background';
+
+CREATE FUNCTION rolecall.cancel_reload(projection name) RETURNS boolean
+LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(bool_or(rolecall.cancel_load(p.id)), false) FROM rolecall.projections p WHERE p.name = projection
+$$;
+COMMENT ON FUNCTION rolecall.cancel_reload(name) IS 'ends the load of a projection; documents that are loaded stay; false: there is none';
 
 CREATE FUNCTION rolecall.invalidate(projection name, key text) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_invalidate';

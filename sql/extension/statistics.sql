@@ -32,6 +32,23 @@ FROM rolecall.projections p
 JOIN rolecall.projection_statistics(ARRAY(SELECT q.id FROM rolecall.projections q)) s ON s.id = p.id;
 COMMENT ON VIEW rolecall.stat_projection IS 'for each projection of this database: what is cached, and how reads were answered, since the server started';
 
+CREATE FUNCTION rolecall.load_progress(
+    OUT projection bigint, OUT phase text, OUT pid integer, OUT documents_total bigint, OUT documents_read bigint,
+    OUT documents_loaded bigint, OUT documents_failed bigint, OUT requested_at timestamptz, OUT started_at timestamptz,
+    OUT ended_at timestamptz, OUT message text)
+RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_load_progress';
+COMMENT ON FUNCTION rolecall.load_progress() IS 'loads of whole projections of this database: under way, and the last of each';
+
+CREATE VIEW rolecall.stat_progress AS
+SELECT p.name AS projection, p.builtin, l.phase, l.pid, l.documents_total, l.documents_read, l.documents_loaded,
+       l.documents_failed, l.requested_at, l.started_at, l.ended_at, l.message
+FROM rolecall.load_progress() l
+JOIN rolecall.projections p ON p.id = l.projection;
+COMMENT ON VIEW rolecall.stat_progress IS 'for each projection of this database that is or was loaded as a whole: how far, and how the last load ended';
+COMMENT ON COLUMN rolecall.stat_progress.documents_total IS 'as the planner estimates';
+COMMENT ON COLUMN rolecall.stat_progress.message IS 'why not every document was loaded';
+
 CREATE FUNCTION rolecall.provider_statistics(
     OUT server oid, OUT changed bigint, OUT unchanged bigint, OUT skipped bigint, OUT failed bigint, OUT in_flight bigint,
     OUT breaker text, OUT failures_in_a_row integer, OUT next_attempt_at timestamptz,

@@ -693,11 +693,16 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.create_projection(name, regclass, name, name, interval, boolean, jsonb) IS 'caches a view''s documents by key; one named me takes the place of the built-in one';
 
+CREATE FUNCTION rolecall.cancel_load(projection bigint) RETURNS boolean
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_cancel_load';
+COMMENT ON FUNCTION rolecall.cancel_load(bigint) IS 'ends the load of a projection, by its id';
+
 CREATE FUNCTION rolecall.drop_projection(projection name) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     p rolecall.projections := rolecall.application_projection(projection);
 BEGIN
+    PERFORM rolecall.cancel_load(p.id);  -- it reads what is to be locked
     PERFORM rolecall.drop_watch_triggers(p.id, w.relation)
     FROM rolecall.watches w
     WHERE w.projection = drop_projection.projection AND NOT w.builtin AND w.relation IN (SELECT c.oid FROM pg_class c);
@@ -747,7 +752,13 @@ COMMENT ON FUNCTION rolecall.check_projections() IS 'what keeps documents from b
 
 CREATE FUNCTION rolecall.reload(projection name) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_reload';
-COMMENT ON FUNCTION rolecall.reload(name) IS 'every document of the projection is read anew from its view';
+COMMENT ON FUNCTION rolecall.reload(name) IS 'every document of the projection is read anew from its view, in the background';
+
+CREATE FUNCTION rolecall.cancel_reload(projection name) RETURNS boolean
+LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(bool_or(rolecall.cancel_load(p.id)), false) FROM rolecall.projections p WHERE p.name = projection
+$$;
+COMMENT ON FUNCTION rolecall.cancel_reload(name) IS 'ends the load of a projection; documents that are loaded stay; false: there is none';
 
 CREATE FUNCTION rolecall.invalidate(projection name, key text) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_invalidate';
@@ -852,6 +863,23 @@ FROM rolecall.projections p
 JOIN rolecall.projection_statistics(ARRAY(SELECT q.id FROM rolecall.projections q)) s ON s.id = p.id;
 COMMENT ON VIEW rolecall.stat_projection IS 'for each projection of this database: what is cached, and how reads were answered, since the server started';
 
+CREATE FUNCTION rolecall.load_progress(
+    OUT projection bigint, OUT phase text, OUT pid integer, OUT documents_total bigint, OUT documents_read bigint,
+    OUT documents_loaded bigint, OUT documents_failed bigint, OUT requested_at timestamptz, OUT started_at timestamptz,
+    OUT ended_at timestamptz, OUT message text)
+RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_load_progress';
+COMMENT ON FUNCTION rolecall.load_progress() IS 'loads of whole projections of this database: under way, and the last of each';
+
+CREATE VIEW rolecall.stat_progress AS
+SELECT p.name AS projection, p.builtin, l.phase, l.pid, l.documents_total, l.documents_read, l.documents_loaded,
+       l.documents_failed, l.requested_at, l.started_at, l.ended_at, l.message
+FROM rolecall.load_progress() l
+JOIN rolecall.projections p ON p.id = l.projection;
+COMMENT ON VIEW rolecall.stat_progress IS 'for each projection of this database that is or was loaded as a whole: how far, and how the last load ended';
+COMMENT ON COLUMN rolecall.stat_progress.documents_total IS 'as the planner estimates';
+COMMENT ON COLUMN rolecall.stat_progress.message IS 'why not every document was loaded';
+
 -- ---- Privileges of what is new ------------------------------------------------------------------------------
 
 REVOKE ALL ON FUNCTION
@@ -885,6 +913,9 @@ REVOKE ALL ON FUNCTION
     rolecall.repair_projection(name),
     rolecall.check_projections(),
     rolecall.reload(name),
+    rolecall.cancel_load(bigint),
+    rolecall.cancel_reload(name),
+    rolecall.load_progress(),
     rolecall.invalidate(name, text),
     rolecall.cache_entry(name, text),
     rolecall.me_json(bigint),
@@ -901,9 +932,9 @@ REVOKE ALL ON FUNCTION
     rolecall.has_role(text),
     rolecall.projection_statistics(bigint[])
 FROM PUBLIC;
-REVOKE ALL ON rolecall.watch_references, rolecall.revocations, rolecall.stopped_providers, rolecall.stat_projection FROM PUBLIC;
-GRANT SELECT ON rolecall.stat_projection TO pg_monitor;
-GRANT EXECUTE ON FUNCTION rolecall.projection_statistics(bigint[]) TO pg_monitor;
+REVOKE ALL ON rolecall.watch_references, rolecall.revocations, rolecall.stopped_providers, rolecall.stat_projection, rolecall.stat_progress FROM PUBLIC;
+GRANT SELECT ON rolecall.stat_projection, rolecall.stat_progress TO pg_monitor;
+GRANT EXECUTE ON FUNCTION rolecall.projection_statistics(bigint[]), rolecall.load_progress() TO pg_monitor;
 
 -- Workers do nothing as long as library and SQL differ: they may begin.
 SELECT rolecall.wake_worker();

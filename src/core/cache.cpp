@@ -228,12 +228,19 @@ std::uint64_t Cache::allocate(std::uint32_t p, RingName name, std::uint64_t size
     return offset;
 }
 
-// An empty slot of a bucket; gives one up if there is none, rather one that was not read lately.
-int Cache::free_slot(std::uint32_t p, Bucket& b) {
+int Cache::empty_slot(const Bucket& b) {
     for (int slot = 0; slot < slots_per_bucket; ++slot)
         if (load(b.slots[slot]) == 0)
             return slot;
-    int slot = b.victim % slots_per_bucket;
+    return -1;
+}
+
+// An empty slot of a bucket; gives one up if there is none, rather one that was not read lately.
+int Cache::free_slot(std::uint32_t p, Bucket& b) {
+    int slot = empty_slot(b);
+    if (slot >= 0)
+        return slot;
+    slot = b.victim % slots_per_bucket;
     for (int i = 0; i < slots_per_bucket && is_marked(b, slot); ++i)
         slot = (slot + 1) % slots_per_bucket;
     b.victim = static_cast<std::uint8_t>((slot + 1) % slots_per_bucket);
@@ -242,7 +249,7 @@ int Cache::free_slot(std::uint32_t p, Bucket& b) {
     return slot;
 }
 
-InstallResult Cache::install(const Key& key, const EntryHead& head, const Payload& payload) {
+InstallResult Cache::install(const Key& key, const EntryHead& head, const Payload& payload, Room room) {
     const std::uint64_t hash = place_of(key);
     const std::uint32_t p = partition_of(hash);
     const std::uint64_t size = size_for(key, head);
@@ -251,9 +258,14 @@ InstallResult Cache::install(const Key& key, const EntryHead& head, const Payloa
 
     Partition& part = partition(p);
     Bucket& b = bucket(p, hash);
-    part.installs += 1;
     RingName name = nursery;
     const int present = find(b, ring(p), key);
+    if (present < 0 && room == Room::free) {
+        if (empty_slot(b) < 0 || !has_room(p, size))
+            return InstallResult::no_room;
+        name = main_ring;  // where it would end, while there is room
+    }
+    part.installs += 1;
     if (present >= 0) {
         const std::uint64_t offset = offset_in(load(b.slots[present]));
         Word* entry = ring(p) + offset;

@@ -65,7 +65,12 @@ struct Payload {
 enum class InstallResult {
     installed,
     too_large,  ///< larger than half of a partition's main ring
+    no_room,    ///< another entry would have to go
 };
+
+/// What a new entry may take: memory that another one must leave, or only what is free. One that replaces the
+/// entry of its key has the right to its place in any case.
+enum class Room { any, free };
 
 struct CacheCounts {
     std::uint64_t entries = 0;          ///< live
@@ -118,7 +123,8 @@ class Cache {
     bool read(const Key& key, Part part, EntryHead& head, Reserve&& reserve) const;
 
     /// Puts a document in place of the one with its key, if any. The caller holds the partition's lock.
-    InstallResult install(const Key& key, const EntryHead& head, const Payload& payload);
+    InstallResult install(const Key& key, const EntryHead& head, const Payload& payload,
+                          Room room = Room::any);
 
     /// Forgets a key; false when it was not there. The caller holds the partition's lock.
     bool remove(const Key& key);
@@ -259,6 +265,7 @@ class Cache {
                      const Payload& payload);
     int find(const Bucket& b, Word* base, const Key& key) const;
     int slot_of(const Bucket& b, std::uint64_t hash, std::uint64_t offset) const;
+    static int empty_slot(const Bucket& b);
     int free_slot(std::uint32_t p, Bucket& b);
     std::uint64_t allocate(std::uint32_t p, RingName name, std::uint64_t size);
     static bool is_wrapped(const Ring& r);

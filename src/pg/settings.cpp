@@ -43,6 +43,7 @@ int sync_scope = all;
 int sync_ttl = 15 * 60;
 int sync_workers = 1;
 char* uid = nullptr;
+bool warm_on_start = false;
 bool worker = true;
 
 void init() {
@@ -113,6 +114,10 @@ void init() {
     DefineCustomStringVariable("rolecall.uid", "The user on whose behalf the session acts.",
                                "What me() and has_role(role) go by; to be set with SET LOCAL.", &uid, "",
                                PGC_USERSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable("rolecall.warm_on_start",
+                             "Loads the documents of all projections when the server starts.",
+                             "Can be switched on or off for a database by ALTER DATABASE ... SET.",
+                             &warm_on_start, false, PGC_SUSET, 0, nullptr, nullptr, nullptr);
     DefineCustomBoolVariable("rolecall.worker", "Synchronizes roles in the background.",
                              "Can be switched off for a database by ALTER DATABASE ... SET.", &worker, true,
                              PGC_SUSET, 0, nullptr, nullptr, nullptr);

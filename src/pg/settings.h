@@ -24,6 +24,7 @@ extern int sync_scope;         // rolecall.sync_scope, a SyncScope
 extern int sync_ttl;           // rolecall.sync_ttl, s
 extern int sync_workers;       // rolecall.sync_workers, per database
 extern char* uid;              // rolecall.uid
+extern bool warm_on_start;     // rolecall.warm_on_start
 extern bool worker;            // rolecall.worker
 
 /// Defines them; called once, from _PG_init.

@@ -4,6 +4,7 @@
 #include "pg/snapshot.h"
 #include "projection/check.h"
 #include "projection/keys.h"
+#include "projection/loads.h"
 #include "projection/read.h"
 #include "projection/shared.h"
 
@@ -40,6 +41,7 @@ extern "C" {
 
 PG_FUNCTION_INFO_V1(rolecall_projection_problems);
 PG_FUNCTION_INFO_V1(rolecall_reload);
+PG_FUNCTION_INFO_V1(rolecall_cancel_load);
 PG_FUNCTION_INFO_V1(rolecall_invalidate);
 PG_FUNCTION_INFO_V1(rolecall_cache_entry);
 
@@ -65,8 +67,15 @@ Datum rolecall_projection_problems(PG_FUNCTION_ARGS) {
 
 // reload(projection name)
 Datum rolecall_reload(PG_FUNCTION_ARGS) {
-    stamp_projection(fresh_definition(*PG_GETARG_NAME(0)).id);
+    const std::uint64_t id = fresh_definition(*PG_GETARG_NAME(0)).id;
+    stamp_projection(id);
+    request_load_at_commit(id);
     PG_RETURN_VOID();
+}
+
+// cancel_load(projection bigint)
+Datum rolecall_cancel_load(PG_FUNCTION_ARGS) {
+    PG_RETURN_BOOL(preloaded() && cancel_load(static_cast<std::uint64_t>(PG_GETARG_INT64(0))));
 }
 
 // invalidate(projection name, key text)

@@ -19,6 +19,7 @@ enum class Count : int {
     skip_unwatched,
     skip_writers,  // ... a writer of this key was not finished for the loader's snapshot
     skip_size,
+    skip_room,  // ... another document would have had to make room for one of a load of all
     evictions,  // live entries that made room
     loads,      // queries of the view
     load_time,  // microseconds

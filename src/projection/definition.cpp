@@ -123,23 +123,38 @@ const char* load_query(const Description& d) {
         qualified_name(d.view), quote_identifier(NameStr(d.key_column)));
 }
 
-// Plans that say what the key's rows refer to: one for each column of a table that holds keys. They run as
-// the table's owner, who may have put functions into its indexes.
-List* make_group_plans(const Description& d) {
-    List* plans = NIL;
+// One for each column by which a table that holds keys refers to a lookup.
+List* group_sources_of(const Description& d) {
+    List* sources = NIL;
     for (const Reference& reference : d.references)
         for (const Watch& watch : d.watches) {
             if (watch.lookup || watch.relation != reference.relation)
                 continue;
-            const char* query =
-                psprintf("SELECT %d, r.%s::text FROM %s r WHERE r.%s = $1", reference.watch,
-                         quote_identifier(NameStr(reference.column)), qualified_name(watch.relation),
-                         quote_identifier(NameStr(watch.key_column)));
-            const pg::Acting acting = pg::act_as_table_owner(owner_of(watch.relation));
-            const Oid key_type = key_type_of(d.key_kind);
-            plans = lappend(plans, make_plan(d.name, watch.relation, query, {&key_type, 1}));
-            pg::stop_acting(acting);
+            auto* source = static_cast<GroupSource*>(palloc0(sizeof(GroupSource)));
+            *source = {.relation = watch.relation,
+                       .key_column = watch.key_column,
+                       .column = reference.column,
+                       .group = d.watches[static_cast<std::size_t>(reference.watch)].id};
+            sources = lappend(sources, source);
         }
+    return sources;
+}
+
+// Plans that say what the key's rows refer to. They run as the table's owner, who may have put functions into
+// its indexes.
+List* make_group_plans(const Description& d, List* sources) {
+    List* plans = NIL;
+    ListCell* cell = nullptr;
+    foreach (cell, sources) {
+        const auto* source = static_cast<GroupSource*>(lfirst(cell));
+        const char* query =
+            psprintf("SELECT r.%s::text FROM %s r WHERE r.%s = $1", quote_identifier(NameStr(source->column)),
+                     qualified_name(source->relation), quote_identifier(NameStr(source->key_column)));
+        const pg::Acting acting = pg::act_as_table_owner(owner_of(source->relation));
+        const Oid key_type = key_type_of(d.key_kind);
+        plans = lappend(plans, make_plan(d.name, source->relation, query, {&key_type, 1}));
+        pg::stop_acting(acting);
+    }
     return plans;
 }
 
@@ -194,8 +209,8 @@ const Problem* keep(const Problem& problem, MemoryContext context) {
 }
 
 // Puts what was read into `d`, in place of what was there.
-void adopt(Definition& d, const Description& now, Plan* plan, List* group_plans, List* problems,
-           List* relations) {
+void adopt(Definition& d, const Description& now, Plan* plan, List* group_sources, List* group_plans,
+           List* problems, List* relations) {
     retire_plan(d.plan);
     retire_plan(d.email_plan);
     ListCell* cell = nullptr;
@@ -208,6 +223,7 @@ void adopt(Definition& d, const Description& now, Plan* plan, List* group_plans,
     d.view = now.view;
     d.key_kind = now.key_kind;
     d.key_column = now.key_column;
+    d.doc_column = now.doc_column;
     d.ttl = now.ttl;
     if (preloaded()) {
         d.floor = shared.floors.index(projection_hash(now.id));
@@ -216,8 +232,11 @@ void adopt(Definition& d, const Description& now, Plan* plan, List* group_plans,
 
     MemoryContext caller = MemoryContextSwitchTo(d.context);
     d.group_plans = list_copy(group_plans);
-    d.group_ids = static_cast<std::uint64_t*>(palloc(sizeof(std::uint64_t) * (now.watches.size() + 1)));
-    std::transform(now.watches.begin(), now.watches.end(), d.group_ids, [](const Watch& w) { return w.id; });
+    d.group_count = 0;
+    d.group_sources =
+        static_cast<GroupSource*>(palloc(sizeof(GroupSource) * std::max(list_length(group_sources), 1)));
+    foreach (cell, group_sources)
+        d.group_sources[d.group_count++] = *static_cast<GroupSource*>(lfirst(cell));
     d.problems = NIL;
     foreach (cell, problems)
         d.problems =
@@ -270,11 +289,12 @@ bool read_definition(Definition& d) {
     refuse_security_invokers(relations);
     List* problems = current ? check_projection(now, queries, &relations) : other_sql();
     // Without the watches in place nothing is cached, and the columns may not even be there.
-    List* group_plans = problems == NIL ? make_group_plans(now) : NIL;
+    List* group_sources = problems == NIL ? group_sources_of(now) : NIL;
+    List* group_plans = make_group_plans(now, group_sources);
     for (const char* own : {"projections", "watches", "watch_references"})
         if (current || strcmp(own, "projections") == 0)
             relations = list_append_unique_oid(relations, pg::extension_relation(own));
-    adopt(d, now, plan, group_plans, problems, relations);
+    adopt(d, now, plan, group_sources, group_plans, problems, relations);
     return true;
 }
 

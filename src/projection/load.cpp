@@ -18,19 +18,33 @@ namespace rolecall::projection {
 
 using testing::Fault;
 
-namespace {
-
-core::Window window_of(HeapTuple tuple, TupleDesc columns) {
-    core::Window window;
-    bool is_null = false;
-    const Datum from = SPI_getbinval(tuple, columns, 2, &is_null);
-    if (!is_null)
-        window.from = DatumGetTimestampTz(from);
-    const Datum until = SPI_getbinval(tuple, columns, 3, &is_null);
-    if (!is_null)
-        window.until = DatumGetTimestampTz(until);
-    return window;
+core::Key key_in_cache(const Definition& d, Datum key, KeyBuffer& buffer) {
+    const std::string_view bytes = canonical_key(d.key_kind, key, buffer);
+    return {.database = MyDatabaseId, .projection = d.id, .bytes = bytes, .hash = key_hash(d.id, bytes)};
 }
+
+void complain_of_several_rows(const Definition& d) {
+    ereport(ERROR,
+            (errcode(ERRCODE_CARDINALITY_VIOLATION),
+             errmsg("the view of projection \"%s\" has more than one row for a key", NameStr(d.name))));
+    pg_unreachable();
+}
+
+Row read_row(HeapTuple tuple, TupleDesc columns, int first) {
+    Row row{};
+    bool is_null = false;
+    row.document = SPI_getbinval(tuple, columns, first, &is_null);
+    row.has_document = !is_null;
+    const Datum from = SPI_getbinval(tuple, columns, first + 1, &is_null);
+    if (!is_null)
+        row.window.from = DatumGetTimestampTz(from);
+    const Datum until = SPI_getbinval(tuple, columns, first + 2, &is_null);
+    if (!is_null)
+        row.window.until = DatumGetTimestampTz(until);
+    return row;
+}
+
+namespace {
 
 // What it returns lives in the current memory context.
 Loaded query(const Definition& d, Datum key) {
@@ -40,17 +54,13 @@ Loaded query(const Definition& d, Datum key) {
     SPI_connect();
     run_plan(*d.plan, &key, nullptr, !testing::fault(Fault::own_snapshot_query), 2);
     if (SPI_processed > 1)
-        ereport(ERROR,
-                (errcode(ERRCODE_CARDINALITY_VIOLATION),
-                 errmsg("the view of projection \"%s\" has more than one row for a key", NameStr(d.name))));
+        complain_of_several_rows(d);
     if (SPI_processed == 1) {
-        HeapTuple tuple = SPI_tuptable->vals[0];
-        bool is_null = false;
-        const Datum document = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &is_null);
-        loaded.window = window_of(tuple, SPI_tuptable->tupdesc);
-        if (!is_null) {
+        const Row row = read_row(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+        loaded.window = row.window;
+        if (row.has_document) {
             MemoryContext spi = MemoryContextSwitchTo(caller);
-            loaded.document = DatumGetJsonbPCopy(document);
+            loaded.document = DatumGetJsonbPCopy(row.document);
             MemoryContextSwitchTo(spi);
         }
     }
@@ -59,18 +69,26 @@ Loaded query(const Definition& d, Datum key) {
     return loaded;
 }
 
+}  // namespace
+
+std::uint32_t group_stamp(const GroupSource& source, Datum value) {
+    const text* bytes = DatumGetTextPP(value);
+    return shared.stamps.index(key_hash(source.group, {VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)}));
+}
+
+namespace {
+
 // The stamps of the groups that the key's rows belong to, sorted; in the current memory context. Read from
 // those rows, not from the view: a row that does not find its group yet belongs to it all the same. No policy
 // hides rows here: it may ask the group.
 std::span<std::uint32_t> read_groups(const Definition& d, Datum key) {
-    if (d.group_plans == NIL)
+    if (d.group_count == 0)
         return {};
     MemoryContext caller = CurrentMemoryContext;
     std::uint32_t* stamps = nullptr;
     std::size_t count = 0;
-    ListCell* cell = nullptr;
-    foreach (cell, d.group_plans) {
-        const auto* plan = static_cast<Plan*>(lfirst(cell));
+    for (int source = 0; source < d.group_count; ++source) {
+        const auto* plan = static_cast<Plan*>(list_nth(d.group_plans, source));
         const pg::Acting acting = pg::act_as_table_owner(plan->owner);
         SPI_connect();
         run_plan(*plan, &key, nullptr, true, 0);
@@ -79,14 +97,9 @@ std::span<std::uint32_t> read_groups(const Definition& d, Datum key) {
                                                                : repalloc(stamps, size));
         for (std::uint64_t i = 0; i < SPI_processed; ++i) {
             bool is_null = false;
-            const Datum value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &is_null);
-            if (is_null)
-                continue;
-            const int group =
-                DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null));
-            const text* bytes = DatumGetTextPP(value);
-            const std::string_view name{VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)};
-            stamps[count++] = shared.stamps.index(key_hash(d.group_ids[group], name));
+            const Datum value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null);
+            if (!is_null)
+                stamps[count++] = group_stamp(d.group_sources[source], value);
         }
         SPI_finish();
         pg::stop_acting(acting);
@@ -95,14 +108,12 @@ std::span<std::uint32_t> read_groups(const Definition& d, Datum key) {
     return {stamps, static_cast<std::size_t>(std::unique(stamps, stamps + count) - stamps)};
 }
 
-Count install(const Definition& d, Datum key, const Loaded& loaded, const core::Snapshot& snapshot) {
-    KeyBuffer buffer;
-    const std::string_view bytes = canonical_key(d.key_kind, key, buffer);
-    const core::Key name{
-        .database = MyDatabaseId, .projection = d.id, .bytes = bytes, .hash = key_hash(d.id, bytes)};
-    const std::span<std::uint32_t> groups = read_groups(d, key);
+}  // namespace
 
-    core::EntryHead head{.window = loaded.window, .loaded_at = GetCurrentTimestamp()};
+Count install(const Definition& d, const core::Key& key, const Loaded& loaded,
+              std::span<const std::uint32_t> groups, const core::Snapshot& snapshot, TimestampTz time,
+              core::Room room) {
+    core::EntryHead head{.window = loaded.window, .loaded_at = time};
     std::span<char> access;
     if (loaded.document != nullptr) {
         core::AccessFacts facts = read_access(loaded.document);
@@ -112,30 +123,43 @@ Count install(const Definition& d, Datum key, const Loaded& loaded, const core::
     }
     head.group_bytes = static_cast<std::uint32_t>(groups.size_bytes());
     testing::point("before-install");
-    const Dependencies on{name.hash, d.floor, groups};
-    if (d.ttl > 0 ? !versions_of(on, head.versions) : !settled(on, snapshot, head.versions))
+    const Dependencies on{key.hash, d.floor, groups};
+    const bool any_writer = d.ttl > 0 && room == core::Room::any;
+    if (any_writer ? !versions_of(on, head.versions) : !settled(on, snapshot, head.versions))
         return Count::skip_writers;
     const core::Payload payload{.groups = reinterpret_cast<const char*>(groups.data()),
                                 .access = access.data(),
                                 .document = reinterpret_cast<const char*>(loaded.document)};
-    return put(name, head, payload);
+    return put(key, head, payload, room);
 }
 
-}  // namespace
-
-Count put(const core::Key& key, const core::EntryHead& head, const core::Payload& payload) {
+Count put(const core::Key& key, const core::EntryHead& head, const core::Payload& payload, core::Room room) {
     const std::size_t largest = std::size_t{1024} * settings::max_document_size;
     if (std::max({std::size_t{head.document_bytes}, std::size_t{head.access_bytes},
                   std::size_t{head.group_bytes}, key.bytes.size()}) > largest)
         return Count::skip_size;
     const std::uint32_t partition = shared.cache.partition_of(key.hash);
     lock_partition(partition);
-    const core::InstallResult result = shared.cache.install(key, head, payload);
+    const core::InstallResult result = shared.cache.install(key, head, payload, room);
     unlock_partition(partition);
-    return result == core::InstallResult::installed ? Count::installs : Count::skip_size;
+    switch (result) {
+        case core::InstallResult::installed:
+            return Count::installs;
+        case core::InstallResult::no_room:
+            return Count::skip_room;
+        case core::InstallResult::too_large:
+            break;
+    }
+    return Count::skip_size;
 }
 
 namespace {
+
+Count install_read(const Definition& d, Datum key, const Loaded& loaded, const core::Snapshot& snapshot) {
+    KeyBuffer buffer;
+    const core::Key name = key_in_cache(d, key, buffer);
+    return install(d, name, loaded, read_groups(d, key), snapshot, GetCurrentTimestamp(), core::Room::any);
+}
 
 void count(const Definition& d, Count what) { counters::add(d.counters, what); }
 
@@ -154,7 +178,7 @@ Loaded load(Definition& d, Datum key, bool may_install) {
 
     testing::point("before-query");
     const TimestampTz began = GetCurrentTimestamp();
-    const Loaded loaded = query(d, key);
+    Loaded loaded = query(d, key);
     counters::add(d.counters, Count::loads);
     counters::add(d.counters, Count::load_time, static_cast<std::uint64_t>(GetCurrentTimestamp() - began));
 
@@ -171,7 +195,9 @@ Loaded load(Definition& d, Datum key, bool may_install) {
     } else {
         if (testing::fault(Fault::newest_snapshot))
             snapshot = GetLatestSnapshot();
-        count(d, install(d, key, loaded, pg::xid_snapshot(snapshot)));
+        const Count result = install_read(d, key, loaded, pg::xid_snapshot(snapshot));
+        loaded.kept = result == Count::installs;
+        count(d, result);
     }
     return loaded;
 }

@@ -8,7 +8,10 @@
 #include "projection/shared.h"
 
 extern "C" {
+#include "access/htup.h"
+#include "access/tupdesc.h"
 #include "utils/jsonb.h"
+#include "utils/timestamp.h"
 }
 
 namespace rolecall::projection {
@@ -16,6 +19,7 @@ namespace rolecall::projection {
 struct Loaded {
     Jsonb* document = nullptr;  // nullptr: no such key
     core::Window window;
+    bool kept = false;  // it is in shared memory now
 };
 
 /// Runs the projection's query for `key` under the active snapshot, as the view's owner, with pinned
@@ -23,8 +27,34 @@ struct Loaded {
 /// whether everything else holds is decided here.
 Loaded load(Definition& definition, Datum key, bool may_install);
 
+/// What a row of a projection's query says: the document in column `first`, then valid_from and valid_until.
+/// The document is as in the row.
+struct Row {
+    bool has_document;
+    Datum document;
+    core::Window window;
+};
+Row read_row(HeapTuple tuple, TupleDesc columns, int first);
+
+/// Names the document of a key; a view of `buffer` and of the key.
+core::Key key_in_cache(const Definition& definition, Datum key, KeyBuffer& buffer);
+
+/// Raises cardinality_violation: the view has more than one row for a key.
+[[noreturn]] void complain_of_several_rows(const Definition& definition);
+
+/// The stamp of the group that a value (text) of a source names.
+std::uint32_t group_stamp(const GroupSource& source, Datum value);
+
+/// The part of installing that comes last: puts in shared memory what was read for `key` under `snapshot`, at
+/// `time`, if the freshness rule allows it; returns what to count. With Room::free also documents with a ttl
+/// must be settled: who reads many keys under one snapshot may be behind an invalidate().
+Count install(const Definition& definition, const core::Key& key, const Loaded& loaded,
+              std::span<const std::uint32_t> groups, const core::Snapshot& snapshot, TimestampTz time,
+              core::Room room);
+
 /// Puts an entry into shared memory, unless it is too large; returns what to count. Whether others may use
 /// what is in it, its versions say.
-Count put(const core::Key& key, const core::EntryHead& head, const core::Payload& payload);
+Count put(const core::Key& key, const core::EntryHead& head, const core::Payload& payload,
+          core::Room room = core::Room::any);
 
 }  // namespace rolecall::projection

@@ -74,7 +74,8 @@ void set_up_parser(ParseState* parse, void* plan) {
 
 void plan_init() { RegisterXactCallback(on_transaction_end, nullptr); }
 
-Plan* make_plan(const NameData& projection, Oid relation, const char* query, std::span<const Oid> types) {
+Plan* make_plan(const NameData& projection, Oid relation, const char* query, std::span<const Oid> types,
+                int cursor_options) {
     // Gone with the caller's memory where an error ends this.
     MemoryContext context =
         AllocSetContextCreate(CurrentMemoryContext, "rolecall plan", ALLOCSET_SMALL_SIZES);
@@ -84,7 +85,7 @@ Plan* make_plan(const NameData& projection, Oid relation, const char* query, std
     plan->owner = owner_of(relation);
     plan->parameters = static_cast<int>(types.size());
     std::copy(types.begin(), types.end(), plan->types);
-    plan->saved = SPI_prepare_params(query, set_up_parser, plan, 0);
+    plan->saved = SPI_prepare_params(query, set_up_parser, plan, cursor_options);
     if (plan->saved == nullptr || SPI_keepplan(plan->saved) != 0)
         elog(ERROR, "could not plan projection \"%s\": %s", NameStr(projection),
              SPI_result_code_string(SPI_result));
@@ -100,13 +101,26 @@ void retire_plan(Plan* plan) {
     MemoryContextSwitchTo(caller);
 }
 
-void run_plan(const Plan& plan, const Datum* values, const bool* nulls, bool read_only, long most) {
+namespace {
+
+ParamListInfo make_parameters(const Plan& plan, const Datum* values, const bool* nulls) {
     ParamListInfo parameters = makeParamList(plan.parameters);
     for (int i = 0; i < plan.parameters; ++i)
         parameters->params[i] = {.value = values[i],
                                  .isnull = nulls != nullptr && nulls[i],
                                  .pflags = PARAM_FLAG_CONST,
                                  .ptype = plan.types[i]};
+    return parameters;
+}
+
+}  // namespace
+
+Portal open_plan(const Plan& plan, const Datum* values) {
+    return SPI_cursor_open_with_paramlist(nullptr, plan.saved, make_parameters(plan, values, nullptr), true);
+}
+
+void run_plan(const Plan& plan, const Datum* values, const bool* nulls, bool read_only, long most) {
+    ParamListInfo parameters = make_parameters(plan, values, nulls);
     if (SPI_execute_plan_with_paramlist(plan.saved, parameters, read_only, most) != SPI_OK_SELECT)
         elog(ERROR, "could not query projection \"%s\"", NameStr(plan.projection));
 }

@@ -23,8 +23,10 @@ struct Plan {
 /// Registers for the end of transactions; called once, from _PG_init.
 void plan_init();
 
-/// A plan that lives until it is retired. Call it inside SPI, acting as it will be run.
-Plan* make_plan(const NameData& projection, Oid relation, const char* query, std::span<const Oid> types);
+/// A plan that lives until it is retired. Call it inside SPI, acting as it will be run. `cursor_options` as
+/// in SPI_prepare_cursor().
+Plan* make_plan(const NameData& projection, Oid relation, const char* query, std::span<const Oid> types,
+                int cursor_options = 0);
 
 /// Frees a plan at the end of the transaction: it may be running further up the stack. nullptr: nothing.
 void retire_plan(Plan* plan);
@@ -32,6 +34,9 @@ void retire_plan(Plan* plan);
 /// Runs it inside SPI; `values` and `nulls` have one element for each parameter. At most `most` rows, 0: all.
 /// Raises object_not_in_prerequisite_state where another relation has the name now.
 void run_plan(const Plan& plan, const Datum* values, const bool* nulls, bool read_only, long most);
+
+/// Opens a cursor over it instead, likewise, which reads under the active snapshot.
+Portal open_plan(const Plan& plan, const Datum* values);
 
 /// The rewritten queries of a plan; adds the relations they read to `relations`.
 List* plan_queries(const Plan& plan, List** relations);

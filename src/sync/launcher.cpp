@@ -2,6 +2,7 @@
 
 #include "pg/background.h"
 #include "pg/settings.h"
+#include "projection/loads.h"
 #include "projection/shared.h"
 #include "sync/process.h"
 #include "sync/roster.h"
@@ -56,8 +57,9 @@ void update_roster() {
     auto* oids = static_cast<Oid*>(palloc(sizeof(Oid) * std::max(count, 1)));
     for (int i = 0; i < count; ++i)
         oids[i] = list_nth_oid(databases, i);
-    set_databases(oids, count, settings::sync_workers);
+    set_databases(oids, count, settings::worker ? settings::sync_workers : 0);
     keep_statistics_of(oids, count);
+    projection::keep_loads_of({oids, static_cast<std::size_t>(count)});
     list_free(databases);
     pfree(oids);
 }
@@ -70,11 +72,13 @@ void narrow_floor() {
 
 void launch_workers() {
     for (int slot = next_to_launch(); slot >= 0; slot = next_to_launch()) {
-        BackgroundWorker worker = pg::background_worker("rolecall_worker_main", "rolecall sync worker");
+        const bool loads = is_for_loader(slot);
+        const char* type = loads ? "rolecall loader" : "rolecall sync worker";
+        BackgroundWorker worker =
+            pg::background_worker(loads ? "rolecall_loader_main" : "rolecall_worker_main", type);
         worker.bgw_main_arg = Int32GetDatum(slot);
         if (!RegisterDynamicBackgroundWorker(&worker, nullptr)) {
-            ereport(LOG, (errmsg("could not start a rolecall sync worker"),
-                          errhint("Raise max_worker_processes.")));
+            ereport(LOG, (errmsg("could not start a %s", type), errhint("Raise max_worker_processes.")));
             take_back_launch(slot);
             return;
         }
@@ -104,16 +108,13 @@ void rolecall_launcher_main(Datum) {
     while (!told_to_leave()) {
         if (reload_if_asked())
             reconsider();
-        long wait = -1;
-        if (settings::worker) {
+        long wait = until_next_launch();
+        if (wait == 0) {
+            pgstat_report_activity(STATE_RUNNING, "looking for databases with rolecall");
+            update_roster();
+            launch_workers();
+            pgstat_report_activity(STATE_IDLE, nullptr);
             wait = until_next_launch();
-            if (wait == 0) {
-                pgstat_report_activity(STATE_RUNNING, "looking for databases with rolecall");
-                update_roster();
-                launch_workers();
-                pgstat_report_activity(STATE_IDLE, nullptr);
-                wait = until_next_launch();
-            }
         }
         wait_for_latch(wait, -1, wait_for_work);
     }

@@ -1,6 +1,7 @@
 #include "sync/leave.h"
 
 #include "pg/pg.h"
+#include "projection/loads.h"
 #include "sync/roster.h"
 
 extern "C" {
@@ -78,6 +79,8 @@ void on_utility(PlannedStmt* statement, const char* text, bool read_only_tree, P
     const Oid database = name != nullptr ? get_database_oid(name, true) : InvalidOid;
     if (OidIsValid(database))
         wait_until_left(database);
+    if (IsA(node, DropStmt) && reinterpret_cast<DropStmt*>(node)->removeType == OBJECT_EXTENSION)
+        (void)projection::cancel_load(0);  // it reads what is to be locked
     auto* next = previous_utility_hook != nullptr ? previous_utility_hook : standard_ProcessUtility;
     next(statement, text, read_only_tree, context, parameters, environment, destination, completion);
     const Oid restart = database_to_restart(node);

@@ -33,7 +33,8 @@ void on_sigterm(SIGNAL_ARGS) {
     errno = saved;
 }
 
-// The message and detail of the exception being handled.
+}  // namespace
+
 std::string describe() {
     try {
         throw;
@@ -46,8 +47,6 @@ std::string describe() {
         return error.what();
     }
 }
-
-}  // namespace
 
 void process_init() {
     pqsignal(SIGHUP, SignalHandlerForConfigReload);

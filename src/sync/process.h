@@ -25,6 +25,9 @@ bool reload_if_asked();
 /// readable.
 void wait_for_latch(long milliseconds, int fd, pg::WaitEvent& event);
 
+/// The message and detail of the exception being handled; called inside a catch block only.
+std::string describe();
+
 inline pg::WaitEvent wait_for_rate_limit{"RolecallRateLimit"};
 inline pg::WaitEvent wait_for_answer{"RolecallProviderAnswer"};
 

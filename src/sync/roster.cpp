@@ -1,6 +1,7 @@
 #include "sync/roster.h"
 
 #include "pg/shmem.h"
+#include "projection/loads.h"
 #include "sync/clock.h"
 
 extern "C" {
@@ -30,12 +31,14 @@ struct Slot {
     TimestampTz try_after;
     TimestampTz sleeps_until;  // DT_NOEND: it is awake, and every wake counts
     bool woken;
+    bool first_visit;
 };
 
 struct Roster {
     LWLock* lock;
     pid_t launcher;
     bool look_again;
+    bool visited;  // databases have had a loader since the server started
     Slot slots[slot_count];
 };
 
@@ -174,6 +177,8 @@ void strike_off(int, Datum) {
         return;
     slot.pid = 0;
     slot.launched_at = 0;
+    if (slot.index == loader_index && !slot.first_visit && !projection::is_load_requested(slot.database))
+        slot.database = InvalidOid;
     const TimestampTz time = GetCurrentTimestamp();
     if (my_leaving == Leaving::failed)
         slot.try_after = time + after_failure;
@@ -195,6 +200,7 @@ void roster_init() {
                          .bytes = [] { return sizeof(Roster); },
                          .locks = [] { return 1; },
                          .attach = attach});
+    projection::on_load_requested = launch_loader;
     RegisterXactCallback(on_transaction_end, nullptr);
 }
 
@@ -204,6 +210,13 @@ void wake_workers_at_commit(TimestampTz due) {
 }
 
 void restart_workers_at_commit(Oid database) { restart_pending = roster != nullptr ? database : InvalidOid; }
+
+void launch_loader(Oid database) {
+    const Locked locked;
+    if (Slot* slot = find_or_make_slot(database, loader_index); slot != nullptr)
+        slot->try_after = 0;
+    look_again();
+}
 
 int keep_out_until_end(Oid database) {
     const Locked locked;
@@ -227,7 +240,7 @@ bool enter(int number, Place& place) {
     before_shmem_exit(strike_off, 0);
     const Locked locked;
     Slot& slot = roster->slots[number];
-    place = {number, slot.database, slot.index, now()};
+    place = {number, slot.database, slot.index, slot.first_visit, now()};
     if (!OidIsValid(slot.database) || slot.pid != 0 || is_held(slot))
         return false;
     slot.pid = MyProcPid;
@@ -253,6 +266,11 @@ bool may_sleep(const Place& place, TimestampTz until) {
     return !slot.woken;
 }
 
+void note_visited(const Place& place) {
+    const Locked locked;
+    roster->slots[place.slot].first_visit = false;
+}
+
 void note_leaving(Leaving why) { my_leaving = why; }
 
 void enter_launcher() {
@@ -273,6 +291,10 @@ void set_databases(const Oid* databases, int count, int workers) {
     for (int i = 0; i < count; ++i)
         for (int index = 0; index < workers; ++index)
             (void)find_or_make_slot(databases[i], index);
+    for (int i = 0; i < count && !roster->visited; ++i)
+        if (Slot* slot = find_or_make_slot(databases[i], loader_index); slot != nullptr)
+            slot->first_visit = true;
+    roster->visited = true;
 }
 
 void reconsider() {
@@ -292,6 +314,11 @@ int next_to_launch() {
         }
     }
     return -1;
+}
+
+bool is_for_loader(int number) {
+    const Locked locked;
+    return roster->slots[number].index == loader_index;
 }
 
 void take_back_launch(int number) {

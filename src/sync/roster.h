@@ -1,6 +1,6 @@
-// The roster: which sync workers should run and do, in shared memory. The launcher fills it, workers enter
-// and leave, sessions wake them and send them out of databases that are about to be dropped, renamed, moved
-// or copied.
+// The roster: which sync workers and loaders should run and do, in shared memory. The launcher fills it, they
+// enter and leave, sessions wake them and send them out of databases that are about to be dropped, renamed,
+// moved or copied.
 #pragma once
 
 #include "pg/pg.h"
@@ -28,14 +28,21 @@ void restart_workers_at_commit(Oid database);
 /// many are still inside.
 int keep_out_until_end(Oid database);
 
+/// A loader is to be launched in a database, at once.
+void launch_loader(Oid database);
+
 // ---- For workers
 // -------------------------------------------------------------------------------------------
 
-/// What a worker knows of itself.
+/// The index of a database's loader (sync/loader.h), which has a slot while there is something for it to do.
+constexpr int loader_index = -1;
+
+/// What a worker, or a loader, knows of itself.
 struct Place {
     int slot;
     Oid database;
-    int index;            ///< among the database's workers, from 0
+    int index;            ///< among the database's workers, from 0; or loader_index
+    bool first_visit;     ///< a loader's: it comes because the server started
     TimestampTz started;  ///< by the clock of syncs: leases of this index from before are void
 };
 
@@ -59,6 +66,9 @@ enum class Leaving {
     nothing_to_do,  ///< no extension there, or rolecall.worker = off
 };
 
+/// The loader has done what is done once after the server's start.
+void note_visited(const Place& place);
+
 /// Why the worker will leave: decides when the launcher tries again. May be called by a signal handler.
 void note_leaving(Leaving why);
 
@@ -68,7 +78,8 @@ void note_leaving(Leaving why);
 /// Makes this process the one that is woken.
 void enter_launcher();
 
-/// Brings the roster up to date: `workers` for each of these databases, none for others.
+/// Brings the roster up to date: `workers` for each of these databases, none for others. The first time since
+/// the server started each also gets a loader.
 void set_databases(const Oid* databases, int count, int workers);
 
 /// Settings changed: databases where there was nothing to do are tried again.
@@ -76,6 +87,8 @@ void reconsider();
 
 /// A slot whose worker should be launched now, or -1; it counts as launched from here on.
 int next_to_launch();
+
+bool is_for_loader(int number);
 
 /// The launch did not work out.
 void take_back_launch(int number);

@@ -119,7 +119,7 @@ SET LOCAL request.jwt.claims = '';
 CREATE ROLE tap_operator;
 GRANT USAGE ON SCHEMA rolecall, tap_app TO tap_operator;
 SELECT denied('tap_operator', q, 'without EXECUTE: ' || q) FROM unnest(ARRAY[
-    'SELECT rolecall.reload(''me'')', 'SELECT rolecall.invalidate(''me'', ''1'')', 'SELECT rolecall.cache_entry(''me'', ''1'')',
+    'SELECT rolecall.reload(''me'')', 'SELECT rolecall.cancel_reload(''me'')', 'SELECT rolecall.cancel_load(1)', 'SELECT rolecall.invalidate(''me'', ''1'')', 'SELECT rolecall.cache_entry(''me'', ''1'')',
     'SELECT rolecall.check_projections()', 'SELECT rolecall.projection_problems(''me'')']) q;
 SELECT rolecall.create_projection('people', 'tap_app.people_view', 'uid', 'doc', watches => '{"tap_app.people": "id"}');
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA rolecall TO tap_operator;
@@ -143,6 +143,7 @@ SELECT allowed('tap_operator', q, q) FROM unnest(ARRAY['SELECT rolecall.reload('
     'SELECT rolecall.cache_entry(''people'', ''1'')', 'SELECT rolecall.projection_problems(''people'')']) q;
 SELECT is(rolecall.project('people', '1') ->> 'email', 'app@example.org', '... and changes nothing');
 GRANT SELECT ON rolecall.projections, rolecall.watches TO tap_operator;
+SELECT allowed('tap_operator', 'SELECT rolecall.cancel_reload(''people'')', 'cancel_reload() with SELECT on projections');
 SELECT allowed('tap_operator', 'SELECT rolecall.check_projections()', 'check_projections() with SELECT on projections');
 SELECT denied('tap_operator', 'SELECT rolecall.create_projection(''mine'', ''tap_app.people_view'', ''uid'', ''doc'')', '... which is not the right to write them');
 SELECT denied('tap_operator', 'SELECT rolecall.repair_projection(''people'')', '... nor to put triggers on tables');
@@ -158,6 +159,7 @@ SELECT denied('tap_syncer', $$INSERT INTO rolecall.user_roles (user_id, role) VA
 
 -- A monitor: statistics, no documents.
 SELECT allowed('tap_monitor', 'SELECT * FROM rolecall.stat_cache', 'statistics');
+SELECT allowed('tap_monitor', 'SELECT * FROM rolecall.stat_progress', 'how far loads are');
 SELECT denied('tap_monitor', 'SELECT rolecall.me(9001)', 'no documents');
 
 -- The view's owner reads, and nobody with more rights: what it may not see, a document does not show.

@@ -135,7 +135,7 @@ my ($row_policy) = grep { /read_by_unit/ } split /;\n/, $policies[1];
 sql('DROP POLICY administrators ON documents');    # an InitPlan keeps the scan out of workers before PostgreSQL 17
 like(in_parallel(2, "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) $count"), qr/Workers Launched: [12].*Parallel Seq Scan/s, 'a parallel plan');
 is(in_parallel(2, $count), '10003', '... counts the same');
-sql(q(SELECT rolecall.reload('me')));
+sql(q(SELECT rolecall.invalidate('me', id::text) FROM rolecall.users));
 is(in_parallel(2, $count), '10003', '... when nothing is cached');
 is(sql("SET rolecall.cache = off; BEGIN; SET LOCAL ROLE app_web; SET LOCAL rolecall.uid = '2'; $parallel; $count; COMMIT"), '10003', '... nor may be');
 is(in_parallel(5, $count), '0', '... and nothing for who has no role');
@@ -180,7 +180,8 @@ for my $case (
 	[ app_syncer => q(SELECT rolecall.trigger_role_sync_for_user(1)) ],
 	[ app_admin => q(UPDATE rolecall.users SET display_name = 'Ada' WHERE id = 1) ],
 	[ app_admin => 'SELECT * FROM rolecall.user_full_view' ],
-	[ app_operator => q(SELECT rolecall.check_projections(), rolecall.cache_entry('me', '1'), rolecall.reload('me'), rolecall.invalidate('me', '1')) ],
+	[ app_operator => q(SELECT rolecall.check_projections(), rolecall.cache_entry('me', '1'), rolecall.reload('me'), rolecall.cancel_reload('me'), rolecall.invalidate('me', '1')) ],
+	[ app_operator => 'SELECT * FROM rolecall.stat_progress' ],
 	[ app_operator => 'SELECT * FROM rolecall.stat_cache' ],
 	[ app_visitor => q(SELECT rolecall.me(), rolecall.has_role('reader'), rolecall.current_uid()) ]) {
 	my ($role, $query) = @$case;

@@ -73,6 +73,34 @@ TEST(Cache, TellsKeysApartByDatabaseProjectionAndBytes) {
     }
 }
 
+TEST(Cache, LoadsWhatIsFreeAndPushesNobodyOut) {
+    Region region(1 << 20);
+    const std::string document(900, 'x');
+    const auto install = [&](int i) {
+        return region.install(std::to_string(i), "", document, 1, {}, Room::free);
+    };
+    int loaded = 0;
+    int refused = 0;
+    for (int i = 0; i < 2000; ++i)
+        (install(i) == InstallResult::installed ? loaded : refused) += 1;
+    const CacheCounts counts = region.counts();
+    EXPECT_EQ(counts.evictions, 0U);
+    EXPECT_EQ(counts.entries, static_cast<std::uint64_t>(loaded));
+    EXPECT_GT(refused, 0);
+    EXPECT_GT(counts.live_bytes, counts.ring_bytes * 85 / 100);  // all but the nursery
+
+    // What is there may be replaced; memory that is given back is used again.
+    EXPECT_EQ(install(0), InstallResult::installed);
+    EXPECT_EQ(install(1999), InstallResult::no_room);
+    for (int i = 0; i < 100; ++i)
+        region.remove(std::to_string(i));
+    int again = 0;
+    for (int i = 0; i < 100; ++i)
+        again += install(i) == InstallResult::installed ? 1 : 0;
+    EXPECT_GT(again, 90);
+    EXPECT_EQ(region.counts().evictions, 0U);
+}
+
 TEST(Cache, ReplacesInPlaceAndByMoving) {
     Region region(1 << 20);
     EntryHead head;

@@ -28,7 +28,7 @@ class Region {
     Region& operator=(const Region&) = delete;
 
     InstallResult install(const std::string& key, const std::string& access, const std::string& document,
-                          std::uint64_t versions = 1, const std::string& groups = {}) {
+                          std::uint64_t versions = 1, const std::string& groups = {}, Room room = Room::any) {
         const Key k = key_of(key);
         const EntryHead head{.versions = versions,
                              .window = {},
@@ -37,8 +37,8 @@ class Region {
                              .access_bytes = static_cast<std::uint32_t>(access.size()),
                              .group_bytes = static_cast<std::uint32_t>(groups.size())};
         const std::lock_guard guard(locks[cache.partition_of(k.hash)]);
-        return cache.install(k, head,
-                             {.groups = groups.data(), .access = access.data(), .document = document.data()});
+        return cache.install(
+            k, head, {.groups = groups.data(), .access = access.data(), .document = document.data()}, room);
     }
 
     bool remove(const std::string& key) {

@@ -2,11 +2,13 @@
 #pragma once
 
 extern "C" {
+#include "catalog/pg_extension.h"
 #include "commands/event_trigger.h"
 #include "common/base64.h"
 #include "nodes/nodes.h"
 #include "pgstat.h"
 #include "storage/lock.h"
+#include "utils/acl.h"
 #if PG_VERSION_NUM >= 170000
 #include "storage/procnumber.h"
 #else
@@ -29,6 +31,14 @@ inline bool holds_lock(const LOCKTAG& tag, LOCKMODE mode) {
         if (LockHeldByMe(&tag, mode))
             return true;
     return false;
+#endif
+}
+
+inline bool owns_extension(Oid extension, Oid role) {
+#if PG_VERSION_NUM >= 160000
+    return object_ownercheck(ExtensionRelationId, extension, role);
+#else
+    return pg_extension_ownercheck(extension, role);
 #endif
 }
 

@@ -7,6 +7,7 @@
 extern "C" {
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
 #include "storage/latch.h"
@@ -63,6 +64,19 @@ Oid database_to_restart(Node* statement) {
     return InvalidOid;
 }
 
+// DROP EXTENSION rolecall, by who is entitled to it.
+bool may_drop_us(Node* statement) {
+    if (!IsA(statement, DropStmt) ||
+        reinterpret_cast<DropStmt*>(statement)->removeType != OBJECT_EXTENSION)
+        return false;
+    const Oid us = get_extension_oid("rolecall", true);
+    ListCell* cell = nullptr;
+    foreach (cell, reinterpret_cast<DropStmt*>(statement)->objects)
+        if (strcmp(strVal(lfirst(cell)), "rolecall") == 0)
+            return OidIsValid(us) && pg::owns_extension(us, GetUserId());
+    return false;
+}
+
 void wait_until_left(Oid database) {
     for (int i = 0; i < polls && keep_out_until_end(database) > 0; ++i) {
         (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, poll_ms, PG_WAIT_EXTENSION);
@@ -79,7 +93,7 @@ void on_utility(PlannedStmt* statement, const char* text, bool read_only_tree, P
     const Oid database = name != nullptr ? get_database_oid(name, true) : InvalidOid;
     if (OidIsValid(database))
         wait_until_left(database);
-    if (IsA(node, DropStmt) && reinterpret_cast<DropStmt*>(node)->removeType == OBJECT_EXTENSION)
+    if (may_drop_us(node))
         (void)projection::cancel_load(0);  // it reads what is to be locked
     auto* next = previous_utility_hook != nullptr ? previous_utility_hook : standard_ProcessUtility;
     next(statement, text, read_only_tree, context, parameters, environment, destination, completion);

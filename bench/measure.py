@@ -275,11 +275,23 @@ class SyncServer(Server):
         self.wait_for(f"count(*) = {1 if on else 0} FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker'")
 
     def sync_everybody(self):
-        """Syncs per second of the worker."""
-        begin = self.sql('''UPDATE rolecall.sync_state SET next_sync_at = now(); SELECT rolecall.wake_worker();
-                            SELECT clock_timestamp()''').split()[-2:]
-        self.wait_for("count(*) = 0 FROM rolecall.sync_state WHERE next_sync_at <= now() + interval '1 minute'")
-        return self.users / float(self.sql(f"SELECT extract(epoch FROM max(last_roles_sync_at) - '{' '.join(begin)}') FROM rolecall.sync_state"))
+        """Syncs per second of the worker, until the last is committed."""
+        return self.users / float(self.sql(f'''
+            DO $$
+            DECLARE
+                t timestamptz;
+                before bigint := (SELECT sum(changed + unchanged) FROM rolecall.provider_statistics());
+            BEGIN
+                UPDATE rolecall.sync_state SET next_sync_at = now();
+                PERFORM rolecall.wake_worker();
+                COMMIT;
+                t := clock_timestamp();
+                WHILE (SELECT sum(changed + unchanged) FROM rolecall.provider_statistics()) < before + {self.users} LOOP
+                    PERFORM pg_sleep(0.005);
+                END LOOP;
+                PERFORM set_config('bench.seconds', extract(epoch FROM clock_timestamp() - t)::text, false);
+            END $$;
+            SELECT current_setting('bench.seconds')'''))
 
     def worker_pid(self):
         return self.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker'")
@@ -320,14 +332,14 @@ def sync_rates(url, users, in_flight):
 
 
 def syncs():
-    users, in_flight = 5000, 64
+    users, in_flight = 10_000, 64
     run('g++', '-O2', '-o', f'{WORK}/bare_fetch', f'{WORK}/src/bench/bare_fetch.cpp', '-lcurl')
     heading('Synchronizing everybody', f'{ROUNDS} rounds, medians')
     for delay in (0.020, 0):
         with provider(users, delay * 1000) as url:
             rates = sync_rates(url, users, in_flight)
         bound = f', that is at most {in_flight / delay:,.0f} a second' if delay else ', and the demo provider has a core to share'
-        print(f'{users} users, {in_flight} requests in flight, a provider that answers after {delay * 1000:.0f} ms{bound}. '
+        print(f'{users:,} users, {in_flight} requests in flight, a provider that answers after {delay * 1000:.0f} ms{bound}. '
               'The service (`bench/asyncio_service.py`): a transaction for each user; batching: for as many as the worker '
               f'takes, {SYNC_BATCH}. The bare loop (`bench/bare_fetch.cpp`) writes nothing.\n')
         print('| | per second | of the most possible | of the bare loop | against the service | against the batching one |')
@@ -343,7 +355,7 @@ def syncs():
 
 def upkeep():
     """What remains of many syncs that change nothing."""
-    users, rounds = 5000, int(os.environ.get('UPKEEP_ROUNDS', '100'))
+    users, rounds = 20_000, int(os.environ.get('UPKEEP_ROUNDS', '200'))
     with provider(users, 0) as url:
         server = SyncServer(url, users, 'autovacuum = on', 'autovacuum_naptime = 5s')
         pid = server.worker_pid()
@@ -379,7 +391,7 @@ def upkeep():
         assert pid == server.worker_pid()
         server.stop()
     heading('Many syncs that change nothing', f'{rounds * users:,} syncs')
-    print(f'{users} users again and again, autovacuum on. WAL: {float(wal):,.0f} bytes a sync right after a checkpoint, full page '
+    print(f'{users:,} users again and again, autovacuum on. WAL: {float(wal):,.0f} bytes a sync right after a checkpoint, full page '
           f'images and the benchmark\'s own UPDATE that makes users due included; {float(total):,.0f} over all rounds. An idle '
           f'worker used {idle} ticks of 10 ms in 20 s.\n')
     print('| syncs | worker\'s own memory, kB | sync_state, kB | its indexes, kB |')

@@ -14,6 +14,7 @@ import time
 WORK = os.environ['WORK']
 CORE = '0'
 USERS = 10_000
+CROWDS = [int(users) for users in os.environ.get('CROWDS', '1000 100000 1000000').split()]
 ROUNDS = int(os.environ.get('ROUNDS', '7'))
 SECONDS = float(os.environ.get('SECONDS_PER_ROUND', '2'))
 
@@ -125,7 +126,24 @@ def cpu():
         return re.search(r'model name\s*: (.*)', info.read()).group(1)
 
 
+@contextlib.contextmanager
+def key_value(kind, value):
+    """A function that returns how many times a second a client gets one of USERS values of a Redis or memcached on the same
+    core, by a Unix socket."""
+    socket = f'{WORK}/{kind}.sock'
+    command = {'redis': ['redis-server', '--port', '0', '--unixsocket', socket, '--save', '', '--appendonly', 'no'],
+               'memcached': ['memcached', '-s', socket, '-m', '1024', '-t', '1']}[kind]
+    with subprocess.Popen(['taskset', '-c', CORE, *command], cwd=WORK, stdout=subprocess.DEVNULL) as process:
+        try:
+            while not os.path.exists(socket):
+                time.sleep(0.05)
+            yield lambda: float(run('taskset', '-c', CORE, f'{WORK}/get', kind, socket, str(USERS), str(SECONDS), input=value))
+        finally:
+            process.terminate()
+
+
 def reads():
+    run('g++', '-std=c++20', '-O2', '-o', f'{WORK}/get', f'{WORK}/src/bench/get.cpp', '-lhiredis', '-lmemcached')
     server = Server('reads')
     server.load_users(USERS)
     size = server.sql('SELECT pg_column_size(doc) FROM bench_document')
@@ -145,17 +163,22 @@ SELECT t.* FROM rolecall.tenants t JOIN rolecall.users u ON u.tenant_id = t.id W
         'me(uid), one user': uid + 'SELECT rolecall.me(17);',
         'me_json(uid)': uid + 'SELECT rolecall.me_json(:uid);',
         'has_role(uid, role, scope)': uid + "SELECT rolecall.has_role(:uid, 'role1', 'unit1');",
+        'the document by primary key': uid + 'SELECT doc FROM stored WHERE uid = :uid;',
         'the view': uid + 'SELECT doc FROM rolecall.me_view WHERE uid = :uid;',
         'four queries': uid + four,
     }
+    value = server.sql('SELECT doc FROM bench_document')
     for clients in (1, 8):
-        tps = medians(wire, lambda script: server.pgbench(script, clients))
+        with contextlib.ExitStack() as stack:
+            others = {f'{name}, the same bytes': stack.enter_context(key_value(kind, value))
+                      for kind, name in (('redis', 'Redis GET'), ('memcached', 'memcached get')) if clients == 1}
+            tps = medians({**wire, **others}, lambda what: what() if callable(what) else server.pgbench(what, clients))
         base = tps['constant C function']
         print(f'Over a Unix socket, prepared, {clients} client{"s" if clients > 1 else ""}, {USERS} users, documents of about {size} bytes:\n')
-        print('| | per second | µs | against the constant C function |')
-        print('|---|---:|---:|---:|')
-        for name, value in tps.items():
-            print(f'| {name} | {value:,.0f} | {1e6 / value:.1f} | {value / base:.2f} |')
+        print('| | per second | µs | against the constant C function | against SELECT 1 |')
+        print('|---|---:|---:|---:|---:|')
+        for name, rate in tps.items():
+            print(f"| {name} | {rate:,.0f} | {1e6 / rate:.1f} | {rate / base:.2f} | {rate / tps['SELECT 1']:.2f} |")
         print()
 
     key = f'1 + g % {USERS}'
@@ -177,14 +200,37 @@ SELECT t.* FROM rolecall.tenants t JOIN rolecall.users u ON u.tenant_id = t.id W
     ns = medians(inside, lambda variant: server.nanoseconds(*variant))
     counts = server.instructions({name: variant[0] for name, variant in inside.items() if variant[1] > 1_000_000})
     loop = ns['the loop alone']
+    constant = ns['constant C function'] - loop
     mine = ns['me(uid)'] - loop
     print('Inside the server, over `generate_series`, per call net of the loop; instructions as callgrind counts them:\n')
-    print('| | ns | against me(uid) | instructions |')
-    print('|---|---:|---:|---:|')
+    print('| | ns | against the constant C function | against me(uid) | instructions |')
+    print('|---|---:|---:|---:|---:|')
     for name, value in ns.items():
         if name != 'the loop alone':
             count = f"{counts[name] - counts['the loop alone']:,.0f}" if name in counts else ''
-            print(f'| {name} | {value - loop:,.0f} | {(value - loop) / mine:.2f} | {count} |')
+            print(f'| {name} | {value - loop:,.0f} | {(value - loop) / constant:.1f} | {(value - loop) / mine:.2f} | {count} |')
+    print()
+
+
+def crowds():
+    """Does it matter how many users there are, when all are cached?"""
+    heading('Few users and many', f'{ROUNDS} rounds of {SECONDS:.0f} s, medians; server and client on one core, uniformly random users, all cached')
+    print('| users | me(uid) per second | against the constant C function | inside the server, ns | hits |')
+    print('|---:|---:|---:|---:|---:|')
+    for users in CROWDS:
+        server = Server(f'crowd{users}', f'rolecall.cache_size = {max(128, users * 3 // 1024)}MB', 'rolecall.worker = off')
+        server.load_users(users)
+        server.sql('SELECT count(rolecall.me(id)) FROM rolecall.users')
+        uid = f'\\set uid random(1, {users})\n'
+        count = 'SELECT hits, loads FROM rolecall.stat_projection WHERE projection = \'me\''
+        before = [int(number) for number in server.sql(count).split('|')]
+        tps = medians({name: f'{uid}SELECT {function}(:uid);' for name, function in
+                       (('constant', 'bench_constant'), ('me', 'rolecall.me'))}, server.pgbench)
+        key = f'1 + (g::bigint * 7919) % {users}'
+        ns = medians({'loop': (key, 500_000), 'me': (f'rolecall.me({key})', 500_000)}, lambda variant: server.nanoseconds(*variant))
+        hits, loads = (int(number) - earlier for number, earlier in zip(server.sql(count).split('|'), before))
+        print(f"| {users:,} | {tps['me']:,.0f} | {tps['me'] / tps['constant']:.2f} | {ns['me'] - ns['loop']:,.0f} | {hits / (hits + loads):.4f} |")
+        server.stop()
     print()
 
 
@@ -479,7 +525,7 @@ def lookups():
     server.stop()
 
 
-SECTIONS = {'reads': reads, 'policies': policies, 'syncs': syncs, 'upkeep': upkeep, 'authentication': authentication, 'lookups': lookups}
+SECTIONS = {'reads': reads, 'crowds': crowds, 'policies': policies, 'syncs': syncs, 'upkeep': upkeep, 'authentication': authentication, 'lookups': lookups}
 
 if __name__ == '__main__':
     names = [name for name in sys.argv[1:] if not name.startswith('--')] or list(SECTIONS)

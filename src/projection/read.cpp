@@ -171,7 +171,10 @@ bool is_in_window(const core::EntryHead& head) {
 template <typename Reserve>
 bool hit(Lookup& l, core::Part part, Reserve&& reserve) {
     const auto reserve_any = [&](core::Part which, std::size_t size) {
-        return which == core::Part::groups ? l.groups.reserve(size) : reserve(size);
+        if (which == core::Part::groups)
+            return l.groups.reserve(size);
+        expect(l.groups.of(l.head));  // they are there by now; the rest is still to be copied
+        return reserve(size);
     };
     const bool stamps_first = testing::fault(Fault::stamps_read_before_entry);
     if (!shared.cache.read(l.key, stamps_first ? core::Part::groups : part, l.head, reserve_any))

@@ -56,6 +56,12 @@ inline void expect(const core::Key& key) {
     __builtin_prefetch(&shared.stamps.of(key.hash));
 }
 
+/// The same of the stamps of groups; they need not be any.
+inline void expect(std::span<const std::uint32_t> groups) {
+    for (const std::uint32_t group : groups)
+        __builtin_prefetch(&shared.stamps[group]);
+}
+
 /// The hash that names a projection of this database: of its floor, and of its counters.
 std::uint64_t projection_hash(std::uint64_t projection);
 

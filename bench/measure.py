@@ -525,7 +525,81 @@ def lookups():
     server.stop()
 
 
-SECTIONS = {'reads': reads, 'crowds': crowds, 'policies': policies, 'syncs': syncs, 'upkeep': upkeep, 'authentication': authentication, 'lookups': lookups}
+def loadall():
+    """All documents in one pass, against computing them; what each takes in memory; what a miss costs."""
+    users = int(os.environ.get('LOAD_USERS', '1000000'))
+    rounds = min(ROUNDS, 3)
+    cache = max(64, users * 1400 // 2**20)
+    server = Server('loadall', f'rolecall.cache_size = {cache}MB', pinned=False)
+    server.load_users(users)
+
+    def timed(statement):
+        return float(server.sql(f'''
+            SET max_parallel_workers_per_gather = 0;
+            DO $$ DECLARE t timestamptz := clock_timestamp(); BEGIN
+                {statement};
+                PERFORM set_config('bench.s', extract(epoch FROM clock_timestamp() - t)::text, false);
+            END $$;
+            SELECT current_setting('bench.s')'''))
+
+    def load():
+        server.sql("SELECT rolecall.reload('me')")
+        progress = "FROM rolecall.stat_progress WHERE projection = 'me'"
+        while server.sql(f'SELECT ended_at IS NULL {progress}') == 't':
+            time.sleep(0.1)
+        return float(server.sql(f'SELECT extract(epoch FROM ended_at - started_at) {progress}'))
+
+    variants = {
+        '`SELECT count(doc)` over the view': lambda: timed('PERFORM count(doc) FROM rolecall.me_view'),
+        'the same, with when they hold': lambda: timed('PERFORM count(doc), count(valid_from), count(valid_until) FROM rolecall.me_view'),
+        "`reload('me')`": load,
+    }
+    samples = {name: [] for name in variants}
+    for _ in range(rounds):
+        for name, run_it in variants.items():
+            samples[name].append(run_it())
+    seconds = {name: statistics.median(values) for name, values in samples.items()}
+    first = next(iter(seconds.values()))
+    heading('Loading all', f'{rounds} rounds, medians')
+    print(f'{users:,} users, `rolecall.cache_size = {cache}MB`:\n')
+    print('| | seconds | |')
+    print('|---|---:|---:|')
+    for name, value in seconds.items():
+        print(f'| {name} | {value:.1f} | {value / first:.2f} |')
+    loaded = server.sql("SELECT phase || ': ' || documents_loaded || ' of ' || documents_read FROM rolecall.stat_progress WHERE projection = 'me'")
+    print(f'\nThe last load ended with "{loaded}".\n')
+
+    entries, live, ring = (int(x) for x in server.sql('SELECT entries, live_bytes, bytes FROM rolecall.stat_cache').split('|'))
+    document = float(server.sql('SELECT avg(pg_column_size(doc)) FROM (SELECT doc FROM rolecall.me_view LIMIT 1000) d'))
+    print(f'An entry takes {live / entries:,.0f} bytes, {document:,.0f} of them the document; of the cache, '
+          f'{100 * ring / (cache * 2**20):.1f} % is for entries, the rest for index and stamps.\n')
+    server.stop()
+
+
+def misses():
+    """What a miss costs, against running the projection's query by SPI."""
+    server = Server('misses', 'rolecall.cache_size = 1MB', 'plan_cache_mode = force_generic_plan', 'enable_seqscan = off')  # one plan for both
+    server.load_users(USERS)
+    server.sql('''
+        CREATE FUNCTION bench_query(uid bigint) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+        DECLARE d jsonb; f timestamptz; u timestamptz;
+        BEGIN SELECT v.doc, v.valid_from, v.valid_until INTO d, f, u FROM rolecall.me_view v WHERE v.uid = $1; RETURN d; END $$''')
+    key = f'1 + (g * 7919) % {USERS}'
+    variants = {'the query, by SPI': (f'bench_query({key})', 20_000), 'me(uid), a miss': (f'rolecall.me({key})', 20_000)}
+    ns = medians(variants, lambda variant: server.nanoseconds(*variant))
+    hits = server.sql('SELECT hits, misses FROM rolecall.stat_cache').split('|')
+    counts = server.instructions({name: variant[0] for name, variant in variants.items()}, calls=2000)
+    heading('A miss', f'{ROUNDS} rounds, medians; inside the server')
+    print(f'A cache of 1MB and {USERS:,} users in turn: {int(hits[1]):,} misses, {int(hits[0]):,} hits.\n')
+    print('| | µs | | instructions | |')
+    print('|---|---:|---:|---:|---:|')
+    base, base_count = ns['the query, by SPI'], counts['the query, by SPI']
+    for name, value in ns.items():
+        print(f'| {name} | {value / 1000:.1f} | {value / base:.2f} | {counts[name]:,.0f} | {counts[name] / base_count:.2f} |')
+    print()
+
+
+SECTIONS = {f.__name__: f for f in (reads, crowds, policies, loadall, misses, syncs, upkeep, authentication, lookups)}
 
 if __name__ == '__main__':
     names = [name for name in sys.argv[1:] if not name.startswith('--')] or list(SECTIONS)

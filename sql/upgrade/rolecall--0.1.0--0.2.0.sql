@@ -64,6 +64,9 @@ LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $
 $$;
 COMMENT ON FUNCTION rolecall.mark_stale(text, timestamptz, timestamptz, bigint) IS 'marks users whose roles the provider has not confirmed since';
 
+-- When a user's document changes by itself: asked with each, and mostly nothing.
+CREATE INDEX user_roles_expires_at_idx ON rolecall.user_roles (user_id, expires_at) WHERE expires_at IS NOT NULL;
+
 -- ---- The audit ----------------------------------------------------------------------------------------------
 
 -- Why older grants were given is not known.

@@ -182,16 +182,6 @@ inline void replace_bound(Stamp& stamp, Horizon& horizon, FullXid bound, std::sp
 /// included.
 inline std::uint64_t version_of(const Stamp& stamp) { return stamp.version.load(std::memory_order_acquire); }
 
-/// Adds the stamp's version to `versions`; false while the stamp changes. What is read is at least as new as
-/// anything read before it.
-inline bool add_version(const Stamp& stamp, std::uint64_t& versions) {
-    detail::Copy copy;
-    if (!detail::read_patiently(stamp, copy))
-        return false;
-    versions += copy.version;
-    return true;
-}
-
 namespace detail {
 
 [[gnu::noinline]] inline bool settled_slowly(const Stamp& stamp, const Snapshot& snapshot,
@@ -206,7 +196,8 @@ namespace detail {
 
 }  // namespace detail
 
-/// The same, and false also where somebody has not finished for this snapshot. Asked of each stamp that a
+/// Adds the stamp's version to `versions`; false while it changes, and where somebody has not finished for
+/// this snapshot. What is read is at least as new as anything read before it. Asked of each stamp that a
 /// document depends on where the horizon does not tell: mostly all that it names lies below xmin.
 inline bool settled(const Stamp& stamp, const Snapshot& snapshot, std::uint64_t& versions) {
     detail::Copy copy;

@@ -124,8 +124,7 @@ Count install(const Definition& d, const core::Key& key, const Loaded& loaded,
     head.group_bytes = static_cast<std::uint32_t>(groups.size_bytes());
     testing::point("before-install");
     const Dependencies on{key.hash, d.floor, groups};
-    const bool any_writer = d.ttl > 0 && room == core::Room::any;
-    if (any_writer ? !versions_of(on, head.versions) : !settled(on, snapshot, head.versions))
+    if (!settled(on, snapshot, head.versions))
         return Count::skip_writers;
     const core::Payload payload{.groups = reinterpret_cast<const char*>(groups.data()),
                                 .access = access.data(),

@@ -46,8 +46,8 @@ core::Key key_in_cache(const Definition& definition, Datum key, KeyBuffer& buffe
 std::uint32_t group_stamp(const GroupSource& source, Datum value);
 
 /// The part of installing that comes last: puts in shared memory what was read for `key` under `snapshot`, at
-/// `time`, if the freshness rule allows it; returns what to count. With Room::free also documents with a ttl
-/// must be settled: who reads many keys under one snapshot may be behind an invalidate().
+/// `time`, if the freshness rule allows it; returns what to count. That goes for documents with a ttl as
+/// well: whoever reads may be behind an invalidate().
 Count install(const Definition& definition, const core::Key& key, const Loaded& loaded,
               std::span<const std::uint32_t> groups, const core::Snapshot& snapshot, TimestampTz time,
               core::Room room);

@@ -209,7 +209,7 @@ const core::FirstLevel::Copy* first_level_hit(const Definition& d, Datum key, co
 bool is_worth_a_turn(const Lookup& l) {
     std::uint64_t versions = 0;
     const Dependencies on{l.key.hash, l.d.floor, {}};  // which groups, the load will show
-    return l.standing.may_install && (l.d.ttl > 0 || settled(on, l.standing.xids(), versions));
+    return l.standing.may_install && settled(on, l.standing.xids(), versions);
 }
 
 // Of those who miss at once, one loads, and has the turn when this says false; the others look again when it
@@ -374,7 +374,7 @@ const char* reason_of(Count why) {
 const char* why_not_kept(const Definition& d, const core::Writers& writers) {
     if (d.problems != NIL && d.ttl == 0)
         return static_cast<const Problem*>(linitial(d.problems))->text;
-    if (writers.unfinished != 0 && d.ttl == 0)
+    if (writers.unfinished != 0)
         return psprintf("transaction " UINT64_FORMAT
                         ", which may have changed it, has not finished for this snapshot",
                         writers.unfinished);

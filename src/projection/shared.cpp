@@ -128,11 +128,6 @@ bool settled(const Dependencies& on, const core::Snapshot& snapshot, std::uint64
     return each_stamp(on, [&](const core::Stamp& stamp) { return core::settled(stamp, snapshot, versions); });
 }
 
-bool versions_of(const Dependencies& on, std::uint64_t& versions) {
-    versions = 0;
-    return each_stamp(on, [&](const core::Stamp& stamp) { return core::add_version(stamp, versions); });
-}
-
 core::Writers writers_of(const Dependencies& on, const core::Snapshot& snapshot) {
     core::Writers writers;
     (void)each_stamp(on, [&](const core::Stamp& stamp) {

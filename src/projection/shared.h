@@ -72,7 +72,7 @@ struct Dependencies {
     std::span<const std::uint32_t> groups;
 };
 
-/// The sum of their versions as they are; another than settled() or versions_of() told if one has changed, or
+/// The sum of their versions as they are; another than settled() told if one has changed, or
 /// changes now.
 inline std::uint64_t sum_of_versions(const Dependencies& on) {
     std::uint64_t sum = core::version_of(shared.stamps.of(on.key_hash)) +
@@ -86,9 +86,6 @@ inline std::uint64_t sum_of_versions(const Dependencies& on) {
 /// Has everybody who wrote to one of them finished for this snapshot? `versions` is then the sum of their
 /// versions.
 bool settled(const Dependencies& on, const core::Snapshot& snapshot, std::uint64_t& versions);
-
-/// The sum alone; false while one of them changes.
-bool versions_of(const Dependencies& on, std::uint64_t& versions);
 
 core::Writers writers_of(const Dependencies& on, const core::Snapshot& snapshot);
 

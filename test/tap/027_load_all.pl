@@ -188,6 +188,18 @@ is(progress('documents_read - documents_loaded BETWEEN 1 AND 20', 'timed'), 't',
 is(sql(q(SELECT rolecall.project('timed', '50') ->> 'word')), 'newer', 'but read anew');
 is(sql(q(SELECT loaded_at <= (rolecall.project('timed', '60') ->> 'at')::timestamptz FROM rolecall.cache_entry('timed', '60'))), 't', 'its time begins before it was read');
 
+# A session that loads one document may be behind as well.
+sql(q(SELECT rolecall.invalidate('timed', '51')));
+hold($node, 'before-install');
+my $reader = session($node);
+begin_query($reader, q(SELECT rolecall.project('timed', '51')));
+wait_at($node, 'before-install');
+sql(q(UPDATE things SET word = 'newer' WHERE i = 51; SELECT rolecall.invalidate('timed', '51')));
+release($node, 'before-install');
+finish_query($reader);
+$reader->quit;
+is(sql(q(SELECT rolecall.project('timed', '51') ->> 'word')), 'newer', 'what was invalidated while it was loaded is read anew');
+
 # ---- Nobody waits -------------------------------------------------------------------------------------------------
 
 sql(q(CREATE VIEW slow AS SELECT i, jsonb_build_object('slept', pg_sleep(3600) IS NULL) AS doc FROM things;

@@ -44,6 +44,10 @@ class Server:
     def sql(self, text):
         return run('psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-c', text).strip()
 
+    def statements(self, text):
+        """The same, each a transaction of its own."""
+        return run('psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', input=text).strip()
+
     def load_users(self, count):
         self.sql(f'''
             CREATE EXTENSION rolecall;
@@ -322,7 +326,7 @@ class SyncServer(Server):
 
     def sync_everybody(self):
         """Syncs per second of the worker, until the last is committed."""
-        return self.users / float(self.sql(f'''
+        return self.users / float(self.statements(f'''
             DO $$
             DECLARE
                 t timestamptz;

@@ -41,6 +41,7 @@ constexpr TimestampTz lease_margin = 60 * USECS_PER_SEC;  // beyond the time tha
 constexpr TimestampTz requests_before_done = 3;           // two may be in line before a user's own
 constexpr std::int64_t missing_users_at_once = 10'000;
 constexpr std::int64_t inactive_at_once = 10'000;
+constexpr auto providers_every = std::chrono::seconds(1);  // while there is always somebody to claim
 constexpr auto clean_up_every = std::chrono::minutes(1);
 constexpr auto missing_users_every = std::chrono::minutes(10);
 
@@ -96,6 +97,7 @@ class Worker {
                 ereport(LOG, (errmsg("could not look for users to synchronize: %s", error.c_str())));
             });
         }
+        is_busy_ = done && took;
         testing::point("sync-claimed");
         for (JobPtr& job : jobs)
             lines_[job->provider->server].waiting.push_back(std::move(job));
@@ -127,7 +129,11 @@ class Worker {
             if (next)
                 due = std::min(*next, due.value_or(*next));
         };
-        for (const std::string& name : queued_providers()) {
+        if (!is_busy_ || Clock::now() >= next_look_at_providers_) {
+            providers_ = queued_providers();
+            next_look_at_providers_ = Clock::now() + providers_every;
+        }
+        for (const std::string& name : providers_) {
             const Configured configured = configuration_of(name);
             std::int64_t room = settings::sync_batch_size;
             TimestampTz lease = lease_margin;
@@ -144,7 +150,7 @@ class Worker {
                 Line& line = line_of(*configured.provider);
                 const auto waiting = static_cast<std::int64_t>(line.waiting.size());
                 const std::int64_t depth = line_depth(*configured.provider);
-                line.is_full = waiting >= depth;
+                line.is_full = 2 * waiting >= depth;
                 if (line.is_full)
                     continue;  // enough for now; when some are asked for we look again
                 lease +=
@@ -260,7 +266,7 @@ class Worker {
             }
             JobPtr job = std::move(line.waiting.front());
             line.waiting.pop_front();
-            if (line.is_full && std::ssize(line.waiting) < line_depth(provider)) {
+            if (line.is_full && 2 * std::ssize(line.waiting) < line_depth(provider)) {
                 line.is_full = false;
                 next_claim_ = Clock::now();
             }
@@ -388,6 +394,9 @@ class Worker {
     Clock::time_point next_clean_up_;
     Clock::time_point next_start_ = Clock::time_point::max();  // when a rate limit allows the next request
     Clock::time_point next_look_for_missing_;
+    Clock::time_point next_look_at_providers_;
+    std::vector<std::string> providers_;  // that have users in the queue
+    bool is_busy_ = false;                // the last look found somebody to claim
 
     std::map<Oid, Line> lines_;                      // by server
     std::map<provider::FetchId, JobPtr> in_flight_;  // asked for

@@ -338,6 +338,7 @@ class SyncServer(Server):
                 t := clock_timestamp();
                 WHILE (SELECT sum(changed + unchanged) FROM rolecall.provider_statistics()) < before + {self.users} LOOP
                     PERFORM pg_sleep(0.005);
+                    COMMIT;  -- a snapshot that is kept would keep dead rows in the queue
                 END LOOP;
                 PERFORM set_config('bench.seconds', extract(epoch FROM clock_timestamp() - t)::text, false);
             END $$;

@@ -212,7 +212,8 @@ void note(std::span<const Change> changes, TimestampTz time) {
 
 }  // namespace
 
-void apply(std::span<Sync> syncs, const Rules& rules, Patience patience, TimestampTz time) {
+void apply(std::span<Sync> syncs, const Rules& rules, Patience patience, TimestampTz time,
+           const std::function<void()>& meanwhile) {
     std::vector<Change> changes;
     changes.reserve(syncs.size());
     std::optional<Excess> excess;
@@ -227,8 +228,10 @@ void apply(std::span<Sync> syncs, const Rules& rules, Patience patience, Timesta
                       .deactivates = sync.said.gone && sync.user.is_active &&
                                      rules.on_not_found == Rules::OnNotFound::deactivate};
         sync.outcome = {};
-        if (change.takes_away())
+        if (change.takes_away()) {
             take_away(change, rules, patience, time);
+            meanwhile();
+        }
         if (sync.outcome.hindrance == Hindrance::none)
             changes.push_back(std::move(change));
         else if (sync.outcome.hindrance == Hindrance::brake)
@@ -237,11 +240,13 @@ void apply(std::span<Sync> syncs, const Rules& rules, Patience patience, Timesta
     if (changes.empty())
         return;
     give(changes);
+    meanwhile();
     std::vector<Linking> linkings;
     linkings.reserve(changes.size());
     for (const Change& change : changes)
         linkings.push_back({.user = change.sync->user.id, .roles = change.wanted});
     auto units = link_units(syncs.front().user.provider, linkings);
+    meanwhile();
     note(changes, time);
     for (Change& change : changes) {
         Outcome& outcome = change.sync->outcome;

@@ -3,6 +3,8 @@
 
 #include "pg/pg.h"
 
+#include <functional>
+
 #include "sync/brake.h"
 #include "sync/mapping.h"
 #include "sync/user.h"
@@ -42,7 +44,10 @@ struct Sync {
 /// as of `time`, and which answer the roles are from. Local grants are not touched. Roles that do not exist
 /// are created. A subject that is gone loses the provider's grants, and is deactivated if the rules say so.
 /// The last holder of a protected role keeps it, and stays active; a warning says so. All are of one
-/// provider, each user comes once; after the first that the brake holds nobody is applied.
-void apply(std::span<Sync> syncs, const Rules& rules, Patience patience, TimestampTz time);
+/// provider, each user comes once; after the first that the brake holds nobody is applied. Calls `meanwhile`,
+/// which must not wait, between statements.
+void apply(
+    std::span<Sync> syncs, const Rules& rules, Patience patience, TimestampTz time,
+    const std::function<void()>& meanwhile = [] {});
 
 }  // namespace rolecall::sync

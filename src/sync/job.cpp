@@ -111,7 +111,7 @@ class Group {
         const Attribution attribution(Cause::sync, "rolecall sync worker", provider.name,
                                       std::move(request_ids));
         meanwhile();
-        apply(syncs, provider.rules, Patience::none, time_);
+        apply(syncs, provider.rules, Patience::none, time_, meanwhile);
         meanwhile();
         for (std::size_t i = 0; i < members_.size(); ++i)
             note(members_[i], std::move(syncs[i].outcome));

@@ -66,8 +66,7 @@ Oid database_to_restart(Node* statement) {
 
 // DROP EXTENSION rolecall, by who is entitled to it.
 bool may_drop_us(Node* statement) {
-    if (!IsA(statement, DropStmt) ||
-        reinterpret_cast<DropStmt*>(statement)->removeType != OBJECT_EXTENSION)
+    if (!IsA(statement, DropStmt) || reinterpret_cast<DropStmt*>(statement)->removeType != OBJECT_EXTENSION)
         return false;
     const Oid us = get_extension_oid("rolecall", true);
     ListCell* cell = nullptr;

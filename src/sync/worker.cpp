@@ -134,6 +134,7 @@ class Worker {
             next_look_at_providers_ = Clock::now() + providers_every;
         }
         for (const std::string& name : providers_) {
+            go_on_fetching();
             const Configured configured = configuration_of(name);
             std::int64_t room = settings::sync_batch_size;
             TimestampTz lease = lease_margin;
@@ -313,6 +314,12 @@ class Worker {
         }
     }
 
+    // Requests go on while we write.
+    void go_on_fetching() {
+        collect();
+        start_fetches();
+    }
+
     void finish(JobPtr job) {
         count_in_flight(job->provider->server, -1);
         --line_of(*job->provider).asked;
@@ -352,10 +359,7 @@ class Worker {
         finished_.erase(finished_.begin(), end);
         const std::string activity = "synchronizing " + std::to_string(batch.size()) + " users";
         pgstat_report_activity(STATE_RUNNING, activity.c_str());
-        settle(std::move(batch), [this] {  // requests go on while we write
-            collect();
-            start_fetches();
-        });
+        settle(std::move(batch), [this] { go_on_fetching(); });
         next_claim_ = Clock::now();  // they may be due again before everybody else
     }
 

@@ -264,7 +264,10 @@ class CurlTransport final : public Transport {
         event.data.fd = socket;
         event.events =
             ((what & CURL_POLL_IN) != 0 ? EPOLLIN : 0U) | ((what & CURL_POLL_OUT) != 0 ? EPOLLOUT : 0U);
-        epoll_ctl(self->epoll_, known != nullptr ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, socket, &event);
+        // Not to be relied upon: a socket that was closed has left by itself, and its number may come again.
+        const bool is_new = known == nullptr;
+        if (epoll_ctl(self->epoll_, is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, socket, &event) != 0)
+            epoll_ctl(self->epoll_, is_new ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, socket, &event);
         curl_multi_assign(self->multi_, socket, self);
         return 0;
     }

@@ -97,11 +97,14 @@ class Worker {
                 ereport(LOG, (errmsg("could not look for users to synchronize: %s", error.c_str())));
             });
         }
+        const bool may_be_more = done && (took || is_busy_);  // of providers that it does not know of
         is_busy_ = done && took;
         testing::point("sync-claimed");
         for (JobPtr& job : jobs)
             lines_[job->provider->server].waiting.push_back(std::move(job));
-        next_claim_ = Clock::now() + (!done ? pause_after_error : took ? milliseconds(0) : pause_until(due));
+        next_claim_ = Clock::now() + (!done         ? pause_after_error
+                                      : may_be_more ? milliseconds(0)
+                                                    : pause_until(due));
     }
 
     struct Configured {
@@ -132,6 +135,7 @@ class Worker {
         if (!is_busy_ || Clock::now() >= next_look_at_providers_) {
             providers_ = queued_providers();
             next_look_at_providers_ = Clock::now() + providers_every;
+            is_busy_ = false;
         }
         for (const std::string& name : providers_) {
             go_on_fetching();

@@ -124,7 +124,9 @@ for my $round (1 .. $rounds) {
 	next if $round % 5;
 
 	# It settles when all is well: a day later, for nobody waits longer than the longest pause.
+	# What is under way may still fail, and would wait anew if it did so after the clock was moved.
 	$provider->no_fault;
+	$node->poll_query_until('postgres', 'SELECT coalesce(sum(in_flight), 0) = 0 FROM rolecall.stat_provider') or die "requests go on after round $round";
 	move_clock($node, 86_400);
 	my $settled = "SELECT count(*) = $users FROM rolecall.sync_state WHERE last_roles_sync_at > now() + interval '$clock seconds' - interval '1 hour' AND attempts = 0 AND requested_at IS NULL";
 	$node->poll_query_until('postgres', $settled) or die "does not settle after round $round";

@@ -41,7 +41,6 @@ constexpr TimestampTz lease_margin = 60 * USECS_PER_SEC;  // beyond the time tha
 constexpr TimestampTz requests_before_done = 3;           // two may be in line before a user's own
 constexpr std::int64_t missing_users_at_once = 10'000;
 constexpr std::int64_t inactive_at_once = 10'000;
-constexpr auto providers_every = std::chrono::seconds(1);  // while there is always somebody to claim
 constexpr auto clean_up_every = std::chrono::minutes(1);
 constexpr auto missing_users_every = std::chrono::minutes(10);
 
@@ -97,14 +96,10 @@ class Worker {
                 ereport(LOG, (errmsg("could not look for users to synchronize: %s", error.c_str())));
             });
         }
-        const bool may_be_more = done && (took || is_busy_);  // of providers that it does not know of
-        is_busy_ = done && took;
         testing::point("sync-claimed");
         for (JobPtr& job : jobs)
             lines_[job->provider->server].waiting.push_back(std::move(job));
-        next_claim_ = Clock::now() + (!done         ? pause_after_error
-                                      : may_be_more ? milliseconds(0)
-                                                    : pause_until(due));
+        next_claim_ = Clock::now() + (!done ? pause_after_error : took ? milliseconds(0) : pause_until(due));
     }
 
     struct Configured {
@@ -132,12 +127,7 @@ class Worker {
             if (next)
                 due = std::min(*next, due.value_or(*next));
         };
-        if (!is_busy_ || Clock::now() >= next_look_at_providers_) {
-            providers_ = queued_providers();
-            next_look_at_providers_ = Clock::now() + providers_every;
-            is_busy_ = false;
-        }
-        for (const std::string& name : providers_) {
+        for (const std::string& name : queued_providers()) {
             go_on_fetching();
             const Configured configured = configuration_of(name);
             std::int64_t room = settings::sync_batch_size;
@@ -402,9 +392,6 @@ class Worker {
     Clock::time_point next_clean_up_;
     Clock::time_point next_start_ = Clock::time_point::max();  // when a rate limit allows the next request
     Clock::time_point next_look_for_missing_;
-    Clock::time_point next_look_at_providers_;
-    std::vector<std::string> providers_;  // that have users in the queue
-    bool is_busy_ = false;                // the last look found somebody to claim
 
     std::map<Oid, Line> lines_;                      // by server
     std::map<provider::FetchId, JobPtr> in_flight_;  // asked for

@@ -189,6 +189,7 @@ log_has('the log says so', qr/LOG:  syncs of provider "hr" are stopped\n.*DETAIL
 like(sql(q(SELECT stopped_because FROM rolecall.stat_provider)), qr/^\d+ users would have lost \d+ of $grants grants; \d+ of 100 users would have been deactivated$/, 'stat_provider says why');
 my @stops = slurp_file($node->logfile) =~ /syncs of provider "hr" are stopped/g;
 is(scalar(@stops), 1, '... once');
+until_true('nobody is about to be asked for', 'SELECT count(*) = 0 FROM rolecall.sync_state WHERE leased_by IS NOT NULL');
 $provider->forget_requests;
 ask_for('true');
 move_clock($node, 3600);

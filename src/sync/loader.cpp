@@ -16,7 +16,6 @@ extern "C" {
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
-#include "utils/snapmgr.h"
 }
 
 namespace rolecall::sync {
@@ -40,40 +39,6 @@ bool is_kept_out() { return !may_stay(place); }
 void pin_transactions() {
     SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
     SetConfigOption("default_transaction_read_only", "on", PGC_SUSET, PGC_S_OVERRIDE);
-}
-
-struct Failure {
-    bool cancelled;
-    std::string message;
-};
-
-// Runs `f` in a transaction with a snapshot, inside SPI's reach but outside of it.
-template <typename F>
-std::optional<Failure> in_transaction(F&& f) {
-    std::optional<Failure> failure;
-    try {
-        pg::call([] {
-            SetCurrentStatementStartTimestamp();
-            StartTransactionCommand();
-            PushActiveSnapshot(GetTransactionSnapshot());
-        });
-        f();
-        pg::call([] {
-            PopActiveSnapshot();
-            CommitTransactionCommand();
-        });
-    } catch (const pg::PgError& error) {
-        failure =
-            Failure{.cancelled = error.report()->sqlerrcode == ERRCODE_QUERY_CANCELED, .message = describe()};
-    }
-    if (failure) {
-        HOLD_INTERRUPTS();
-        AbortCurrentTransaction();
-        QueryCancelPending = 0;
-        RESUME_INTERRUPTS();
-    }
-    MemoryContextSwitchTo(TopMemoryContext);
-    return failure;
 }
 
 bool is_usable() { return OidIsValid(get_extension_oid("rolecall", true)) && pg::sql_is_current(); }
@@ -194,7 +159,7 @@ bool load_alone(Pass& pass, Datum key) {
 std::optional<Failure> load_singly(Pass& pass, const Failure& failure) {
     bool any = false;
     bool stopped = false;
-    const auto lasting = in_transaction([&] {
+    const std::optional<Failure> lasting = transact([&] {
         for (const Datum key : pg::call([&] { return projection::next_keys(pass); })) {
             any = true;
             stopped = load_alone(pass, key);
@@ -216,7 +181,7 @@ void load(std::uint64_t id) {
         [] { return AllocSetContextCreate(TopMemoryContext, "rolecall load", ALLOCSET_SMALL_SIZES); });
     while (!is_kept_out()) {
         auto result = Stretch::gone;
-        auto failure = in_transaction([&] { result = load_some(pass); });
+        std::optional<Failure> failure = transact([&] { result = load_some(pass); });
         if (failure && !failure->cancelled) {
             failure = load_singly(pass, *failure);
             result = Stretch::go_on;
@@ -249,7 +214,7 @@ void load(std::uint64_t id) {
 void run() {
     pin_transactions();
     if (place.first_visit) {
-        if (const auto failure = in_transaction([] { pg::call([] { request_everything(); }); }))
+        if (const std::optional<Failure> failure = transact([] { pg::call([] { request_everything(); }); }))
             pg::call([&] {
                 ereport(LOG,
                         (errmsg("could not look for projections to load: %s", failure->message.c_str())));

@@ -33,20 +33,22 @@ void on_sigterm(SIGNAL_ARGS) {
     errno = saved;
 }
 
-}  // namespace
-
-std::string describe() {
+// Of the exception being handled.
+Failure describe() {
     try {
         throw;
     } catch (const pg::PgError& error) {
         const char* detail = error.report()->detail;
-        return error.what() + (detail != nullptr ? ": " + std::string(detail) : std::string());
+        return {.cancelled = error.report()->sqlerrcode == ERRCODE_QUERY_CANCELED,
+                .message = error.what() + (detail != nullptr ? ": " + std::string(detail) : std::string())};
     } catch (const Error& error) {
-        return error.summary();
+        return {.cancelled = false, .message = error.summary()};
     } catch (const std::exception& error) {
-        return error.what();
+        return {.cancelled = false, .message = error.what()};
     }
 }
+
+}  // namespace
 
 void process_init() {
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -72,38 +74,47 @@ void wait_for_latch(long milliseconds, int fd, pg::WaitEvent& event) {
     CHECK_FOR_INTERRUPTS();
 }
 
-bool run_in_transaction(const std::function<void()>& f, std::string& error) {
-    in_transaction = 1;
-    bool done = false;
+std::optional<Failure> transact(const std::function<void()>& f) {
+    std::optional<Failure> failure;
     try {
         pg::call([] {
             SetCurrentStatementStartTimestamp();
             StartTransactionCommand();
             PushActiveSnapshot(GetTransactionSnapshot());
         });
+        f();
+        pg::call([] {
+            PopActiveSnapshot();
+            CommitTransactionCommand();
+        });
+    } catch (...) {
+        failure = describe();
+    }
+    // After an error the server's own loops clean up like this.
+    if (failure) {
+        HOLD_INTERRUPTS();
+        AbortCurrentTransaction();
+        QueryCancelPending = 0;
+        RESUME_INTERRUPTS();
+    }
+    MemoryContextSwitchTo(TopMemoryContext);
+    return failure;
+}
+
+bool run_in_transaction(const std::function<void()>& f, std::string& error) {
+    in_transaction = 1;
+    const std::optional<Failure> failure = transact([&] {
         const pg::Acting acting = pg::call([] { return pg::act_as_owner(); });
         pg::spi_connect();
         f();
         pg::spi_finish();
-        pg::call([&] {
-            pg::stop_acting(acting);
-            PopActiveSnapshot();
-            CommitTransactionCommand();
-        });
-        done = true;
-    } catch (...) {
-        error = describe();
-    }
-    // After an error the server's own loops clean up like this.
-    if (!done) {
-        HOLD_INTERRUPTS();
-        AbortCurrentTransaction();
-        RESUME_INTERRUPTS();
-    }
-    MemoryContextSwitchTo(TopMemoryContext);
+        pg::call([&] { pg::stop_acting(acting); });
+    });
     in_transaction = 0;
     CHECK_FOR_INTERRUPTS();
-    return done;
+    if (failure)
+        error = failure->message;
+    return !failure;
 }
 
 bool run_in_subtransaction(const std::function<void()>& f, std::string& error) {
@@ -119,7 +130,7 @@ bool run_in_subtransaction(const std::function<void()>& f, std::string& error) {
         pg::call([] { ReleaseCurrentSubTransaction(); });
         done = true;
     } catch (...) {
-        error = describe();
+        error = describe().message;
     }
     if (!done)
         pg::call([] { RollbackAndReleaseCurrentSubTransaction(); });

@@ -5,6 +5,7 @@
 #include "pg/guard.h"
 
 #include <functional>
+#include <optional>
 
 extern "C" {
 #include "access/xact.h"
@@ -25,14 +26,19 @@ bool reload_if_asked();
 /// readable.
 void wait_for_latch(long milliseconds, int fd, pg::WaitEvent& event);
 
-/// The message and detail of the exception being handled; called inside a catch block only.
-std::string describe();
-
 inline pg::WaitEvent wait_for_rate_limit{"RolecallRateLimit"};
 inline pg::WaitEvent wait_for_answer{"RolecallProviderAnswer"};
 
-/// Runs `f` in a transaction, acting as the extension's owner, inside SPI. False: it failed, was rolled back,
-/// and `error` has the message and its detail. `f` runs between pg::spi_connect() and pg::spi_finish().
+struct Failure {
+    bool cancelled;       // by pg_cancel_backend(), or statement_timeout
+    std::string message;  // and its detail
+};
+
+/// Runs `f` in a transaction with a snapshot. Returns why it failed and was rolled back, if it did.
+std::optional<Failure> transact(const std::function<void()>& f);
+
+/// Likewise, acting as the extension's owner, between pg::spi_connect() and pg::spi_finish(). False: it
+/// failed, for what `error` says. SIGTERM ends the process meanwhile.
 bool run_in_transaction(const std::function<void()>& f, std::string& error);
 
 /// Runs `f` in a subtransaction, which is rolled back when it throws; likewise. For what only reads: it takes

@@ -253,8 +253,7 @@ class CurlTransport final : public Transport {
     std::size_t in_flight() const override { return transfers_.size(); }
 
  private:
-    // `known` is what we said of the socket when it was new: itself.
-    static int on_socket(CURL*, curl_socket_t socket, int what, void* argument, void* known) {
+    static int on_socket(CURL*, curl_socket_t socket, int what, void* argument, void*) {
         auto* self = static_cast<CurlTransport*>(argument);
         if (what == CURL_POLL_REMOVE) {
             epoll_ctl(self->epoll_, EPOLL_CTL_DEL, socket, nullptr);
@@ -264,11 +263,9 @@ class CurlTransport final : public Transport {
         event.data.fd = socket;
         event.events =
             ((what & CURL_POLL_IN) != 0 ? EPOLLIN : 0U) | ((what & CURL_POLL_OUT) != 0 ? EPOLLOUT : 0U);
-        // Not to be relied upon: a socket that was closed has left by itself, and its number may come again.
-        const bool is_new = known == nullptr;
-        if (epoll_ctl(self->epoll_, is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, socket, &event) != 0)
-            epoll_ctl(self->epoll_, is_new ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, socket, &event);
-        curl_multi_assign(self->multi_, socket, self);
+        // A socket that was closed has left by itself, and its number may come again.
+        if (epoll_ctl(self->epoll_, EPOLL_CTL_MOD, socket, &event) != 0)
+            epoll_ctl(self->epoll_, EPOLL_CTL_ADD, socket, &event);
         return 0;
     }
 

@@ -170,15 +170,20 @@ Memberships read_groups(const Run& run, int count) {
     return found;
 }
 
-void remember(Pass& pass, const Definition& d, Datum key) {
+Datum copy_of_key(const Definition& d, Datum key, MemoryContext context) {
     int16 length = 0;
     bool by_value = false;
     get_typlenbyval(key_type_of(d.key_kind), &length, &by_value);
-    MemoryContextReset(pass.context);
-    MemoryContext caller = MemoryContextSwitchTo(pass.context);
-    pass.last_key = datumCopy(key, by_value, length);
-    pass.has_last = true;
+    MemoryContext caller = MemoryContextSwitchTo(context);
+    key = datumCopy(key, by_value, length);
     MemoryContextSwitchTo(caller);
+    return key;
+}
+
+void remember(Pass& pass, const Definition& d, Datum key) {
+    MemoryContextReset(pass.context);
+    pass.last_key = copy_of_key(d, key, pass.context);
+    pass.has_last = true;
 }
 
 void install_row(const Run& run, const Candidate& row, TupleDesc columns,
@@ -357,26 +362,21 @@ std::span<const Datum> next_keys(const Pass& pass) {
     Definition& d = definition_seen(NameStr(pass.projection));
     definition_refresh(d);
     auto* keys = static_cast<Datum*>(palloc(sizeof(Datum) * batch_size));
-    int16 length = 0;
-    bool by_value = false;
-    get_typlenbyval(key_type_of(d.key_kind), &length, &by_value);
     MemoryContext caller = CurrentMemoryContext;
     SPI_connect();
     Portal portal = open_view(d, pass, "");
     const SPITupleTable* table = fetch(d, portal);
     const Oid type = SPI_gettypeid(table->tupdesc, 1);
     std::size_t count = 0;
-    MemoryContext spi = MemoryContextSwitchTo(caller);
     for (std::uint64_t i = 0; i < SPI_processed; ++i) {
         bool is_null = false;
         const Datum key = SPI_getbinval(table->vals[i], table->tupdesc, 1, &is_null);
         if (is_null)
             break;
-        keys[count] = datumCopy(widened_key(type, key), by_value, length);
+        keys[count] = copy_of_key(d, widened_key(type, key), caller);
         if (count == 0 || !is_same_key(d, keys[count - 1], keys[count]))
             ++count;
     }
-    MemoryContextSwitchTo(spi);
     SPI_cursor_close(portal);
     SPI_finish();
     return {keys, count};

@@ -119,7 +119,11 @@ def medians(variants, measure):
     return {name: statistics.median(values) for name, values in samples.items()}
 
 
-def heading(title, how=f'{ROUNDS} rounds of {SECONDS:.0f} s, medians; server and client on one core'):
+def rounds_of(count):
+    return f'{count} round' + ('s' if count != 1 else '')
+
+
+def heading(title, how=f'{rounds_of(ROUNDS)} of {SECONDS:.0f} s, medians; server and client on one core'):
     print(f'## {title}\n')
     print(f'`{os.environ["COMMAND"]}`, {how}.')
     print(run('postgres', '--version').strip() + f', {cpu()}.\n')
@@ -218,7 +222,7 @@ SELECT t.* FROM rolecall.tenants t JOIN rolecall.users u ON u.tenant_id = t.id W
 
 def crowds():
     """Does it matter how many users there are, when all are cached?"""
-    heading('Few users and many', f'{ROUNDS} rounds of {SECONDS:.0f} s, medians; server and client on one core, uniformly random users, all cached')
+    heading('Few users and many', f'{rounds_of(ROUNDS)} of {SECONDS:.0f} s, medians; server and client on one core, uniformly random users, all cached')
     print('| users | me(uid) per second | against the constant C function | inside the server, ns | hits |')
     print('|---:|---:|---:|---:|---:|')
     for users in CROWDS:
@@ -279,7 +283,7 @@ def policies():
             END $$;
             SELECT current_setting('bench.ns')'''))
     ns = medians(conditions, scan)
-    heading(f'A scan of {rows:,} rows under a policy', f'{ROUNDS} rounds, medians; one process')
+    heading(f'A scan of {rows:,} rows under a policy', f'{rounds_of(ROUNDS)}, medians; one process')
     print('| policy | ns a row | against an empty C function |')
     print('|---|---:|---:|')
     for name, value in ns.items():
@@ -385,7 +389,7 @@ def sync_rates(url, users, in_flight):
 def syncs():
     users, in_flight = 10_000, 64
     run('g++', '-O2', '-o', f'{WORK}/bare_fetch', f'{WORK}/src/bench/bare_fetch.cpp', '-lcurl')
-    heading('Synchronizing everybody', f'{ROUNDS} rounds, medians')
+    heading('Synchronizing everybody', f'{rounds_of(ROUNDS)}, medians')
     for delay in (0.020, 0):
         with provider(users, delay * 1000) as url:
             rates = sync_rates(url, users, in_flight)
@@ -531,7 +535,7 @@ def lookups():
 
 
 def loadall():
-    """All documents in one pass, against computing them; what each takes in memory; what a miss costs."""
+    """All documents in one pass, against computing them; what each takes in memory."""
     users = int(os.environ.get('LOAD_USERS', '1000000'))
     rounds = min(ROUNDS, 3)
     cache = max(64, users * 1400 // 2**20)
@@ -565,7 +569,7 @@ def loadall():
             samples[name].append(run_it())
     seconds = {name: statistics.median(values) for name, values in samples.items()}
     first = next(iter(seconds.values()))
-    heading('Loading all', f'{rounds} rounds, medians')
+    heading('Loading all', f'{rounds_of(rounds)}, medians')
     print(f'{users:,} users, `rolecall.cache_size = {cache}MB`:\n')
     print('| | seconds | |')
     print('|---|---:|---:|')
@@ -594,7 +598,7 @@ def misses():
     ns = medians(variants, lambda variant: server.nanoseconds(*variant))
     hits = server.sql('SELECT hits, misses FROM rolecall.stat_cache').split('|')
     counts = server.instructions({name: variant[0] for name, variant in variants.items()}, calls=2000)
-    heading('A miss', f'{ROUNDS} rounds, medians; inside the server')
+    heading('A miss', f'{rounds_of(ROUNDS)}, medians; inside the server')
     print(f'A cache of 1MB and {USERS:,} users in turn: {int(hits[1]):,} misses, {int(hits[0]):,} hits.\n')
     print('| | µs | | instructions | |')
     print('|---|---:|---:|---:|---:|')

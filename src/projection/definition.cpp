@@ -3,6 +3,7 @@
 #include "pg/acting.h"
 #include "pg/version.h"
 #include "projection/check.h"
+#include "projection/groups.h"
 #include "projection/shared.h"
 
 extern "C" {
@@ -134,28 +135,10 @@ List* group_sources_of(const Description& d) {
             *source = {.relation = watch.relation,
                        .key_column = watch.key_column,
                        .column = reference.column,
-                       .group = d.watches[static_cast<std::size_t>(reference.watch)].id};
+                       .lookup = d.watches[static_cast<std::size_t>(reference.watch)].id};
             sources = lappend(sources, source);
         }
     return sources;
-}
-
-// Plans that say what the key's rows refer to. They run as the table's owner, who may have put functions into
-// its indexes.
-List* make_group_plans(const Description& d, List* sources) {
-    List* plans = NIL;
-    ListCell* cell = nullptr;
-    foreach (cell, sources) {
-        const auto* source = static_cast<GroupSource*>(lfirst(cell));
-        const char* query =
-            psprintf("SELECT r.%s::text FROM %s r WHERE r.%s = $1", quote_identifier(NameStr(source->column)),
-                     qualified_name(source->relation), quote_identifier(NameStr(source->key_column)));
-        const pg::Acting acting = pg::act_as_table_owner(owner_of(source->relation));
-        const Oid key_type = key_type_of(d.key_kind);
-        plans = lappend(plans, make_plan(d.name, source->relation, query, {&key_type, 1}));
-        pg::stop_acting(acting);
-    }
-    return plans;
 }
 
 Oid column_type(const Description& d, const NameData& name) {
@@ -209,8 +192,8 @@ const Problem* keep(const Problem& problem, MemoryContext context) {
 }
 
 // Puts what was read into `d`, in place of what was there.
-void adopt(Definition& d, const Description& now, Plan* plan, List* group_sources, List* group_plans,
-           List* problems, List* relations) {
+void adopt(Definition& d, const Description& now, Plan* plan, List* group_plans, List* problems,
+           List* relations) {
     retire_plan(d.plan);
     retire_plan(d.email_plan);
     ListCell* cell = nullptr;
@@ -232,11 +215,6 @@ void adopt(Definition& d, const Description& now, Plan* plan, List* group_source
 
     MemoryContext caller = MemoryContextSwitchTo(d.context);
     d.group_plans = list_copy(group_plans);
-    d.group_count = 0;
-    d.group_sources =
-        static_cast<GroupSource*>(palloc(sizeof(GroupSource) * std::max(list_length(group_sources), 1)));
-    foreach (cell, group_sources)
-        d.group_sources[d.group_count++] = *static_cast<GroupSource*>(lfirst(cell));
     d.problems = NIL;
     foreach (cell, problems)
         d.problems =
@@ -290,11 +268,11 @@ bool read_definition(Definition& d) {
     List* problems = current ? check_projection(now, queries, &relations) : other_sql();
     // Without the watches in place nothing is cached, and the columns may not even be there.
     List* group_sources = problems == NIL ? group_sources_of(now) : NIL;
-    List* group_plans = make_group_plans(now, group_sources);
+    List* group_plans = make_group_plans(now.name, now.key_kind, group_sources);
     for (const char* own : {"projections", "watches", "watch_references"})
         if (current || strcmp(own, "projections") == 0)
             relations = list_append_unique_oid(relations, pg::extension_relation(own));
-    adopt(d, now, plan, group_sources, group_plans, problems, relations);
+    adopt(d, now, plan, group_plans, problems, relations);
     return true;
 }
 

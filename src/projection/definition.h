@@ -16,14 +16,6 @@ enum class KeyKind {
     bpchar,  // char(n): trailing blanks do not count
 };
 
-/// How documents come to belong to groups: by a column of a table that holds their keys.
-struct GroupSource {
-    Oid relation;
-    NameData key_column;
-    NameData column;
-    std::uint64_t group;  // the lookup's id
-};
-
 struct Definition {
     NameData name;
     bool fresh;        // false: reread before the next load
@@ -32,10 +24,8 @@ struct Definition {
     KeyKind key_kind;
     NameData key_column;
     NameData doc_column;
-    Plan* plan;  // of the view: $1 is the key; one row: document, valid_from, valid_until
-    int group_count;
-    GroupSource* group_sources;
-    List* group_plans;    // one for each of them: $1 is the key; rows (value as text)
+    Plan* plan;           // of the view: $1 is the key; one row: document, valid_from, valid_until
+    List* group_plans;    // of Plan *, groups.h
     Plan* email_plan;     // me_by_email()'s, made when it is asked for
     int counters;         // its place among the counters
     std::uint32_t floor;  // the stamp that is its floor

@@ -1,10 +1,10 @@
 #include "projection/load.h"
 
-#include "pg/acting.h"
 #include "pg/settings.h"
 #include "pg/snapshot.h"
 #include "pg/testing.h"
 #include "projection/document.h"
+#include "projection/groups.h"
 #include "projection/shared.h"
 
 extern "C" {
@@ -46,12 +46,10 @@ Row read_row(HeapTuple tuple, TupleDesc columns, int first) {
 
 namespace {
 
-// What it returns lives in the current memory context.
-Loaded query(const Definition& d, Datum key) {
+// The projection's query, inside SPI. What it returns lives in `context`.
+Loaded query(const Definition& d, Datum key, MemoryContext context) {
+    const TimestampTz began = GetCurrentTimestamp();
     Loaded loaded;
-    MemoryContext caller = CurrentMemoryContext;
-    const pg::Acting acting = pg::act_as_pinned(d.plan->owner);
-    SPI_connect();
     run_plan(*d.plan, &key, nullptr, !testing::fault(Fault::own_snapshot_query), 2);
     if (SPI_processed > 1)
         complain_of_several_rows(d);
@@ -59,51 +57,28 @@ Loaded query(const Definition& d, Datum key) {
         const Row row = read_row(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
         loaded.window = row.window;
         if (row.has_document) {
-            MemoryContext spi = MemoryContextSwitchTo(caller);
+            MemoryContext spi = MemoryContextSwitchTo(context);
             loaded.document = DatumGetJsonbPCopy(row.document);
             MemoryContextSwitchTo(spi);
         }
     }
-    SPI_finish();
-    pg::stop_acting(acting);
+    counters::add(d.counters, Count::loads);
+    counters::add(d.counters, Count::load_time, static_cast<std::uint64_t>(GetCurrentTimestamp() - began));
     return loaded;
 }
 
-}  // namespace
-
-std::uint32_t group_stamp(const GroupSource& source, Datum value) {
-    const text* bytes = DatumGetTextPP(value);
-    return shared.stamps.index(key_hash(source.group, {VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)}));
-}
-
-namespace {
-
-// The stamps of the groups that the key's rows belong to, sorted; in the current memory context. Read from
-// those rows, not from the view: a row that does not find its group yet belongs to it all the same. No policy
-// hides rows here: it may ask the group.
-std::span<std::uint32_t> read_groups(const Definition& d, Datum key) {
-    if (d.group_count == 0)
+// The stamps of the groups that the key's document belongs to, sorted, inside SPI; they live in `context`.
+std::span<std::uint32_t> read_groups(const Definition& d, Datum key, MemoryContext context) {
+    if (d.group_plans == NIL)
         return {};
-    MemoryContext caller = CurrentMemoryContext;
-    std::uint32_t* stamps = nullptr;
+    std::size_t room = 16;
     std::size_t count = 0;
-    for (int source = 0; source < d.group_count; ++source) {
-        const auto* plan = static_cast<Plan*>(list_nth(d.group_plans, source));
-        const pg::Acting acting = pg::act_as_table_owner(plan->owner);
-        SPI_connect();
-        run_plan(*plan, &key, nullptr, true, 0);
-        const std::size_t size = sizeof(std::uint32_t) * std::max<std::uint64_t>(count + SPI_processed, 1);
-        stamps = static_cast<std::uint32_t*>(stamps == nullptr ? MemoryContextAlloc(caller, size)
-                                                               : repalloc(stamps, size));
-        for (std::uint64_t i = 0; i < SPI_processed; ++i) {
-            bool is_null = false;
-            const Datum value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null);
-            if (!is_null)
-                stamps[count++] = group_stamp(d.group_sources[source], value);
-        }
-        SPI_finish();
-        pg::stop_acting(acting);
-    }
+    auto* stamps = static_cast<std::uint32_t*>(MemoryContextAlloc(context, sizeof(std::uint32_t) * room));
+    each_group(list_copy(d.group_plans), array_of_keys(d.key_kind, &key, 1), [&](Datum, std::uint32_t stamp) {
+        if (count == room)
+            stamps = static_cast<std::uint32_t*>(repalloc_huge(stamps, sizeof(std::uint32_t) * (room *= 2)));
+        stamps[count++] = stamp;
+    });
     std::sort(stamps, stamps + count);
     return {stamps, static_cast<std::size_t>(std::unique(stamps, stamps + count) - stamps)};
 }
@@ -152,18 +127,6 @@ Count put(const core::Key& key, const core::EntryHead& head, const core::Payload
     return Count::skip_size;
 }
 
-namespace {
-
-Count install_read(const Definition& d, Datum key, const Loaded& loaded, const core::Snapshot& snapshot) {
-    KeyBuffer buffer;
-    const core::Key name = key_in_cache(d, key, buffer);
-    return install(d, name, loaded, read_groups(d, key), snapshot, GetCurrentTimestamp(), core::Room::any);
-}
-
-void count(const Definition& d, Count what) { counters::add(d.counters, what); }
-
-}  // namespace
-
 // The order matters. The snapshot is there already. DDL that it sees as committed has sent its invalidations
 // once the definitions are quiet, so they are accepted next and the watches verified; DDL that comes later
 // adds itself to a floor before it commits, and is not finished for this snapshot.
@@ -176,28 +139,35 @@ Loaded load(Definition& d, Datum key, bool may_install) {
     const bool fresh = definition_refresh_same_key(d);
 
     testing::point("before-query");
-    const TimestampTz began = GetCurrentTimestamp();
-    Loaded loaded = query(d, key);
-    counters::add(d.counters, Count::loads);
-    counters::add(d.counters, Count::load_time, static_cast<std::uint64_t>(GetCurrentTimestamp() - began));
+    MemoryContext caller = CurrentMemoryContext;
+    const pg::Acting acting = pg::act_as_pinned(d.plan->owner);
+    SPI_connect();
+    Loaded loaded = query(d, key, caller);
+    Count result = Count::installs;
+    // A volatile function may have taken an id.
+    if (TransactionIdIsValid(GetTopTransactionIdIfAny()) && !testing::fault(Fault::own_writes_ignored))
+        result = Count::skip_own_id;
+    else if (!quiet || !fresh)
+        result = Count::skip_ddl;
+    else if (d.problems != NIL && d.ttl == 0 && !testing::fault(Fault::watches_not_verified))
+        result = Count::skip_unwatched;
+    std::span<std::uint32_t> groups;
+    if (may_install && result == Count::installs)
+        groups = read_groups(d, key, caller);
+    SPI_finish();
+    pg::stop_acting(acting);
 
     if (!may_install)
         return loaded;
-    const bool own_id =
-        TransactionIdIsValid(GetTopTransactionIdIfAny());  // a volatile function may have taken one
-    if (own_id && !testing::fault(Fault::own_writes_ignored)) {
-        count(d, Count::skip_own_id);
-    } else if (!quiet || !fresh) {
-        count(d, Count::skip_ddl);
-    } else if (d.problems != NIL && d.ttl == 0 && !testing::fault(Fault::watches_not_verified)) {
-        count(d, Count::skip_unwatched);
-    } else {
+    if (result == Count::installs) {
         if (testing::fault(Fault::newest_snapshot))
             snapshot = GetLatestSnapshot();
-        const Count result = install_read(d, key, loaded, pg::xid_snapshot(snapshot));
-        loaded.kept = result == Count::installs;
-        count(d, result);
+        KeyBuffer buffer;
+        result = install(d, key_in_cache(d, key, buffer), loaded, groups, pg::xid_snapshot(snapshot),
+                         GetCurrentTimestamp(), core::Room::any);
     }
+    loaded.kept = result == Count::installs;
+    counters::add(d.counters, result);
     return loaded;
 }
 

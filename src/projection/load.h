@@ -42,9 +42,6 @@ core::Key key_in_cache(const Definition& definition, Datum key, KeyBuffer& buffe
 /// Raises cardinality_violation: the view has more than one row for a key.
 [[noreturn]] void complain_of_several_rows(const Definition& definition);
 
-/// The stamp of the group that a value (text) of a source names.
-std::uint32_t group_stamp(const GroupSource& source, Datum value);
-
 /// The part of installing that comes last: puts in shared memory what was read for `key` under `snapshot`, at
 /// `time`, if the freshness rule allows it; returns what to count. That goes for documents with a ttl as
 /// well: whoever reads may be behind an invalidate().

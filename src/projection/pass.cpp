@@ -4,13 +4,13 @@
 #include "pg/snapshot.h"
 #include "pg/testing.h"
 #include "projection/check.h"
+#include "projection/groups.h"
 #include "projection/load.h"
 #include "projection/shared.h"
 
 extern "C" {
 #include "executor/execdesc.h"
 #include "nodes/plannodes.h"
-#include "utils/array.h"
 #include "utils/datum.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -47,8 +47,7 @@ struct Run {
     core::Snapshot snapshot;
     TimestampTz began;
     Oid column_type;  // of the key
-    std::span<const GroupSource> sources;
-    Plan** group_plans;  // one for each source
+    List* group_plans;
     Batch* batch;
 };
 
@@ -77,36 +76,6 @@ Portal open_view(const Definition& d, const Pass& pass, const char* columns) {
     return portal;
 }
 
-// Say which groups the rows of many keys belong to: rows (key, value as text).
-Plan** make_group_plans(const Definition& d, std::span<const GroupSource> sources) {
-    auto** plans = static_cast<Plan**>(palloc(sizeof(void*) * (sources.size() + 1)));
-    const Oid type = get_array_type(key_type_of(d.key_kind));
-    for (std::size_t i = 0; i < sources.size(); ++i) {
-        const GroupSource& source = sources[i];
-        const char* key = quote_identifier(NameStr(source.key_column));
-        const char* query =
-            psprintf("SELECT r.%s, r.%s::text FROM %s r WHERE r.%s = ANY ($1)", key,
-                     quote_identifier(NameStr(source.column)), qualified_name(source.relation), key);
-        const pg::Acting acting = pg::act_as_table_owner(owner_of(source.relation));
-        plans[i] = make_plan(d.name, source.relation, query, {&type, 1}, CURSOR_OPT_GENERIC_PLAN);
-        retire_plan(plans[i]);
-        pg::stop_acting(acting);
-    }
-    return plans;
-}
-
-Datum array_of_keys(const Definition& d, const Batch& batch, int count) {
-    const Oid type = key_type_of(d.key_kind);
-    int16 length = 0;
-    bool by_value = false;
-    char align = 0;
-    get_typlenbyvalalign(type, &length, &by_value, &align);
-    auto* keys = static_cast<Datum*>(palloc(sizeof(Datum) * static_cast<std::size_t>(count)));
-    for (int i = 0; i < count; ++i)
-        keys[i] = batch.rows[i].key;
-    return PointerGetDatum(construct_array(keys, count, type, length, by_value, align));
-}
-
 // A row's place and the stamp of a group it belongs to, in one number that sorts by row.
 using Membership = std::uint64_t;
 constexpr Membership membership(std::uint32_t row, std::uint32_t stamp) {
@@ -129,42 +98,32 @@ std::span<Place> places_of(const Batch& batch, int count) {
     return {places, static_cast<std::size_t>(count)};
 }
 
-// The groups of the first `count` rows, sorted; as read_groups() in load.cpp does for one key.
+// The groups of the first `count` rows, sorted.
 Memberships read_groups(const Run& run, int count) {
     Memberships found{.all = nullptr, .count = 0};
-    if (run.sources.empty())
+    if (run.group_plans == NIL)
         return found;
-    MemoryContext caller = CurrentMemoryContext;
-    const Datum keys = array_of_keys(run.d, *run.batch, count);
+    const auto rows = static_cast<std::size_t>(count);
+    auto* keys = static_cast<Datum*>(palloc(sizeof(Datum) * rows));
+    for (std::size_t i = 0; i < rows; ++i)
+        keys[i] = run.batch->rows[i].key;
     const std::span<Place> places = places_of(*run.batch, count);
-    for (std::size_t source = 0; source < run.sources.size(); ++source) {
-        const Plan& plan = *run.group_plans[source];
-        const pg::Acting acting = pg::act_as_table_owner(plan.owner);
-        SPI_connect();
-        run_plan(plan, &keys, nullptr, true, 0);
-        const std::size_t size = sizeof(Membership) * std::max<std::uint64_t>(found.count + SPI_processed, 1);
-        found.all = static_cast<Membership*>(found.all == nullptr ? MemoryContextAllocHuge(caller, size)
-                                                                  : repalloc_huge(found.all, size));
-        TupleDesc columns = SPI_tuptable->tupdesc;
-        const Oid type = SPI_gettypeid(columns, 1);
-        for (std::uint64_t i = 0; i < SPI_processed; ++i) {
-            HeapTuple tuple = SPI_tuptable->vals[i];
-            bool is_null = false;
-            const Datum value = SPI_getbinval(tuple, columns, 2, &is_null);
-            if (is_null)
-                continue;
-            const std::uint32_t stamp = group_stamp(run.sources[source], value);
+    std::size_t room = 8 * rows;
+    found.all = static_cast<Membership*>(palloc(sizeof(Membership) * room));
+    each_group(
+        run.group_plans, array_of_keys(run.d.key_kind, keys, count), [&](Datum key, std::uint32_t stamp) {
             KeyBuffer buffer;
-            const core::Key name =
-                key_in_cache(run.d, widened_key(type, SPI_getbinval(tuple, columns, 1, &is_null)), buffer);
+            const core::Key name = key_in_cache(run.d, key, buffer);
             for (auto place = std::lower_bound(places.begin(), places.end(), Place{name.hash, 0});
-                 place != places.end() && place->first == name.hash; ++place)
-                if (run.batch->rows[place->second].name.bytes == name.bytes)
-                    found.all[found.count++] = membership(place->second, stamp);
-        }
-        SPI_finish();
-        pg::stop_acting(acting);
-    }
+                 place != places.end() && place->first == name.hash; ++place) {
+                if (run.batch->rows[place->second].name.bytes != name.bytes)
+                    continue;
+                if (found.count == room)
+                    found.all =
+                        static_cast<Membership*>(repalloc_huge(found.all, sizeof(Membership) * (room *= 2)));
+                found.all[found.count++] = membership(place->second, stamp);
+            }
+        });
     std::sort(found.all, found.all + found.count);
     found.count = static_cast<std::size_t>(std::unique(found.all, found.all + found.count) - found.all);
     return found;
@@ -324,19 +283,12 @@ Stretch load_stretch(Pass& pass, bool (*report)(const Pass&)) {
             .snapshot = pg::xid_snapshot(GetActiveSnapshot()),
             .began = GetCurrentTimestamp(),
             .column_type = InvalidOid,
-            .sources = {},
-            .group_plans = nullptr,
+            .group_plans = list_copy(d.group_plans),  // the view may read this projection, and its definition
             .batch = nullptr};
     if (look_at_floor(run) == Stretch::wait)
         return Stretch::wait;
 
     SPI_connect();
-    // A copy: the view may read this projection, and its definition.
-    const std::size_t source_bytes = sizeof(GroupSource) * static_cast<std::size_t>(d.group_count);
-    auto* sources = static_cast<GroupSource*>(palloc(source_bytes + 1));
-    memcpy(sources, d.group_sources, source_bytes);
-    run.sources = {sources, static_cast<std::size_t>(d.group_count)};
-    run.group_plans = make_group_plans(d, run.sources);
     run.batch = static_cast<Batch*>(palloc(sizeof(Batch)));
     Portal portal = open_view(d, pass, document_columns(d));
     pass.expected = static_cast<double>(pass.read) + portal->queryDesc->plannedstmt->planTree->plan_rows;

@@ -56,7 +56,7 @@ Node* on_column(ParseState* parse, ColumnRef*, Node* found) {
     const auto* column = reinterpret_cast<Var*>(found);
     const RangeTblEntry* entry =
         GetRTEByRangeTablePosn(parse, static_cast<int>(column->varno), static_cast<int>(column->varlevelsup));
-    if (entry->relid != plan->relation || owner_of(entry->relid) != plan->owner)
+    if (!list_member_oid(plan->relations, entry->relid) || owner_of(entry->relid) != plan->owner)
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("projection \"%s\" was changed while it was read", NameStr(plan->projection)),
                         errdetail("Relation %s is another by now.", qualified_name(entry->relid)),
@@ -74,15 +74,17 @@ void set_up_parser(ParseState* parse, void* plan) {
 
 void plan_init() { RegisterXactCallback(on_transaction_end, nullptr); }
 
-Plan* make_plan(const NameData& projection, Oid relation, const char* query, std::span<const Oid> types,
-                int cursor_options) {
+Plan* make_plan(const NameData& projection, Oid owner, const List* relations, const char* query,
+                std::span<const Oid> types, int cursor_options) {
     // Gone with the caller's memory where an error ends this.
     MemoryContext context =
         AllocSetContextCreate(CurrentMemoryContext, "rolecall plan", ALLOCSET_SMALL_SIZES);
     auto* plan = static_cast<Plan*>(MemoryContextAllocZero(context, sizeof(Plan)));
     plan->projection = projection;
-    plan->relation = relation;
-    plan->owner = owner_of(relation);
+    MemoryContext caller = MemoryContextSwitchTo(context);
+    plan->relations = list_copy(relations);
+    MemoryContextSwitchTo(caller);
+    plan->owner = owner;
     plan->parameters = static_cast<int>(types.size());
     std::copy(types.begin(), types.end(), plan->types);
     plan->saved = SPI_prepare_params(query, set_up_parser, plan, cursor_options);
@@ -91,6 +93,11 @@ Plan* make_plan(const NameData& projection, Oid relation, const char* query, std
              SPI_result_code_string(SPI_result));
     MemoryContextSetParent(context, TopMemoryContext);
     return plan;
+}
+
+Plan* make_plan(const NameData& projection, Oid relation, const char* query, std::span<const Oid> types,
+                int cursor_options) {
+    return make_plan(projection, owner_of(relation), list_make1_oid(relation), query, types, cursor_options);
 }
 
 void retire_plan(Plan* plan) {

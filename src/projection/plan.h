@@ -1,6 +1,5 @@
-// Kept plans of queries of one application's relation. A plan that is made anew looks its relation up by
-// name; these refuse to find another one there, before anything of it is evaluated with somebody else's
-// rights.
+// Kept plans of queries of an application's relations. A plan that is made anew looks its relations up by
+// name; these refuse to find others there, before anything of them is evaluated with somebody else's rights.
 #pragma once
 
 #include "pg/pg.h"
@@ -14,8 +13,8 @@ namespace rolecall::projection {
 struct Plan {
     SPIPlanPtr saved;
     NameData projection;  // for messages
-    Oid relation;         // every column of the query is one of this relation's
-    Oid owner;            // of the relation, as whom the query is to run
+    List* relations;      // Oids: every column of the query is one of these relations'
+    Oid owner;            // of all of them, as whom the query is to run
     int parameters;
     Oid types[2];
 };
@@ -25,6 +24,10 @@ void plan_init();
 
 /// A plan that lives until it is retired. Call it inside SPI, acting as it will be run. `cursor_options` as
 /// in SPI_prepare_cursor().
+Plan* make_plan(const NameData& projection, Oid owner, const List* relations, const char* query,
+                std::span<const Oid> types, int cursor_options = 0);
+
+/// The same for a query of one relation.
 Plan* make_plan(const NameData& projection, Oid relation, const char* query, std::span<const Oid> types,
                 int cursor_options = 0);
 

@@ -273,6 +273,27 @@ is(sql(q(SELECT rolecall.project('profile', '8') ->> 'email')), 'user8@example.o
 my $log = substr(slurp_file($node->logfile), $before);
 like($log, qr/folded as app_owner/, '... is called');
 unlike($log, qr/folded as (?!app_owner)/, '... as nobody but the owner of the table');
+# Tables of several owners, with keys of several types: documents belong to the groups that any of them names.
+sql(<<'SQL');
+CREATE ROLE other_owner;
+GRANT USAGE ON SCHEMA app TO other_owner;
+ALTER TABLE app.memberships ALTER user_id TYPE bigint, OWNER TO other_owner;
+CREATE TABLE app.guests (user_id smallint, team int);
+ALTER TABLE app.guests OWNER TO other_owner;
+SELECT rolecall.watch('profile', 'app.guests', 'user_id');
+SELECT rolecall.unwatch('profile', 'app.teams');
+SELECT rolecall.watch_lookup('profile', 'app.teams', 'id', '{"app.users": "team", "app.memberships": "team", "app.guests": "team"}');
+INSERT INTO app.teams SELECT g, 'team ' || g FROM generate_series(3, 5) g;
+INSERT INTO app.memberships VALUES (9, 3);
+INSERT INTO app.guests VALUES (9, 4);
+SQL
+for my $case ([ 2, 'f', "their users' table" ], [ 3, 'f', 'one of another owner, with wider keys' ], [ 4, 'f', 'another of that owner, with narrower ones' ], [ 5, 't', 'none' ]) {
+	my ($team, $expected, $what) = @$case;
+	sql(q(SELECT rolecall.project('profile', '9')));
+	is(sql(q(SELECT test.cached('9'))), 't', "a group that $what names: cached");
+	sql("UPDATE app.teams SET name = name || '!' WHERE id = $team");
+	is(sql(q(SELECT test.cached('9'))), $expected, '... and changed');
+}
 $_->quit for $asking, $revoking;
 $node->stop;
 

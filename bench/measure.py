@@ -166,6 +166,7 @@ SELECT n.*, m.role FROM rolecall.user_units m JOIN rolecall.units n ON n.id = m.
 SELECT t.* FROM rolecall.tenants t JOIN rolecall.users u ON u.tenant_id = t.id WHERE u.id = :uid;'''
     wire = {
         'SELECT 1': uid + 'SELECT 1;',
+        'SELECT a parameter': uid + 'SELECT :uid::bigint;',
         'constant C function': uid + 'SELECT bench_constant(:uid);',
         'me(uid)': uid + 'SELECT rolecall.me(:uid);',
         'me(uid), one user': uid + 'SELECT rolecall.me(17);',

@@ -25,7 +25,7 @@ Shared shared;
 namespace {
 
 constexpr std::size_t floor_slots = 1024;
-constexpr std::size_t cache_bytes_per_stamp = 512;  // stamps are a sixteenth of the cache
+constexpr std::size_t cache_bytes_per_stamp = 1024;  // about one for a document; all take a thirty-second of the cache
 
 LWLockPadded* partition_locks = nullptr;
 

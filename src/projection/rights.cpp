@@ -29,6 +29,12 @@ void announce_anything() {
     stamp_everything();
 }
 
+// Of whatever database: there need not be anything of ours in this one.
+void announce_roles() {
+    lock_roles_for_change();
+    stamp_everything();
+}
+
 // Roles are those of all databases. Does `role`, or a member of it, own a relation in any of them? The
 // bootstrap superuser is not recorded, and needs no rights.
 bool owns_relations(Oid role) {
@@ -107,7 +113,7 @@ bool decides_what_is_seen(const AlterRoleStmt& statement) {
 void rights_will_change(const Node* statement) {
     if (IsA(statement, DropRoleStmt) && preloaded() && IsTransactionState() &&
         own_relations(reinterpret_cast<const DropRoleStmt*>(statement)->roles))
-        announce_anything();
+        announce_roles();
 }
 
 void rights_have_changed(const Node* statement) {
@@ -119,12 +125,12 @@ void rights_have_changed(const Node* statement) {
             break;
         case T_GrantRoleStmt:
             if (own_relations(reinterpret_cast<const GrantRoleStmt*>(statement)->grantee_roles))
-                announce_anything();
+                announce_roles();
             break;
         case T_AlterRoleStmt: {
             const auto* alter = reinterpret_cast<const AlterRoleStmt*>(statement);
             if (decides_what_is_seen(*alter) && own_relations(list_make1(alter->role)))
-                announce_anything();
+                announce_roles();
             break;
         }
         case T_DropOwnedStmt:

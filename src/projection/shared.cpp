@@ -8,6 +8,7 @@
 extern "C" {
 #include "access/xlog.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_namespace.h"
 #include "storage/lmgr.h"
 #include "storage/lwlock.h"
@@ -25,7 +26,8 @@ Shared shared;
 namespace {
 
 constexpr std::size_t floor_slots = 1024;
-constexpr std::size_t cache_bytes_per_stamp = 1024;  // about one for a document; all take a thirty-second of the cache
+constexpr std::size_t cache_bytes_per_stamp =
+    1024;  // about one for a document; all take a thirty-second of the cache
 
 LWLockPadded* partition_locks = nullptr;
 
@@ -80,9 +82,18 @@ void attach(void* memory, bool is_new, LWLockPadded* locks) {
     shared.head = head;
 }
 
-void definitions_locktag(LOCKTAG& tag) {
-    // Sub-object 1 of the schema: nothing else locks it.
+// Sub-object 1 of the schema: nothing else locks it.
+LOCKTAG definitions_locktag() {
+    LOCKTAG tag;
     SET_LOCKTAG_OBJECT(tag, MyDatabaseId, NamespaceRelationId, get_namespace_oid("rolecall", false), 1);
+    return tag;
+}
+
+// Likewise, of all databases.
+LOCKTAG roles_locktag() {
+    LOCKTAG tag;
+    SET_LOCKTAG_OBJECT(tag, InvalidOid, AuthIdRelationId, BOOTSTRAP_SUPERUSERID, 1);
+    return tag;
 }
 
 }  // namespace
@@ -246,23 +257,28 @@ void count_holdings(std::span<const std::uint64_t> projections, Holding* holding
                [] { CHECK_FOR_INTERRUPTS(); });
 }
 
-void lock_definitions_for_change() {
-    if (testing::fault(Fault::no_ddl_lock))
-        return;
-    LOCKTAG tag;
-    definitions_locktag(tag);
-    (void)LockAcquire(&tag, ShareLock, false, false);
+namespace {
+
+void lock_for_change(const LOCKTAG& tag) {
+    if (!testing::fault(Fault::no_ddl_lock))
+        (void)LockAcquire(&tag, ShareLock, false, false);
 }
 
-bool definitions_are_quiet() {
+bool is_quiet(const LOCKTAG& tag) {
     if (testing::fault(Fault::no_ddl_lock))
         return true;
-    LOCKTAG tag;
-    definitions_locktag(tag);
     if (LockAcquire(&tag, RowExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
         return false;
     LockRelease(&tag, RowExclusiveLock, false);
     return true;
 }
+
+}  // namespace
+
+void lock_definitions_for_change() { lock_for_change(definitions_locktag()); }
+
+void lock_roles_for_change() { lock_for_change(roles_locktag()); }
+
+bool definitions_are_quiet() { return is_quiet(definitions_locktag()) && is_quiet(roles_locktag()); }
 
 }  // namespace rolecall::projection

@@ -125,6 +125,22 @@ like($asking->{stderr}, qr/permission denied for table users/, 'rights are those
 $asking->{stderr} = '';
 $asking->query('ROLLBACK');
 sql('GRANT SELECT ON app.users TO view_owner');
+# Roles are those of all databases: a membership that is revoked in another one, committed, and not yet told to this one
+sql(q(REVOKE SELECT ON app.users FROM view_owner; GRANT SELECT ON app.users TO app_admins; GRANT app_admins TO view_owner));
+sql('CREATE DATABASE elsewhere');
+my $elsewhere = $node->background_psql('elsewhere', on_error_stop => 0);
+$elsewhere->query_safe('SET rolecall.debug_points = on');
+$revoking->query_safe(q(SELECT rolecall.project('profile', '1')));
+hold($node, 'between-proc-array-and-invalidations');
+begin_query($elsewhere, 'REVOKE app_admins FROM view_owner');
+wait_at($node, 'between-proc-array-and-invalidations');
+is($revoking->query_safe(q(SELECT rolecall.project('profile', '7') ->> 'email')), 'user7@example.org', 'a membership that is revoked elsewhere still counts ...');
+release($node, 'between-proc-array-and-invalidations');
+finish_query($elsewhere);
+fails(q(SELECT rolecall.project('profile', '7')), qr/permission denied for table users/, '... and leaves nothing cached');
+$elsewhere->quit;
+sql('DROP DATABASE elsewhere');
+sql('REVOKE SELECT ON app.users FROM app_admins; GRANT SELECT ON app.users TO view_owner');
 # Functions
 sql(<<'SQL');
 CREATE FUNCTION app.shout(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper($1) || random() * 0';

@@ -10,7 +10,7 @@ use Test::More;
 use lib 'test/tap/lib';
 use Rolecall::Test;
 
-my $node = new_node('load_all', <<'CONF');
+my $node = new_node('load_all', <<'CONF', allows_streaming => 1);
 rolecall.cache_size = 256MB
 rolecall.debug_points = on
 max_connections = 30
@@ -275,6 +275,21 @@ $node->append_conf('postgresql.conf', "default_transaction_isolation = 'serializ
 $node->restart;
 wait_for_phase('done');
 is(sql(q(SELECT entries FROM rolecall.stat_cache)), 2000, 'whatever the default of isolation');
+
+# A standby loads nothing, until it is promoted.
+$node->append_conf('postgresql.conf', "default_transaction_isolation = 'read committed'\n");
+$node->reload;
+$node->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'base', has_streaming => 1);
+$standby->start;
+$node->wait_for_catchup($standby);
+$node->stop;
+$node = $standby;
+is(sql(q(SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'rolecall%')), 0, 'no process of ours on a standby');
+$node->promote;
+wait_for_phase('done');
+is(sql(q(SELECT entries FROM rolecall.stat_cache)), 2000, 'once it is promoted, warm_on_start loads everybody');
 
 $node->stop;
 done_testing();

@@ -498,6 +498,46 @@ COMMIT;''',
     server.stop()
 
 
+def writes():
+    """What the watches cost whoever writes."""
+    users = int(os.environ.get('WRITE_USERS', '1000000'))
+    server = Server('writes', f'rolecall.cache_size = {max(64, users // 1000)}MB', 'rolecall.worker = off', 'max_wal_size = 16GB')
+    server.load_users(users)
+    watches = server.sql("SELECT string_agg(quote_ident(tgname), ' ') FROM pg_trigger WHERE tgrelid = 'rolecall.users'::regclass AND tgfoid = 'rolecall.watch_row'::regproc").split()
+
+    def watch(on):
+        for trigger in watches:
+            server.sql(f"ALTER TABLE rolecall.users {'ENABLE ALWAYS' if on else 'DISABLE'} TRIGGER {trigger}")
+
+    def update_all(on):
+        watch(on)
+        server.sql('VACUUM rolecall.users')
+        server.sql('CHECKPOINT')
+        return float(server.sql('''
+            DO $$ DECLARE t timestamptz := clock_timestamp(); BEGIN
+                UPDATE rolecall.users SET function = 'Colleague';
+                PERFORM set_config('bench.s', extract(epoch FROM clock_timestamp() - t)::text, false);
+            END $$;
+            SELECT current_setting('bench.s')''')) / users * 1e6
+
+    def update_one(on):
+        watch(on)
+        return 1e6 / server.pgbench(f"\\set uid random(1, {users})\nUPDATE rolecall.users SET function = 'Teacher' WHERE id = :uid;")
+
+    update_all(False)
+    every = medians({'without': False, 'with': True}, update_all)
+    watch(True)
+    server.sql('SELECT count(rolecall.me(id)) FROM rolecall.users WHERE id <= 100000')
+    one = medians({'without': False, 'with': True}, update_one)
+    heading('Writing', f'{rounds_of(ROUNDS)}, medians; server and client on one core, `fsync` off')
+    print('| `UPDATE rolecall.users` | without watches, µs a row | with | |')
+    print('|---|---:|---:|---:|')
+    for name, µs in ((f'all {users:,} rows', every), ('one row, over the wire, prepared', one)):
+        print(f"| {name} | {µs['without']:.2f} | {µs['with']:.2f} | {µs['with'] / µs['without']:.2f} |")
+    print()
+    server.stop()
+
+
 def lookups():
     users = 100_000
     server = Server('lookups', 'rolecall.worker = off', 'rolecall.cache_size = 512MB')
@@ -610,7 +650,7 @@ def misses():
     print()
 
 
-SECTIONS = {f.__name__: f for f in (reads, crowds, policies, loadall, misses, syncs, upkeep, authentication, lookups)}
+SECTIONS = {f.__name__: f for f in (reads, crowds, policies, loadall, misses, writes, syncs, upkeep, authentication, lookups)}
 
 if __name__ == '__main__':
     names = [name for name in sys.argv[1:] if not name.startswith('--')] or list(SECTIONS)

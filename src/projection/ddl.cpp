@@ -96,8 +96,7 @@ void on_utility(PlannedStmt* statement, const char* text, bool read_only_tree, P
         standard_ProcessUtility(statement, text, read_only_tree, context, parameters, environment,
                                 destination, completion);
     announce(effect, database);
-    if (effect == Effect::none)
-        rights_have_changed(statement->utilityStmt);
+    rights_have_changed(statement->utilityStmt);
 }
 
 }  // namespace

@@ -23,15 +23,9 @@ namespace {
 
 bool is_installed() { return OidIsValid(get_extension_oid("rolecall", true)); }
 
-void announce_anything() {
-    if (is_installed())
-        lock_definitions_for_change();
-    stamp_everything();
-}
-
 // Of whatever database: there need not be anything of ours in this one.
-void announce_roles() {
-    lock_roles_for_change();
+void announce_anything() {
+    lock_rights_for_change();
     stamp_everything();
 }
 
@@ -107,13 +101,26 @@ bool decides_what_is_seen(const AlterRoleStmt& statement) {
     return false;
 }
 
+// A new role may bring along what it is a member of itself.
+bool has_owners_as_members(const CreateRoleStmt& statement) {
+    ListCell* cell = nullptr;
+    foreach (cell, statement.options) {
+        const auto* option = lfirst_node(DefElem, cell);
+        const bool members =
+            strcmp(option->defname, "rolemembers") == 0 || strcmp(option->defname, "adminmembers") == 0;
+        if (members && own_relations(reinterpret_cast<List*>(option->arg)))
+            return true;
+    }
+    return false;
+}
+
 }  // namespace
 
 // The members of a role that is dropped cannot be found afterwards.
 void rights_will_change(const Node* statement) {
     if (IsA(statement, DropRoleStmt) && preloaded() && IsTransactionState() &&
         own_relations(reinterpret_cast<const DropRoleStmt*>(statement)->roles))
-        announce_roles();
+        announce_anything();
 }
 
 void rights_have_changed(const Node* statement) {
@@ -125,14 +132,22 @@ void rights_have_changed(const Node* statement) {
             break;
         case T_GrantRoleStmt:
             if (own_relations(reinterpret_cast<const GrantRoleStmt*>(statement)->grantee_roles))
-                announce_roles();
+                announce_anything();
+            break;
+        case T_CreateRoleStmt:
+            if (has_owners_as_members(*reinterpret_cast<const CreateRoleStmt*>(statement)))
+                announce_anything();
             break;
         case T_AlterRoleStmt: {
             const auto* alter = reinterpret_cast<const AlterRoleStmt*>(statement);
             if (decides_what_is_seen(*alter) && own_relations(list_make1(alter->role)))
-                announce_roles();
+                announce_anything();
             break;
         }
+        case T_AlterOwnerStmt:  // whose membership of pg_database_owner is recorded nowhere
+            if (reinterpret_cast<const AlterOwnerStmt*>(statement)->objectType == OBJECT_DATABASE)
+                announce_anything();
+            break;
         case T_DropOwnedStmt:
         case T_ReassignOwnedStmt:
             announce_anything();

@@ -90,7 +90,7 @@ LOCKTAG definitions_locktag() {
 }
 
 // Likewise, of all databases.
-LOCKTAG roles_locktag() {
+LOCKTAG rights_locktag() {
     LOCKTAG tag;
     SET_LOCKTAG_OBJECT(tag, InvalidOid, AuthIdRelationId, BOOTSTRAP_SUPERUSERID, 1);
     return tag;
@@ -277,8 +277,8 @@ bool is_quiet(const LOCKTAG& tag) {
 
 void lock_definitions_for_change() { lock_for_change(definitions_locktag()); }
 
-void lock_roles_for_change() { lock_for_change(roles_locktag()); }
+void lock_rights_for_change() { lock_for_change(rights_locktag()); }
 
-bool definitions_are_quiet() { return is_quiet(definitions_locktag()) && is_quiet(roles_locktag()); }
+bool definitions_are_quiet() { return is_quiet(definitions_locktag()) && is_quiet(rights_locktag()); }
 
 }  // namespace rolecall::projection

@@ -122,11 +122,11 @@ struct Holding {
 /// Adds up what is held of each of `projections` (ids), walking the whole index; `holdings` has as many.
 void count_holdings(std::span<const std::uint64_t> projections, Holding* holdings);
 
-/// The objects whose locks order loaders behind DDL: one of this database, and one of the roles of all
-/// databases. DDL holds its own in ShareLock to its end, a loader tries RowExclusiveLock on both and gives it
-/// back at once.
+/// The objects whose locks order loaders behind DDL: one of this database, and one of the rights of all
+/// databases' roles. DDL holds its own in ShareLock to its end, a loader tries RowExclusiveLock on both and
+/// gives it back at once.
 void lock_definitions_for_change();
-void lock_roles_for_change();
+void lock_rights_for_change();
 bool definitions_are_quiet();
 
 }  // namespace rolecall::projection

@@ -89,12 +89,16 @@ for my $case (
 		'REVOKE SELECT ON app.users FROM view_owner; GRANT SELECT ON app.users TO app_admins; GRANT app_admins TO view_owner' ],
 	[ 'REVOKE app_admins FROM view_owner', 'GRANT SELECT ON app.users TO view_owner', 'a membership',
 		'REVOKE SELECT ON app.users FROM view_owner; GRANT SELECT ON app.users TO app_admins; GRANT app_admins TO view_owner' ],
+	[ 'ALTER GROUP app_admins DROP USER view_owner', 'GRANT SELECT ON app.users TO view_owner', 'a membership of a group',
+		'REVOKE SELECT ON app.users FROM view_owner; GRANT SELECT ON app.users TO app_admins; ALTER GROUP app_admins ADD USER view_owner' ],
 	[ 'REVOKE SELECT ON app.users FROM app_admins', 'GRANT SELECT ON app.users TO view_owner', 'a right of a role that it is a member of',
 		'REVOKE SELECT ON app.users FROM view_owner; GRANT SELECT ON app.users TO app_admins; GRANT app_admins TO view_owner' ],
 	[ 'REVOKE SELECT ON app.users FROM PUBLIC', 'GRANT SELECT ON app.users TO view_owner', 'a right of everybody',
 		'REVOKE SELECT ON app.users FROM view_owner; GRANT SELECT ON app.users TO PUBLIC' ],
 	[ 'DROP ROLE between', 'GRANT SELECT ON app.users TO view_owner; REVOKE SELECT ON app.users FROM app_admins', 'the role between',
 		'REVOKE app_admins FROM view_owner; REVOKE SELECT ON app.users FROM view_owner; GRANT SELECT ON app.users TO app_admins; CREATE ROLE between IN ROLE app_admins; GRANT between TO view_owner' ],
+	[ 'ALTER DATABASE postgres OWNER TO CURRENT_USER', 'REVOKE SELECT ON app.users FROM pg_database_owner; GRANT SELECT ON app.users TO view_owner', 'the database',
+		'REVOKE SELECT ON app.users FROM view_owner; GRANT SELECT ON app.users TO pg_database_owner; ALTER DATABASE postgres OWNER TO view_owner' ],
 	[ 'ALTER ROLE view_owner NOSUPERUSER', 'GRANT SELECT ON app.users TO view_owner', 'being superuser',
 		'REVOKE SELECT ON app.users FROM view_owner; ALTER ROLE view_owner SUPERUSER' ],
   ) {
@@ -130,6 +134,7 @@ sql(q(REVOKE SELECT ON app.users FROM view_owner; GRANT SELECT ON app.users TO a
 sql('CREATE DATABASE elsewhere');
 my $elsewhere = $node->background_psql('elsewhere', on_error_stop => 0);
 $elsewhere->query_safe('SET rolecall.debug_points = on');
+$elsewhere->query_safe('SET event_triggers = off') if $node->pg_version->major >= 17;
 $revoking->query_safe(q(SELECT rolecall.project('profile', '1')));
 hold($node, 'between-proc-array-and-invalidations');
 begin_query($elsewhere, 'REVOKE app_admins FROM view_owner');
@@ -202,6 +207,17 @@ is(read_one(), 'user1@example.org', 'a row that the policy shows to the owner of
 is(sql(q(SELECT rolecall.project('profile', '7') IS NULL, rolecall.project('profile', '7') IS NULL, test.cached('7'))), 't|t|t', '... and one that it hides, from superusers too');
 sql('SET ROLE app_owner; ALTER POLICY visible ON app.users USING (id < 8)');
 is(sql(q(SELECT rolecall.project('profile', '7') ->> 'email')), 'user7@example.org', '... is seen when the policy is another');
+# A role that the owner of the view becomes a member of brings policies along.
+for my $case ([ 'ROLE view_owner', 'that it is made for' ], [ 'ADMIN view_owner', 'whose administrator it is' ]) {
+	my ($clause, $what) = @$case;
+	sql('SET ROLE app_owner; CREATE POLICY more ON app.users TO app_admins USING (id = 9)');
+	is(sql(q(SELECT rolecall.project('profile', '9') IS NULL, rolecall.project('profile', '9') IS NULL, test.cached('9'))), 't|t|t', "a policy of a role, before one $what");
+	sql("CREATE ROLE passing IN ROLE app_admins $clause");
+	is(sql(q(SELECT rolecall.project('profile', '9') ->> 'email')), 'user9@example.org', '... and after');
+	sql('DROP ROLE passing');
+	is(sql(q(SELECT rolecall.project('profile', '9'))), '', '... and when that is gone');
+	sql('SET ROLE app_owner; DROP POLICY more ON app.users');
+}
 # 001-4: a hidden row of the key counts among its groups: what hides it may be the group.
 sql(<<'SQL');
 SET ROLE app_owner;

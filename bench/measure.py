@@ -134,6 +134,13 @@ def cpu():
         return re.search(r'model name\s*: (.*)', info.read()).group(1)
 
 
+def huge_pages():
+    """MB of free huge pages."""
+    with open('/proc/meminfo') as info:
+        figures = dict(re.findall(r'^(\w+):\s+(\d+)', info.read(), re.M))
+    return int(figures['HugePages_Free']) * int(figures['Hugepagesize']) // 1024
+
+
 @contextlib.contextmanager
 def key_value(kind, value):
     """A function that returns how many times a second a client gets one of USERS values of a Redis or memcached on the same
@@ -226,8 +233,11 @@ def crowds():
     heading('Few users and many', f'{rounds_of(ROUNDS)} of {SECONDS:.0f} s, medians; server and client on one core, uniformly random users, all cached')
     print('| users | me(uid) per second | against the constant C function | inside the server, ns | hits |')
     print('|---:|---:|---:|---:|---:|')
-    for users in CROWDS:
-        server = Server(f'crowd{users}', f'rolecall.cache_size = {max(128, users * 3 // 1024)}MB', 'rolecall.worker = off')
+    for users, pages in [(users, pages) for users in CROWDS for pages in ('off', 'on')]:
+        cache = max(128, users * 3 // 1024)
+        if pages == 'on' and huge_pages() < cache + 1024:
+            continue  # there are not as many set aside (vm.nr_hugepages)
+        server = Server(f'crowd{users}{pages}', f'rolecall.cache_size = {cache}MB', f'huge_pages = {pages}', 'rolecall.worker = off')
         server.load_users(users)
         server.sql('SELECT count(rolecall.me(id)) FROM rolecall.users')
         uid = f'\\set uid random(1, {users})\n'
@@ -238,7 +248,7 @@ def crowds():
         key = f'1 + (g::bigint * 7919) % {users}'
         ns = medians({'loop': (key, 500_000), 'me': (f'rolecall.me({key})', 500_000)}, lambda variant: server.nanoseconds(*variant))
         hits, loads = (int(number) - earlier for number, earlier in zip(server.sql(count).split('|'), before))
-        print(f"| {users:,} | {tps['me']:,.0f} | {tps['me'] / tps['constant']:.2f} | {ns['me'] - ns['loop']:,.0f} | {hits / (hits + loads):.4f} |")
+        print(f"| {users:,}{', huge pages' if pages == 'on' else ''} | {tps['me']:,.0f} | {tps['me'] / tps['constant']:.2f} | {ns['me'] - ns['loop']:,.0f} | {hits / (hits + loads):.4f} |")
         server.stop()
     print()
 

@@ -174,6 +174,7 @@ SELECT t.* FROM rolecall.tenants t JOIN rolecall.users u ON u.tenant_id = t.id W
     wire = {
         'SELECT 1': uid + 'SELECT 1;',
         'SELECT a parameter': uid + 'SELECT :uid::bigint;',
+        'empty C function': uid + 'SELECT bench_nothing(:uid);',
         'constant C function': uid + 'SELECT bench_constant(:uid);',
         'me(uid)': uid + 'SELECT rolecall.me(:uid);',
         'me(uid), one user': uid + 'SELECT rolecall.me(17);',

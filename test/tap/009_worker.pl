@@ -61,7 +61,7 @@ sub is_as_provider_says {
 	is($node->safe_psql('postgres', $expected_grants), '0', "$what: roles are as the provider says");
 	return;
 }
-sub state_of { my ($uid) = @_; return $node->safe_psql('postgres', "SELECT attempts, last_error IS NOT NULL, requested_at IS NOT NULL, leased_by IS NOT NULL FROM rolecall.sync_state WHERE user_id = $uid"); }
+sub state_of { my ($uid) = @_; return $node->safe_psql('postgres', "SELECT attempts > 0, last_error IS NOT NULL, requested_at IS NOT NULL FROM rolecall.sync_state WHERE user_id = $uid"); }
 sub asked { my ($subject) = @_; return $provider->requests->{by_subject}{$subject} // 0; }
 sub grants { my ($uid) = @_; return $node->safe_psql('postgres', "SELECT string_agg(role, ' ' ORDER BY role) FROM rolecall.user_roles WHERE user_id = $uid"); }
 
@@ -178,7 +178,7 @@ my %before = map { $_ => grants($_) } 21 .. 26;
 $node->safe_psql('postgres', "SELECT rolecall.trigger_role_sync_for_user(g, true) FROM generate_series(21, 26) g");
 $node->poll_query_until('postgres', 'SELECT count(*) = 3 FROM rolecall.sync_state WHERE attempts > 0') or die;
 for my $uid (21 .. 23) {
-	is(state_of($uid), '1|t|t|f', "user $uid: the error is noted, and the request stands");
+	is(state_of($uid), 't|t|t', "user $uid: the error is noted, and the request stands");    # it may have been tried again since
 	is(grants($uid), $before{$uid}, '... and the roles are as they were');
 }
 $node->poll_query_until('postgres', 'SELECT count(*) = 3 FROM rolecall.sync_state WHERE user_id BETWEEN 24 AND 26 AND requested_at IS NULL') or die;
@@ -213,7 +213,7 @@ $provider->put_user("1000$_", { code => "1000$_", roles => ['chief'] }) for 34, 
 $provider->put_user("1000$_", { code => "1000$_", roles => ['deputy'] }) for 33, 35, 37;
 $before{35} = grants(35);
 $node->safe_psql('postgres', "SELECT rolecall.trigger_role_sync_for_user(g, true) FROM generate_series(34, 38) g");
-$node->poll_query_until('postgres', q(SELECT count(*) = 2 FROM rolecall.sync_state WHERE attempts = 1 AND last_error = 'no boss here: Not ever.')) or die;
+$node->poll_query_until('postgres', q(SELECT count(*) = 2 FROM rolecall.sync_state WHERE attempts > 0 AND last_error = 'no boss here: Not ever.')) or die;
 $node->poll_query_until('postgres', q(SELECT count(*) = 3 FROM rolecall.user_roles WHERE role = 'deputy')) or die;
 is(grants(35), $before{35}, '000-22: rolled back for whom it failed, and for nobody else');
 $node->safe_psql('postgres', 'DROP TRIGGER refuse ON rolecall.user_roles; DROP FUNCTION refuse()');

@@ -54,6 +54,8 @@ void process_init() {
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
     pqsignal(SIGTERM, on_sigterm);
     BackgroundWorkerUnblockSignals();
+    // The server ignored SIGHUP while it started this process, which inherited what was configured before.
+    ConfigReloadPending = 1;
 }
 
 bool told_to_leave() { return leave_requested != 0; }

@@ -51,9 +51,9 @@ pg::Statement providers_statement(
     " WHERE NOT EXISTS (SELECT FROM rolecall.stopped_providers s WHERE s.provider = q.name)",
     {});
 
-// Both claims: $1 now, $2 lease until, $3 index, $4 started, $5 provider, $6 how many. A lease counts while
-// it lasts, unless this index took it in an earlier life. Returned in the order in which they are to be
-// asked. Locked rows are found again by where they lie, which costs the least.
+// Both claims: $1 now, $2 lease until, $3 index, $4 started, $5 provider, $6 how many, $7 active since. A
+// lease counts while it lasts, unless this index took it in an earlier life. Returned in the order in which
+// they are to be asked. Locked rows are found again by where they lie, which costs the least.
 #define ROLECALL_CLAIM(condition, order)                                                                 \
     "WITH found AS MATERIALIZED ("                                                                       \
     "SELECT d.ctid AS place, u.institutional_id FROM rolecall.sync_state d"                              \
@@ -71,13 +71,16 @@ pg::Statement providers_statement(
     "     d.etag, d.last_modified, d.fingerprint"                                                        \
     " FROM taken d ORDER BY " order
 
-const std::initializer_list<Oid> claim_types = {TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID,
-                                                TIMESTAMPTZOID, TEXTOID,        INT8OID};
+const std::initializer_list<Oid> claim_types = {TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID,       TIMESTAMPTZOID,
+                                                TEXTOID,        INT8OID,        TIMESTAMPTZOID};
 
 pg::Statement claim_requested_statement(ROLECALL_CLAIM("d.requested_at IS NOT NULL",
                                                        "d.force DESC, d.requested_at"),
                                         claim_types);
-pg::Statement claim_due_statement(ROLECALL_CLAIM("d.next_sync_at <= $1", "d.next_sync_at"), claim_types);
+// Who came after the inactive were put to sleep may be one of them.
+pg::Statement claim_due_statement(
+    ROLECALL_CLAIM("d.next_sync_at <= $1 AND coalesce(d.active_at, '-infinity') >= $7", "d.next_sync_at"),
+    claim_types);
 
 pg::Statement put_back_statement(
     "UPDATE rolecall.sync_state SET leased_by = NULL, leased_at = NULL, leased_until = $2 WHERE user_id = $1",
@@ -168,7 +171,7 @@ std::vector<std::string> queued_providers() {
 }
 
 std::vector<Claim> claim(const Claimer& claimer, const std::string& provider, TimestampTz now,
-                         TimestampTz lease_until, std::int64_t most) {
+                         TimestampTz lease_until, TimestampTz active_since, std::int64_t most) {
     std::vector<Claim> claims;
     const pg::Parameter name = pg::text_parameter(provider);
     for (pg::Statement* statement : {&claim_requested_statement, &claim_due_statement}) {
@@ -177,7 +180,7 @@ std::vector<Claim> claim(const Claimer& claimer, const std::string& provider, Ti
             append(claims, provider,
                    statement->run({pg::time_parameter(now), pg::time_parameter(lease_until),
                                    pg::integer_parameter(claimer.index), pg::time_parameter(claimer.started),
-                                   name, pg::bigint_parameter(left)}));
+                                   name, pg::bigint_parameter(left), pg::time_parameter(active_since)}));
     }
     return claims;
 }

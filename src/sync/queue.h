@@ -44,9 +44,9 @@ void wake_up(const std::string& provider, TimestampTz now, std::int64_t most);
 std::vector<std::string> queued_providers();
 
 /// Takes at most `most` users of a provider until `lease_until`: forced requests first, then requests, then
-/// those due by TTL, the oldest first.
+/// those due by TTL who were active since (-infinity: all of them), the oldest first.
 std::vector<Claim> claim(const Claimer& claimer, const std::string& provider, TimestampTz now,
-                         TimestampTz lease_until, std::int64_t most);
+                         TimestampTz lease_until, TimestampTz active_since, std::int64_t most);
 
 /// Gives a user back untouched; nobody takes it before `not_before`.
 void put_back(std::int64_t user, TimestampTz not_before);

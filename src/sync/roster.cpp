@@ -170,6 +170,11 @@ bool is_launchable(Slot& slot, TimestampTz time) {
     return OidIsValid(slot.database) && slot.pid == 0 && !is_held(slot) && launchable_at(slot) <= time;
 }
 
+void begin_look(Slot& slot) {
+    slot.woken = false;
+    slot.sleeps_until = DT_NOEND;
+}
+
 void strike_off(int, Datum) {
     const Locked locked;
     Slot& slot = roster->slots[my_slot];
@@ -182,7 +187,7 @@ void strike_off(int, Datum) {
     const TimestampTz time = GetCurrentTimestamp();
     if (my_leaving == Leaving::failed)
         slot.try_after = time + after_failure;
-    else if (my_leaving == Leaving::nothing_to_do)
+    else if (my_leaving == Leaving::nothing_to_do && !slot.woken)
         slot.try_after = time + between_probes;
     look_again();
 }
@@ -244,6 +249,7 @@ bool enter(int number, Place& place) {
     if (!OidIsValid(slot.database) || slot.pid != 0 || is_held(slot))
         return false;
     slot.pid = MyProcPid;
+    begin_look(slot);
     return true;
 }
 
@@ -254,9 +260,7 @@ bool may_stay(const Place& place) {
 
 void begin_look(const Place& place) {
     const Locked locked;
-    Slot& slot = roster->slots[place.slot];
-    slot.woken = false;
-    slot.sleeps_until = DT_NOEND;
+    begin_look(roster->slots[place.slot]);
 }
 
 bool may_sleep(const Place& place, TimestampTz until) {
@@ -299,8 +303,10 @@ void set_databases(const Oid* databases, int count, int workers) {
 
 void reconsider() {
     const Locked locked;
-    for (Slot& slot : slots())
+    for (Slot& slot : slots()) {
         slot.try_after = 0;
+        slot.woken = true;
+    }
     roster->look_again = true;
 }
 

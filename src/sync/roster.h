@@ -46,8 +46,8 @@ struct Place {
     TimestampTz started;  ///< by the clock of syncs: leases of this index from before are void
 };
 
-/// Enters a worker that was launched for slot `number`, and sees to it that it is struck off when the process
-/// exits. False: it should not run (any more).
+/// Enters a worker that was launched for slot `number`, as begin_look() does too, and sees to it that it is
+/// struck off when the process exits. False: it should not run (any more).
 bool enter(int number, Place& place);
 
 /// Is the worker still welcome?

@@ -132,16 +132,19 @@ class Worker {
             const Configured configured = configuration_of(name);
             std::int64_t room = settings::sync_batch_size;
             TimestampTz lease = lease_margin;
+            TimestampTz active_since = DT_NOBEGIN;
             if (configured.provider != nullptr) {
                 const TimestampTz next = may_ask_next(configured.provider->server, time);
                 if (next > time) {
                     look_at(next);
                     continue;
                 }
-                if (!adjust_scope(*configured.provider, time)) {
+                active_since = active_since_of(*configured.provider, time);
+                if (!adjust_scope(*configured.provider, time, active_since)) {
                     took = true;
                     continue;
                 }
+                testing::point("sync-scope-adjusted");
                 Line& line = line_of(*configured.provider);
                 const auto waiting = static_cast<std::int64_t>(line.waiting.size());
                 const std::int64_t depth = line_depth(*configured.provider);
@@ -152,7 +155,7 @@ class Worker {
                     requests_before_done * std::chrono::microseconds(configured.provider->timeout).count();
                 room = is_to_be_probed(configured.provider->server) ? 1 : std::min(room, 2 * depth - waiting);
             }
-            std::vector<Claim> claims = claim(claimer_, name, time, time + lease, room);
+            std::vector<Claim> claims = claim(claimer_, name, time, time + lease, active_since, room);
             if (claims.empty())
                 look_at(next_due(name));
             took |= !claims.empty();
@@ -169,13 +172,17 @@ class Worker {
     }
 
     // Keeps inactive users out of the queue where the provider wants that. False: there are more of them.
-    static bool adjust_scope(const Provider& provider, TimestampTz time) {
+    static bool adjust_scope(const Provider& provider, TimestampTz time, TimestampTz active_since) {
         if (provider.active_seconds == 0) {
             wake_up(provider.name, time, inactive_at_once);
             return true;
         }
-        const TimestampTz since = time - provider.active_seconds * USECS_PER_SEC;
-        return put_inactive_to_sleep(provider.name, time, since, inactive_at_once) < inactive_at_once;
+        return put_inactive_to_sleep(provider.name, time, active_since, inactive_at_once) < inactive_at_once;
+    }
+
+    // -infinity: everybody.
+    static TimestampTz active_since_of(const Provider& provider, TimestampTz time) {
+        return provider.active_seconds == 0 ? DT_NOBEGIN : time - provider.active_seconds * USECS_PER_SEC;
     }
 
     // How many may wait to be asked for, half of it: what is soon under way, so that no lease runs out
@@ -431,6 +438,7 @@ void rolecall_worker_main(Datum argument) {
         proc_exit(0);
     BackgroundWorkerInitializeConnectionByOid(place.database, InvalidOid, 0);
     pg::guarded([&] {
+        (void)reload_if_asked();
         if (!may_stay(place))
             note_leaving(Leaving::asked);
         else if (!is_worth_staying())

@@ -324,14 +324,10 @@ wait_for_workers('postgres', 'and another one came');
 
 # SIGKILL at each point of a round: every user is taken up again, and the end is right.
 my $next = 100;
+create_points($node);
 for my $point ('sync-claimed', 'sync-fetched', 'sync-before-commit', 'sync-after-commit') {
 	wait_for_workers('postgres', "before the kill at $point");
 	$node->safe_psql('postgres', "SELECT pg_stat_reset()");
-	$node->safe_psql('postgres', <<'SQL');
-CREATE SCHEMA IF NOT EXISTS test;
-CREATE OR REPLACE FUNCTION test.hold(point text) RETURNS void LANGUAGE c STRICT AS 'rolecall', 'rolecall_test_hold';
-CREATE OR REPLACE FUNCTION test.waiting(point text) RETURNS int LANGUAGE c STRICT AS 'rolecall', 'rolecall_test_waiting';
-SQL
 	hold($node, $point);
 	my %asked_before = map { $_ => asked($_) } 100060 .. 100069;
 	$node->safe_psql('postgres', "SELECT rolecall.trigger_role_sync_for_user(g, true) FROM generate_series(61, 70) g");

@@ -222,12 +222,7 @@ is(sql(q(SELECT count(*) FROM rolecall.user_roles WHERE source = 'provider' AND 
 sql('UPDATE rolecall.users SET is_active = true');
 
 # What a worker has fetched when the provider is stopped is not applied.
-$node->safe_psql('postgres', <<'SQL');
-CREATE SCHEMA test;
-CREATE FUNCTION test.hold(point text) RETURNS void LANGUAGE c STRICT AS 'rolecall', 'rolecall_test_hold';
-CREATE FUNCTION test.release(point text) RETURNS void LANGUAGE c STRICT AS 'rolecall', 'rolecall_test_release';
-CREATE FUNCTION test.waiting(point text) RETURNS int LANGUAGE c STRICT AS 'rolecall', 'rolecall_test_waiting';
-SQL
+create_points($node);
 $provider->put_user('100030', { code => '100030', roles => ['owner'] });
 hold($node, 'sync-fetched');
 ask_for('id = 30');

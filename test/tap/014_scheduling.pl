@@ -6,7 +6,7 @@ use List::Util qw(max min);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time);
+use Time::HiRes qw(time usleep);
 
 use lib 'test/tap/lib';
 use Rolecall::Test;
@@ -15,6 +15,7 @@ my $provider = start_provider('--users', '20000');
 my $node = new_node('scheduling', <<'CONF');
 rolecall.worker = on
 rolecall.sync_naptime = 20ms
+rolecall.debug_points = on
 fsync = off
 log_min_messages = warning
 CONF
@@ -42,9 +43,19 @@ sub order_of { my ($p) = @_; return map { $_ - 99999 } @{ $p->requests->{order} 
 my $nobody_due = "SELECT count(*) = 0 FROM rolecall.sync_state WHERE next_sync_at <= now() + interval '%d seconds' OR requested_at IS NOT NULL";
 sub until_settled { my ($what) = @_; until_sql($what, sprintf($nobody_due, $clock) . ' AND NOT EXISTS (SELECT FROM rolecall.sync_requests)'); return; }
 
+# ---- SIGHUP --------------------------------------------------------------------------------------------------------
+
+# One worker in 200 missed the one that came while it started, and stayed.
+for my $round (1 .. 100) {
+	$node->append_conf('postgresql.conf', 'rolecall.worker = on');
+	$node->reload;
+	usleep(rand 60_000);
+	set_worker('off');
+}
+pass('a worker that is just starting hears of a change');
+
 # ---- Order ---------------------------------------------------------------------------------------------------------
 
-set_worker('off');
 sql(q(ALTER SERVER hr OPTIONS (ADD max_in_flight '1')));
 add_users(1, 60, 'hr', 0);
 # 1 to 20 are due, the last the longest; 21 to 30 are asked for, the last first; 31 to 40 by force; 41 to 60 are fresh.
@@ -100,6 +111,18 @@ sql(q(SET lock_timeout = '5s'; SELECT rolecall.touch_user(120)));
 pass('and never waits');
 $holder->query_safe('COMMIT');
 $holder->quit;
+# Who comes just when the inactive have been put to sleep is none of the active.
+create_points($node);
+my $adding = session($node);
+$adding->query_safe("BEGIN; INSERT INTO rolecall.users (id, email, provider, institutional_id) SELECT g, 'late' || g, 'hr', (100099 + g)::text FROM generate_series(141, 150) g");
+hold($node, 'sync-scope-adjusted');
+sql('SELECT rolecall.wake_worker()');
+wait_at($node, 'sync-scope-adjusted');
+$adding->query_safe('COMMIT');
+$adding->quit;
+release($node, 'sync-scope-adjusted');
+until_sql('those who came late', q(SELECT count(*) = 10 FROM rolecall.sync_state WHERE user_id BETWEEN 141 AND 150 AND next_sync_at = 'infinity'));
+is(sql('SELECT count(*) FROM rolecall.users WHERE id BETWEEN 141 AND 150 AND roles_synced'), '0', '... nor is who comes when they have been put to sleep');
 # 106 was there, but that is too long ago.
 sql(q(UPDATE rolecall.sync_state SET active_at = now() - interval '11 days', next_sync_at = now() WHERE user_id = 106; SELECT rolecall.wake_worker()));
 until_sql('the one who left', q(SELECT next_sync_at = 'infinity' FROM rolecall.sync_state WHERE user_id = 106));

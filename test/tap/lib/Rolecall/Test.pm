@@ -15,8 +15,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(new_node create_extension session begin_query finish_query hold release wait_at wait_for
-  is_difference error_of start_provider move_clock $clock);
+our @EXPORT = qw(new_node create_extension create_points session begin_query finish_query hold release wait_at
+  wait_for is_difference error_of start_provider move_clock $clock);
 
 our $root = abs_path(dirname(__FILE__) . '/../../../..');
 
@@ -36,14 +36,23 @@ CONF
 }
 
 # The extension, a few users, and the functions of debug points.
-sub create_extension {
+# The functions that hold(), release() and wait_at() need.
+sub create_points {
 	my ($node) = @_;
 	$node->safe_psql('postgres', <<'SQL');
+CREATE SCHEMA IF NOT EXISTS test;
+CREATE OR REPLACE FUNCTION test.hold(point text) RETURNS void LANGUAGE c STRICT AS 'rolecall', 'rolecall_test_hold';
+CREATE OR REPLACE FUNCTION test.release(point text) RETURNS void LANGUAGE c STRICT AS 'rolecall', 'rolecall_test_release';
+CREATE OR REPLACE FUNCTION test.waiting(point text) RETURNS int LANGUAGE c STRICT AS 'rolecall', 'rolecall_test_waiting';
+SQL
+	return;
+}
+
+sub create_extension {
+	my ($node) = @_;
+	create_points($node);
+	$node->safe_psql('postgres', <<'SQL');
 CREATE EXTENSION rolecall;
-CREATE SCHEMA test;
-CREATE FUNCTION test.hold(point text) RETURNS void LANGUAGE c STRICT AS 'rolecall', 'rolecall_test_hold';
-CREATE FUNCTION test.release(point text) RETURNS void LANGUAGE c STRICT AS 'rolecall', 'rolecall_test_release';
-CREATE FUNCTION test.waiting(point text) RETURNS int LANGUAGE c STRICT AS 'rolecall', 'rolecall_test_waiting';
 INSERT INTO rolecall.roles (name) VALUES ('member'), ('admin');
 INSERT INTO rolecall.units (institutional_id, name) VALUES ('u1', 'unit one'), ('u2', 'unit two');
 INSERT INTO rolecall.users (email, display_name) SELECT 'user' || g || '@example.org', 'v1' FROM generate_series(1, 20) g;

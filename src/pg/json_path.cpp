@@ -64,11 +64,43 @@ bool evaluate(PGFunction function, const Jsonb* json, const std::string& path, b
     });
 }
 
+enum class Followed { found, nothing, not_at_all };
+
+// Most paths are lax and name members only, $.a.b: they are followed through objects without an executor.
+// Anything else, and an array on the way (which is unwrapped), is for jsonb_path_query_first().
+Followed follow(const Jsonb* json, JsonPath* path, JsonbValue& value) {
+    if ((path->header & JSONPATH_LAX) == 0)
+        return Followed::not_at_all;
+    return call([&] {
+        JsonPathItem item;
+        jspInit(&item, path);
+        if (item.type != jpiRoot)
+            return Followed::not_at_all;
+        value = json_value(json);
+        JsonPathItem next;
+        while (jspGetNext(&item, &next)) {
+            if (next.type != jpiKey || value.type != jbvBinary ||
+                !JsonContainerIsObject(value.val.binary.data))
+                return Followed::not_at_all;
+            int length = 0;
+            const char* name = jspGetString(&next, &length);
+            if (!json_member(value.val.binary.data, {name, static_cast<std::size_t>(length)}, value))
+                return Followed::nothing;
+            item = next;
+        }
+        return Followed::found;
+    });
+}
+
 }  // namespace
 
 bool json_first(const Jsonb* json, const std::string& path, JsonbValue& value) {
+    if (path.empty())
+        return false;
+    if (const Followed followed = follow(json, compiled(path), value); followed != Followed::not_at_all)
+        return followed == Followed::found;
     Datum found{};
-    if (path.empty() || !evaluate(jsonb_path_query_first, json, path, true, found))
+    if (!evaluate(jsonb_path_query_first, json, path, true, found))
         return false;
     value = json_value(DatumGetJsonbP(found));
     return true;
@@ -86,6 +118,17 @@ std::span<JsonbValue> json_all(const Jsonb* json, const std::string& path) {
     std::span<JsonbValue> elements;
     call([&] { (void)json_elements(json_value(DatumGetJsonbP(array)), elements); });
     return elements;
+}
+
+std::size_t json_count_members(const Jsonb* json) {
+    return call([&] {
+        std::size_t count = 0;
+        JsonbIterator* it = JsonbIteratorInit(const_cast<JsonbContainer*>(&json->root));
+        JsonbValue value;
+        while (const JsonbIteratorToken token = JsonbIteratorNext(&it, &value, false))
+            count += token == WJB_KEY ? 1 : 0;
+        return count;
+    });
 }
 
 Jsonb* json_document(JsonbValue& value) {

@@ -21,6 +21,9 @@ bool json_path_fits(const Jsonb* json, const std::string& path);
 /// All that the path finds. Throws where a strict path does not fit.
 std::span<JsonbValue> json_all(const Jsonb* json, const std::string& path);
 
+/// How many members all its objects have together.
+std::size_t json_count_members(const Jsonb* json);
+
 /// A value of a document as a document of its own.
 Jsonb* json_document(JsonbValue& value);
 

@@ -97,7 +97,8 @@ Rows Statement::run(std::initializer_list<Parameter> parameters) {
     };
     const Result result = call([&] {
         if (plan_ == nullptr) {
-            SPIPlanPtr plan = SPI_prepare(sql_, static_cast<int>(types_.size()), types_.data());
+            SPIPlanPtr plan =
+                SPI_prepare_cursor(sql_, static_cast<int>(types_.size()), types_.data(), options_);
             if (plan == nullptr || SPI_keepplan(plan) != 0)
                 elog(ERROR, "could not prepare a statement: %s", SPI_result_code_string(SPI_result));
             plan_ = plan;

@@ -50,7 +50,9 @@ class Rows {
 /// A statement with parameter types, planned at its first use in this backend and kept. For static objects.
 class Statement {
  public:
-    Statement(const char* sql, std::initializer_list<Oid> types) : sql_(sql), types_(types) {}
+    /// `options`: of the planner (CURSOR_OPT_...).
+    Statement(const char* sql, std::initializer_list<Oid> types, int options = 0)
+        : sql_(sql), types_(types), options_(options) {}
 
     /// Runs it with a snapshot of its own, own writes so far included.
     Rows run(std::initializer_list<Parameter> parameters);
@@ -58,6 +60,7 @@ class Statement {
  private:
     const char* sql_;
     std::vector<Oid> types_;
+    int options_;
     SPIPlanPtr plan_ = nullptr;
 };
 

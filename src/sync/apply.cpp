@@ -184,19 +184,22 @@ void give(std::span<const Change> changes) {
 
 // Whose roles are known as of now, and from which answers.
 void note(std::span<const Change> changes, TimestampTz time) {
-    std::vector<std::int64_t> users, fingerprints;
+    std::vector<std::int64_t> users, unconfirmed, fingerprints;
     std::vector<std::optional<TimestampTz>> next;
     std::vector<std::string> etags, last_modified;
     for (const Change& change : changes) {
         const Version& version = change.sync->said.version;
         users.push_back(change.sync->user.id);
+        if (!change.sync->user.is_confirmed)
+            unconfirmed.push_back(change.sync->user.id);
         next.emplace_back(change.sync->next);
         etags.push_back(version.validators.etag);
         last_modified.push_back(version.validators.last_modified);
         fingerprints.push_back(version.fingerprint);
     }
+    if (!unconfirmed.empty())
+        flags_statement.run({pg::bigint_array_parameter(unconfirmed)});
     const pg::Parameter ids = pg::bigint_array_parameter(users);
-    flags_statement.run({ids});
     const auto note_all = [&] {
         return note_statement
             .run({pg::time_parameter(time), ids, pg::time_array_parameter(next),

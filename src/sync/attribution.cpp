@@ -1,5 +1,8 @@
 #include "sync/attribution.h"
 
+#include <array>
+#include <span>
+
 #include "pg/guard.h"
 #include "pg/settings.h"
 
@@ -52,17 +55,23 @@ std::string current_request_id() {
 }
 
 std::string new_request_id() {
-    std::uint8_t bytes[16];
-    pg::call([&] {
-        if (!pg_strong_random(bytes, sizeof bytes))
-            ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random bytes")));
-    });
+    // Drawn for many at once: that is what costs.
+    static std::array<std::uint8_t, 64 * 16> bytes;
+    static std::size_t used = bytes.size();
+    if (used == bytes.size()) {
+        pg::call([] {
+            if (!pg_strong_random(bytes.data(), bytes.size()))
+                ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random bytes")));
+        });
+        used = 0;
+    }
     constexpr const char* digits = "0123456789abcdef";
     std::string id;
-    for (const std::uint8_t byte : bytes) {
+    for (const std::uint8_t byte : std::span(bytes).subspan(used, 16)) {
         id += digits[byte >> 4];
         id += digits[byte & 15];
     }
+    used += 16;
     return id;
 }
 

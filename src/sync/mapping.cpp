@@ -1,7 +1,7 @@
 #include "sync/mapping.h"
 
 #include "core/error.h"
-#include "core/json_keys.h"
+#include "core/json_members.h"
 #include "pg/json_path.h"
 #include "pg/role_json.h"
 
@@ -45,7 +45,7 @@ const Jsonb* parse_answer(const Provider& provider, const std::string& body) {
     } catch (const pg::PgError& error) {
         bad_answer(provider, std::string("The response is not valid JSON: ") + error.what() + ".");
     }
-    if (core::duplicate_key(body))
+    if (pg::json_count_members(json) < core::count_members(body))
         bad_answer(provider, "An object of the response names a member twice.");
     return json;
 }

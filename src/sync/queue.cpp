@@ -53,34 +53,36 @@ pg::Statement providers_statement(
 
 // Both claims: $1 now, $2 lease until, $3 index, $4 started, $5 provider, $6 how many, $7 active since. A
 // lease counts while it lasts, unless this index took it in an earlier life. Returned in the order in which
-// they are to be asked. Locked rows are found again by where they lie, which costs the least.
+// they are to be asked, but for who was changed meanwhile and is not taken. `= ANY` goes where the locked
+// rows lie whatever the planner believes of the table, and IS TRUE keeps what is taken a hash table.
 #define ROLECALL_CLAIM(condition, order)                                                                 \
     "WITH found AS MATERIALIZED ("                                                                       \
-    "SELECT d.ctid AS place, u.institutional_id FROM rolecall.sync_state d"                              \
-    " JOIN rolecall.users u ON u.id = d.user_id"                                                         \
+    "SELECT d.ctid AS place, d.user_id, u.institutional_id, d.last_roles_sync_at, d.force,"              \
+    "     d.next_sync_at IS NOT NULL AND d.next_sync_at <= $1 AS due, d.attempts,"                       \
+    "     d.etag, d.last_modified, d.fingerprint"                                                        \
+    " FROM rolecall.sync_state d JOIN rolecall.users u ON u.id = d.user_id"                              \
     " WHERE d.provider = $5 AND " condition                                                              \
     "   AND u.provider = $5 AND u.institutional_id IS NOT NULL"                                          \
     "   AND (d.leased_until IS NULL OR d.leased_until <= $1 OR (d.leased_by = $3 AND d.leased_at < $4))" \
     " ORDER BY " order                                                                                   \
     " LIMIT $6 FOR UPDATE OF d SKIP LOCKED"                                                              \
     "), taken AS ("                                                                                      \
-    "UPDATE rolecall.sync_state s SET leased_by = $3, leased_at = $1, leased_until = $2"                 \
-    " FROM found f WHERE s.ctid = f.place RETURNING s.*, f.institutional_id"                             \
-    ") SELECT d.user_id, d.institutional_id, d.last_roles_sync_at, d.force,"                             \
-    "     d.next_sync_at IS NOT NULL AND d.next_sync_at <= $1, d.attempts,"                              \
-    "     d.etag, d.last_modified, d.fingerprint"                                                        \
-    " FROM taken d ORDER BY " order
+    "UPDATE rolecall.sync_state SET leased_by = $3, leased_at = $1, leased_until = $2"                   \
+    " WHERE ctid = ANY (ARRAY(SELECT place FROM found)) RETURNING user_id"                               \
+    ") SELECT user_id, institutional_id, last_roles_sync_at, force, due, attempts,"                      \
+    "     etag, last_modified, fingerprint"                                                              \
+    " FROM found WHERE (user_id IN (SELECT user_id FROM taken)) IS TRUE"
 
 const std::initializer_list<Oid> claim_types = {TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID,       TIMESTAMPTZOID,
                                                 TEXTOID,        INT8OID,        TIMESTAMPTZOID};
 
 pg::Statement claim_requested_statement(ROLECALL_CLAIM("d.requested_at IS NOT NULL",
                                                        "d.force DESC, d.requested_at"),
-                                        claim_types);
+                                        claim_types, CURSOR_OPT_GENERIC_PLAN);
 // Who came after the inactive were put to sleep may be one of them.
 pg::Statement claim_due_statement(
     ROLECALL_CLAIM("d.next_sync_at <= $1 AND coalesce(d.active_at, '-infinity') >= $7", "d.next_sync_at"),
-    claim_types);
+    claim_types, CURSOR_OPT_GENERIC_PLAN);
 
 pg::Statement put_back_statement(
     "UPDATE rolecall.sync_state SET leased_by = NULL, leased_at = NULL, leased_until = $2 WHERE user_id = $1",

@@ -17,7 +17,7 @@ namespace {
 pg::Statement find_statement(
     "SELECT u.provider, u.institutional_id, s.last_roles_sync_at, s.etag, s.last_modified, s.fingerprint,"
     "       u.is_active, EXISTS (SELECT FROM rolecall.stopped_providers p WHERE p.provider = u.provider), "
-    "u.id"
+    "u.id, u.roles_synced AND NOT u.roles_stale"
     " FROM rolecall.users u LEFT JOIN rolecall.sync_state s ON s.user_id = u.id WHERE u.id = ANY ($1)",
     {INT8ARRAYOID});
 
@@ -77,6 +77,7 @@ std::unordered_map<std::int64_t, User> find_users(std::span<const std::int64_t> 
                   .provider = rows.string(row, 1).value_or(""),
                   .institutional_id = rows.string(row, 2).value_or(""),
                   .is_active = rows.boolean(row, 7),
+                  .is_confirmed = rows.boolean(row, 10),
                   .stopped = rows.boolean(row, 8),
                   .last_sync = std::nullopt,
                   .version = read_version(rows, row, 4)};

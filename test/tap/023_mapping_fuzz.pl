@@ -157,6 +157,14 @@ for my $outcome ('right', 'refused') {
 	my $count = $node->safe_psql('postgres', "SELECT count(*) FROM verdicts WHERE outcome = '$outcome'");
 	cmp_ok($count, '>', $documents / 20, "$count of $documents were $outcome");
 }
+# A path of members means what jsonpath makes of it, arrays on the way included.
+$node->safe_psql('postgres', q(CREATE SERVER nested FOREIGN DATA WRAPPER rolecall OPTIONS (kind 'json', base_url 'http://127.0.0.1:1', subject_path '$.who.id')));
+for my $who ('{"id": "7"}', '{"id": 7, "more": []}', '[{"id": "7"}]', '[{"x": 1}, {"id": "7"}]', '[[{"id": "7"}]]', '[{"id": "8"}, {"id": "7"}]', '{"id": ["7"]}', '{"id": null}', '{"Id": "7"}', '"7"', 'null', '[]') {
+	my $answer = qq({"who": $who, "roles": ["x"]});
+	my $found = $node->safe_psql('postgres', qq(SELECT coalesce(jsonb_path_query_first('$answer', '\$.who.id', '{}', true) IN ('"7"', '7'), false)));
+	my ($code, $out, $err) = $node->psql('postgres', "SELECT map('nested', '7', convert_to('$answer', 'UTF8'))");
+	is($code == 0 ? 't' : $err =~ /provider "nested" gave an answer that cannot be used/ ? 'f' : $err, $found, "who $who is");
+}
 # What only size shows
 for my $case ([ 'nested 100,000 deep', q(repeat('[', 100000)) ], [ 'of ten million characters', q('{"code": "7", "roles": [' || repeat('"x",', 2500000) || '1.5.2]}') ]) {
 	my ($what, $text) = @$case;

@@ -1,9 +1,9 @@
-// Whatever the text, there is an answer; and a key that comes twice is found, however it is written.
+// Whatever the text, there is an answer; and whatever a name or a string is, it counts once, or not at all.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
 
-#include "core/json_keys.h"
+#include "core/json_members.h"
 
 namespace {
 
@@ -26,12 +26,13 @@ std::string escaped(const std::string& text, bool all) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    using rolecall::core::duplicate_key;
+    using rolecall::core::count_members;
     const std::string text(reinterpret_cast<const char*>(data), size);
-    (void)duplicate_key(text);
-    const std::string once =
-        "{\"" + escaped(text, false) + "\": [{}, 1], \"x" + escaped(text, false) + "\": {}";
-    if (duplicate_key(once + "}") || duplicate_key(once + ", \"" + escaped(text, true) + "\": 2}") != text)
+    (void)count_members(text);
+    const std::string plain = '"' + escaped(text, false) + '"';
+    const std::string all = '"' + escaped(text, true) + '"';
+    if (count_members('{' + plain + ": [{}, 1, " + all + "], " + all + ": {" + plain + ':' + plain + "}}") !=
+        3)
         std::abort();
     return 0;
 }

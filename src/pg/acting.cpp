@@ -13,15 +13,20 @@ namespace rolecall::pg {
 
 namespace {
 
+// What a setting is to be. Its record is found once: to see that nothing is to be done must not cost a search
+// among all settings.
 struct Pin {
     const char* name;
-    const char* value;
+    const char* value;  // as SHOW has it
+    const config_generic* record = nullptr;
 };
 
-constexpr Pin search_path{"search_path", "pg_catalog, pg_temp"};
+Pin search_path{"search_path", "pg_catalog, pg_temp"};
+Pin enable_seqscan{"enable_seqscan", "off"};
+Pin enable_bitmapscan{"enable_bitmapscan", "off"};
 
-// In alphabetical order. Values are as GetConfigOption() shows them, so that equal ones need not be set.
-constexpr Pin pins[] = {
+// In alphabetical order.
+Pin pins[] = {
     {"array_nulls", "on"},
     {"bytea_output", "hex"},
     {"DateStyle", "ISO, MDY"},
@@ -43,18 +48,48 @@ constexpr Pin pins[] = {
     {"xmloption", "content"},
 };
 
-void pin(const Pin& p) {
-    const char* current = GetConfigOption(p.name, false, false);
-    if (current == nullptr || strcmp(current, p.value) != 0)
+bool has_value(const config_generic* record, const char* value) {
+    switch (record->vartype) {
+        case PGC_BOOL:
+            return *reinterpret_cast<const config_bool*>(record)->variable == (strcmp(value, "on") == 0);
+        case PGC_INT:
+            return *reinterpret_cast<const config_int*>(record)->variable == atoi(value);
+        case PGC_STRING: {
+            const char* current = *reinterpret_cast<const config_string*>(record)->variable;
+            return current != nullptr && strcmp(current, value) == 0;
+        }
+        case PGC_ENUM: {
+            auto* setting = reinterpret_cast<config_enum*>(const_cast<config_generic*>(record));
+            return strcmp(config_enum_lookup_by_value(setting, *setting->variable), value) == 0;
+        }
+        default:
+            return false;
+    }
+}
+
+bool is_pinned(Pin& p) {
+    if (p.record == nullptr)
+        p.record = find_setting(p.name);
+    return p.record != nullptr && has_value(p.record, p.value);
+}
+
+void pin(Pin& p) {
+    if (!is_pinned(p))
         (void)set_config_option(p.name, p.value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
-// With search_path = pg_catalog, pg_temp.
-Acting act_as(Oid role, int flags = 0) {
+// Without any setting.
+Acting become(Oid role, int flags) {
     Acting acting{};
     GetUserIdAndSecContext(&acting.user, &acting.security_context);
     SetUserIdAndSecContext(
         role, acting.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION | flags);
+    return acting;
+}
+
+// With search_path = pg_catalog, pg_temp.
+Acting act_as(Oid role, int flags = 0) {
+    Acting acting = become(role, flags);
     acting.guc_level = NewGUCNestLevel();
     pin(search_path);
     return acting;
@@ -64,7 +99,7 @@ Acting act_as(Oid role, int flags = 0) {
 // it whole, would stay when it has grown.
 Acting act_for_lookup(Oid role, int flags) {
     const Acting acting = act_as(role, flags);
-    pin({"enable_seqscan", "off"});
+    pin(enable_seqscan);
     return acting;
 }
 
@@ -73,17 +108,24 @@ Acting act_for_lookup(Oid role, int flags) {
 Acting act_as_owner() { return act_for_lookup(extension_owner(), 0); }
 
 // As the server's own queries of referential integrity.
-Acting act_as_table_owner(Oid role) { return act_for_lookup(role, SECURITY_NOFORCE_RLS); }
+Acting act_as_table_owner(Oid role, bool plans) {
+    if (!plans && is_pinned(search_path))
+        return become(role, SECURITY_NOFORCE_RLS);
+    const Acting acting = act_for_lookup(role, SECURITY_NOFORCE_RLS);
+    pin(enable_bitmapscan);  // rows of one key are few
+    return acting;
+}
 
 Acting act_as_pinned(Oid role) {
     const Acting acting = act_as(role);
-    for (const Pin& p : pins)
+    for (Pin& p : pins)
         pin(p);
     return acting;
 }
 
 void stop_acting(const Acting& acting) {
-    AtEOXact_GUC(true, acting.guc_level);
+    if (acting.guc_level > 0)
+        AtEOXact_GUC(true, acting.guc_level);
     SetUserIdAndSecContext(acting.user, acting.security_context);
 }
 

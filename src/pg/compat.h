@@ -9,6 +9,7 @@ extern "C" {
 #include "pgstat.h"
 #include "storage/lock.h"
 #include "utils/acl.h"
+#include "utils/guc_tables.h"
 #if PG_VERSION_NUM >= 170000
 #include "storage/procnumber.h"
 #else
@@ -48,6 +49,18 @@ inline bool event_triggers_enabled() {
     return event_triggers;
 #else
     return true;
+#endif
+}
+
+/// A setting's record; nullptr: there is none.
+inline const config_generic* find_setting(const char* name) {
+#if PG_VERSION_NUM >= 160000
+    return find_option(name, false, true, DEBUG1);
+#else
+    for (int i = 0; i < GetNumConfigOptions(); ++i)
+        if (strcmp(get_guc_variables()[i]->name, name) == 0)
+            return get_guc_variables()[i];
+    return nullptr;
 #endif
 }
 

@@ -39,7 +39,7 @@ void each_group(const List* plans, Datum keys, Each&& each) {
     ListCell* cell = nullptr;
     foreach (cell, plans) {
         const auto* plan = static_cast<const Plan*>(lfirst(cell));
-        const pg::Acting acting = pg::act_as_table_owner(plan->owner);
+        const pg::Acting acting = pg::act_as_table_owner(plan->owner, !has_generic_plan(*plan));
         run_plan(*plan, &keys, nullptr, true, 0);
         MemoryContextSwitchTo(caller);
         SPITupleTable* rows = SPI_tuptable;

@@ -335,10 +335,11 @@ class SyncServer(Server):
         while self.sql(f'SELECT {condition}') != 't':
             time.sleep(0.2)
 
-    def set_worker(self, on):
-        self.sql(f"ALTER SYSTEM SET rolecall.worker = {'on' if on else 'off'}")
+    def set_workers(self, count):
+        self.sql(f"ALTER SYSTEM SET rolecall.worker = {'on' if count else 'off'}")
+        self.sql(f'ALTER SYSTEM SET rolecall.sync_workers = {max(count, 1)}')
         self.sql('SELECT pg_reload_conf()')
-        self.wait_for(f"count(*) = {1 if on else 0} FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker'")
+        self.wait_for(f"count(*) = {count} FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker'")
 
     def sync_everybody(self):
         """Syncs per second of the worker, until the last is committed."""
@@ -374,11 +375,13 @@ def sync_rates(url, users, in_flight):
                    'UPDATE rolecall.users SET roles_synced = false')
         server.sql('CHECKPOINT')
 
+    def workers(count):
+        server.set_workers(count)
+        return server.sync_everybody()
+
     def service(batch):
-        server.set_worker(False)
-        seconds = float(run('python3', f'{WORK}/src/bench/asyncio_service.py', WORK, url, str(in_flight), str(batch)))
-        server.set_worker(True)
-        return users / seconds
+        server.set_workers(0)
+        return users / float(run('python3', f'{WORK}/src/bench/asyncio_service.py', WORK, url, str(in_flight), str(batch)))
 
     def is_right():
         return server.sql('SELECT md5(string_agg(g, chr(10) ORDER BY g)) FROM (SELECT (user_id, role, scope_kind, scope_id)::text AS g FROM rolecall.user_roles) s')
@@ -388,8 +391,8 @@ def sync_rates(url, users, in_flight):
     for _ in range(ROUNDS):
         samples.setdefault(('bare curl loop', 'fetches only'), []).append(
             users / float(run(f'{WORK}/bare_fetch', url, str(users), str(in_flight))))
-        for name, how in (('worker', server.sync_everybody), ('service', lambda: service(1)),
-                          ('batching service', lambda: service(SYNC_BATCH))):
+        for name, how in (('worker', lambda: workers(1)), ('two workers', lambda: workers(2)),
+                          ('service', lambda: service(1)), ('batching service', lambda: service(SYNC_BATCH))):
             forget()
             samples.setdefault((name, 'every user changed'), []).append(how())
             assert is_right() == first, name

@@ -56,7 +56,8 @@ std::string current_request_id() {
 
 std::string new_request_id() {
     // Drawn for many at once: that is what costs.
-    static std::array<std::uint8_t, 64 * 16> bytes;
+    constexpr std::size_t size = 16;
+    static std::array<std::uint8_t, 64 * size> bytes;
     static std::size_t used = bytes.size();
     if (used == bytes.size()) {
         pg::call([] {
@@ -67,11 +68,11 @@ std::string new_request_id() {
     }
     constexpr const char* digits = "0123456789abcdef";
     std::string id;
-    for (const std::uint8_t byte : std::span(bytes).subspan(used, 16)) {
+    for (const std::uint8_t byte : std::span(bytes).subspan(used, size)) {
         id += digits[byte >> 4];
         id += digits[byte & 15];
     }
-    used += 16;
+    used += size;
     return id;
 }
 

@@ -24,7 +24,7 @@ struct User {
     std::string institutional_id;  ///< empty: none
     bool is_active = false;
     bool is_confirmed = false;  ///< by the provider: synchronized, and not stale
-    bool stopped = false;  ///< the provider's syncs are
+    bool stopped = false;       ///< the provider's syncs are
     std::optional<TimestampTz> last_sync;
     Version version;  ///< of the answer that was applied last
 

@@ -67,8 +67,7 @@ class Worker {
                 return;
             }
             clean_up();
-            start_fetches();
-            collect();
+            go_on_fetching();
             give_back();
             if (is_time_to_settle())
                 settle_finished();

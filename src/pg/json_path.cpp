@@ -49,13 +49,12 @@ Datum empty_object() {
 }
 
 // One of the functions f(target jsonb, path jsonpath, vars jsonb, silent boolean). False: it returned NULL.
-bool evaluate(PGFunction function, const Jsonb* json, const std::string& path, bool silent, Datum& result) {
-    const JsonPath* expression = compiled(path);
+bool evaluate(PGFunction function, const Jsonb* json, const JsonPath* path, bool silent, Datum& result) {
     const Datum variables = empty_object();
     return call([&] {
         LOCAL_FCINFO(fcinfo, 4);
         InitFunctionCallInfoData(*fcinfo, nullptr, 4, InvalidOid, nullptr, nullptr);
-        const Datum arguments[] = {JsonbPGetDatum(json), PointerGetDatum(expression), variables,
+        const Datum arguments[] = {JsonbPGetDatum(json), PointerGetDatum(path), variables,
                                    BoolGetDatum(silent)};
         for (int i = 0; i < 4; ++i)
             fcinfo->args[i] = {.value = arguments[i], .isnull = false};
@@ -97,10 +96,11 @@ Followed follow(const Jsonb* json, JsonPath* path, JsonbValue& value) {
 bool json_first(const Jsonb* json, const std::string& path, JsonbValue& value) {
     if (path.empty())
         return false;
-    if (const Followed followed = follow(json, compiled(path), value); followed != Followed::not_at_all)
+    JsonPath* expression = compiled(path);
+    if (const Followed followed = follow(json, expression, value); followed != Followed::not_at_all)
         return followed == Followed::found;
     Datum found{};
-    if (!evaluate(jsonb_path_query_first, json, path, true, found))
+    if (!evaluate(jsonb_path_query_first, json, expression, true, found))
         return false;
     value = json_value(DatumGetJsonbP(found));
     return true;
@@ -108,12 +108,12 @@ bool json_first(const Jsonb* json, const std::string& path, JsonbValue& value) {
 
 bool json_path_fits(const Jsonb* json, const std::string& path) {
     Datum exists{};
-    return !path.empty() && evaluate(jsonb_path_exists, json, path, true, exists);
+    return !path.empty() && evaluate(jsonb_path_exists, json, compiled(path), true, exists);
 }
 
 std::span<JsonbValue> json_all(const Jsonb* json, const std::string& path) {
     Datum array{};
-    if (path.empty() || !evaluate(jsonb_path_query_array, json, path, false, array))
+    if (path.empty() || !evaluate(jsonb_path_query_array, json, compiled(path), false, array))
         return {};
     std::span<JsonbValue> elements;
     call([&] { (void)json_elements(json_value(DatumGetJsonbP(array)), elements); });

@@ -139,7 +139,7 @@ class Worker {
                     continue;
                 }
                 active_since = active_since_of(*configured.provider, time);
-                if (!adjust_scope(*configured.provider, time, active_since)) {
+                if (!adjust_scope(name, time, active_since)) {
                     took = true;
                     continue;
                 }
@@ -171,12 +171,12 @@ class Worker {
     }
 
     // Keeps inactive users out of the queue where the provider wants that. False: there are more of them.
-    static bool adjust_scope(const Provider& provider, TimestampTz time, TimestampTz active_since) {
-        if (provider.active_seconds == 0) {
-            wake_up(provider.name, time, inactive_at_once);
+    static bool adjust_scope(const std::string& provider, TimestampTz time, TimestampTz active_since) {
+        if (active_since == DT_NOBEGIN) {
+            wake_up(provider, time, inactive_at_once);
             return true;
         }
-        return put_inactive_to_sleep(provider.name, time, active_since, inactive_at_once) < inactive_at_once;
+        return put_inactive_to_sleep(provider, time, active_since, inactive_at_once) < inactive_at_once;
     }
 
     // -infinity: everybody.
@@ -314,7 +314,7 @@ class Worker {
         }
     }
 
-    // Requests go on while we write.
+    // Before each wait, and now and then while we write: answers make room for requests.
     void go_on_fetching() {
         collect();
         start_fetches();
@@ -350,7 +350,6 @@ class Worker {
     }
 
     void settle_finished() {
-        start_fetches();
         testing::point("sync-fetched");
         const std::size_t count =
             std::min(finished_.size(), static_cast<std::size_t>(settings::sync_batch_size));

@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use Encode qw(encode);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -164,6 +165,19 @@ for my $who ('{"id": "7"}', '{"id": 7, "more": []}', '[{"id": "7"}]', '[{"x": 1}
 	my $found = $node->safe_psql('postgres', qq(SELECT coalesce(jsonb_path_query_first('$answer', '\$.who.id', '{}', true) IN ('"7"', '7'), false)));
 	my ($code, $out, $err) = $node->psql('postgres', "SELECT map('nested', '7', convert_to('$answer', 'UTF8'))");
 	is($code == 0 ? 't' : $err =~ /provider "nested" gave an answer that cannot be used/ ? 'f' : $err, $found, "who $who is");
+}
+# Members named twice, however they are written; and those that only look like it. The rest of the document is in order.
+sub with { my ($more) = @_; return 'map(\'hr\', \'7\', convert_to($json${"code": "7", "roles": ["x"], "more": ' . $more . '}$json$, \'UTF8\'))'; }
+for my $more (
+	'{"a": [], "a": ["a"]}', '[1, {"x": [{"a": {}, "b": 1, "a": 2}]}]', '{"a" : 1 , "b" : {} , "a" : 2}', '{"": 1, "": 2}', '{"role": 1, "r\u006fle": 2}', '{"\u00E9": 1, "\x{e9}": 2}',
+	'{"\uD83D\uDE00": 1, "\x{1f600}": 2}', '{"a\nb": 1, "a\u000ab": 2}', '{"a\/b": 1, "a/b": 2}', '{"a\"": 1, "a\u0022": 2}') {
+	(my $text = $more) =~ s/\\x\{(\w+)\}/chr hex $1/ge;
+	like(error_of($node, 'SELECT ' . with(encode('UTF-8', $text))), qr/An object of the response names a member twice/, "twice: $more");
+}
+for my $more (
+	'{"a": 1, "b": {"a": 2}, "c": [{"a": 3}, {"a": 4}]}', '{"a": "b", "b": "a"}', '{"a": "\"a\": 1, \"a\": 2"}', '["a", "a"]', '{"a": ["x", "x"], "x": {"x": {"x": []}}}', '{"A": 1, "a": 2}',
+	'{"": 1, " ": 2}', '{"a\\\\": 1, "a": 2}', '{"\u0061b": 1, "a\u0062c": 2}') {
+	is($node->safe_psql('postgres', 'SELECT ' . with($more)), '[{"on": "global", "role": "x"}]', "not twice: $more");
 }
 # What only size shows
 for my $case ([ 'nested 100,000 deep', q(repeat('[', 100000)) ], [ 'of ten million characters', q('{"code": "7", "roles": [' || repeat('"x",', 2500000) || '1.5.2]}') ]) {

@@ -35,7 +35,6 @@ CONF
 	return $node;
 }
 
-# The extension, a few users, and the functions of debug points.
 # The functions that hold(), release() and wait_at() need.
 sub create_points {
 	my ($node) = @_;
@@ -48,6 +47,7 @@ SQL
 	return;
 }
 
+# The extension, a few users, and those functions.
 sub create_extension {
 	my ($node) = @_;
 	create_points($node);

@@ -23,7 +23,6 @@ struct Pin {
 
 Pin search_path{"search_path", "pg_catalog, pg_temp"};
 Pin enable_seqscan{"enable_seqscan", "off"};
-Pin enable_bitmapscan{"enable_bitmapscan", "off"};
 
 // In alphabetical order.
 Pin pins[] = {
@@ -111,9 +110,7 @@ Acting act_as_owner() { return act_for_lookup(extension_owner(), 0); }
 Acting act_as_table_owner(Oid role, bool plans) {
     if (!plans && is_pinned(search_path))
         return become(role, SECURITY_NOFORCE_RLS);
-    const Acting acting = act_for_lookup(role, SECURITY_NOFORCE_RLS);
-    pin(enable_bitmapscan);  // rows of one key are few
-    return acting;
+    return act_for_lookup(role, SECURITY_NOFORCE_RLS);
 }
 
 Acting act_as_pinned(Oid role) {

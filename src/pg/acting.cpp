@@ -77,18 +77,12 @@ void pin(Pin& p) {
         (void)set_config_option(p.name, p.value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
-// Without any setting.
-Acting become(Oid role, int flags) {
+// With search_path = pg_catalog, pg_temp.
+Acting act_as(Oid role, int flags = 0) {
     Acting acting{};
     GetUserIdAndSecContext(&acting.user, &acting.security_context);
     SetUserIdAndSecContext(
         role, acting.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION | flags);
-    return acting;
-}
-
-// With search_path = pg_catalog, pg_temp.
-Acting act_as(Oid role, int flags = 0) {
-    Acting acting = become(role, flags);
     acting.guc_level = NewGUCNestLevel();
     pin(search_path);
     return acting;
@@ -107,11 +101,7 @@ Acting act_for_lookup(Oid role, int flags) {
 Acting act_as_owner() { return act_for_lookup(extension_owner(), 0); }
 
 // As the server's own queries of referential integrity.
-Acting act_as_table_owner(Oid role, bool plans) {
-    if (!plans && is_pinned(search_path))
-        return become(role, SECURITY_NOFORCE_RLS);
-    return act_for_lookup(role, SECURITY_NOFORCE_RLS);
-}
+Acting act_as_table_owner(Oid role) { return act_for_lookup(role, SECURITY_NOFORCE_RLS); }
 
 Acting act_as_pinned(Oid role) {
     const Acting acting = act_as(role);
@@ -121,8 +111,7 @@ Acting act_as_pinned(Oid role) {
 }
 
 void stop_acting(const Acting& acting) {
-    if (acting.guc_level > 0)
-        AtEOXact_GUC(true, acting.guc_level);
+    AtEOXact_GUC(true, acting.guc_level);
     SetUserIdAndSecContext(acting.user, acting.security_context);
 }
 

@@ -9,7 +9,7 @@ namespace rolecall::pg {
 struct Acting {
     Oid user;
     int security_context;
-    int guc_level;  // 0: no setting was touched
+    int guc_level;
 };
 
 /// Becomes the extension's owner, security-restricted, with search_path = pg_catalog, pg_temp: for statements
@@ -21,8 +21,7 @@ Acting act_as_owner();
 Acting act_as_pinned(Oid role);
 
 /// Becomes the owner of a table likewise, for a statement of the extension's own on it; no policy applies.
-/// Settings are for the planner: where the statement is planned already, there is nothing to set.
-Acting act_as_table_owner(Oid role, bool plans = true);
+Acting act_as_table_owner(Oid role);
 
 void stop_acting(const Acting& acting);
 

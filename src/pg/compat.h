@@ -2,6 +2,7 @@
 #pragma once
 
 extern "C" {
+#include "access/genam.h"
 #include "catalog/pg_extension.h"
 #include "commands/event_trigger.h"
 #include "common/base64.h"
@@ -61,6 +62,14 @@ inline const config_generic* find_setting(const char* name) {
         if (strcmp(get_guc_variables()[i]->name, name) == 0)
             return get_guc_variables()[i];
     return nullptr;
+#endif
+}
+
+inline IndexScanDesc begin_index_scan(Relation table, Relation index, Snapshot snapshot, int keys) {
+#if PG_VERSION_NUM >= 180000
+    return index_beginscan(table, index, snapshot, nullptr, keys, 0);
+#else
+    return index_beginscan(table, index, snapshot, keys, 0);
 #endif
 }
 

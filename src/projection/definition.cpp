@@ -124,20 +124,24 @@ const char* load_query(const Description& d) {
         qualified_name(d.view), quote_identifier(NameStr(d.key_column)));
 }
 
-// One for each column by which a table that holds keys refers to a lookup.
+// One for each table that holds keys, where it refers to a lookup.
 List* group_sources_of(const Description& d) {
     List* sources = NIL;
-    for (const Reference& reference : d.references)
-        for (const Watch& watch : d.watches) {
-            if (watch.lookup || watch.relation != reference.relation)
-                continue;
-            auto* source = static_cast<GroupSource*>(palloc0(sizeof(GroupSource)));
-            *source = {.relation = watch.relation,
-                       .key_column = watch.key_column,
-                       .column = reference.column,
-                       .lookup = d.watches[static_cast<std::size_t>(reference.watch)].id};
-            sources = lappend(sources, source);
-        }
+    for (const Watch& watch : d.watches) {
+        if (watch.lookup)
+            continue;
+        auto* columns = static_cast<GroupColumn*>(palloc(sizeof(GroupColumn) * (d.references.size() + 1)));
+        std::size_t count = 0;
+        for (const Reference& reference : d.references)
+            if (reference.relation == watch.relation)
+                columns[count++] = {.name = reference.column,
+                                    .lookup = d.watches[static_cast<std::size_t>(reference.watch)].id};
+        if (count == 0)
+            continue;
+        auto* source = static_cast<GroupSource*>(palloc0(sizeof(GroupSource)));
+        *source = {.relation = watch.relation, .key_column = watch.key_column, .columns = {columns, count}};
+        sources = lappend(sources, source);
+    }
     return sources;
 }
 
@@ -191,9 +195,19 @@ const Problem* keep(const Problem& problem, MemoryContext context) {
     return kept;
 }
 
+// In the current memory context.
+GroupSource* copy_of(const GroupSource& source) {
+    auto* copy = static_cast<GroupSource*>(palloc0(sizeof(GroupSource)));
+    auto* columns = static_cast<GroupColumn*>(palloc(source.columns.size_bytes()));
+    std::copy(source.columns.begin(), source.columns.end(), columns);
+    *copy = source;
+    copy->columns = {columns, source.columns.size()};
+    return copy;
+}
+
 // Puts what was read into `d`, in place of what was there.
-void adopt(Definition& d, const Description& now, Plan* plan, List* group_plans, List* problems,
-           List* relations) {
+void adopt(Definition& d, const Description& now, Plan* plan, List* group_sources, List* group_plans,
+           List* problems, List* relations) {
     retire_plan(d.plan);
     retire_plan(d.email_plan);
     ListCell* cell = nullptr;
@@ -215,6 +229,9 @@ void adopt(Definition& d, const Description& now, Plan* plan, List* group_plans,
 
     MemoryContext caller = MemoryContextSwitchTo(d.context);
     d.group_plans = list_copy(group_plans);
+    d.group_sources = NIL;
+    foreach (cell, group_sources)
+        d.group_sources = lappend(d.group_sources, copy_of(*static_cast<GroupSource*>(lfirst(cell))));
     d.problems = NIL;
     foreach (cell, problems)
         d.problems =
@@ -272,7 +289,7 @@ bool read_definition(Definition& d) {
     for (const char* own : {"projections", "watches", "watch_references"})
         if (current || strcmp(own, "projections") == 0)
             relations = list_append_unique_oid(relations, pg::extension_relation(own));
-    adopt(d, now, plan, group_plans, problems, relations);
+    adopt(d, now, plan, group_sources, group_plans, problems, relations);
     return true;
 }
 

@@ -25,7 +25,8 @@ struct Definition {
     NameData key_column;
     NameData doc_column;
     Plan* plan;           // of the view: $1 is the key; one row: document, valid_from, valid_until
-    List* group_plans;    // of Plan *, groups.h
+    List* group_sources;  // of GroupSource *, groups.h
+    List* group_plans;    // of Plan *, of these sources
     Plan* email_plan;     // me_by_email()'s, made when it is asked for
     int counters;         // its place among the counters
     std::uint32_t floor;  // the stamp that is its floor

@@ -12,13 +12,31 @@ namespace {
 
 void append_source(StringInfo query, const GroupSource& source) {
     const char* key = quote_identifier(NameStr(source.key_column));
-    appendStringInfo(query,
-                     "%sSELECT int8 '" INT64_FORMAT "', r.%s, r.%s::text FROM %s r WHERE r.%s = ANY ($1)",
-                     query->len > 0 ? " UNION ALL " : "", static_cast<int64>(source.lookup), key,
-                     quote_identifier(NameStr(source.column)), qualified_name(source.relation), key);
+    for (const GroupColumn& column : source.columns)
+        appendStringInfo(query,
+                         "%sSELECT int8 '" INT64_FORMAT "', r.%s, r.%s::text FROM %s r WHERE r.%s = ANY ($1)",
+                         query->len > 0 ? " UNION ALL " : "", static_cast<int64>(column.lookup), key,
+                         quote_identifier(NameStr(column.name)), qualified_name(source.relation), key);
 }
 
 }  // namespace
+
+std::uint64_t group_hash(std::uint64_t lookup, KeyKind kind, Oid type, Datum value) {
+    KeyBuffer buffer;
+    char number[MAXINT8LEN + 1];
+    switch (kind) {
+        case KeyKind::integer: {
+            const int length = pg_lltoa(DatumGetInt64(widened_key(type, value)), number);
+            return key_hash(lookup, {number, static_cast<std::size_t>(length)});
+        }
+        case KeyKind::uuid:
+            return key_hash(lookup, DatumGetCString(DirectFunctionCall1(uuid_out, value)));
+        case KeyKind::text:
+        case KeyKind::bpchar:
+            break;
+    }
+    return key_hash(lookup, canonical_key(kind, value, buffer));
+}
 
 List* make_group_plans(const NameData& projection, KeyKind kind, List* sources) {
     const Oid type = get_array_type(key_type_of(kind));

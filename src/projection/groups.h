@@ -15,13 +15,22 @@ extern "C" {
 
 namespace rolecall::projection {
 
-/// How documents come to belong to groups: by a column of a table that holds their keys.
+/// A column by which rows refer to a lookup.
+struct GroupColumn {
+    NameData name;
+    std::uint64_t lookup;  // its watch's id
+};
+
+/// How documents come to belong to groups: by columns of a table that holds their keys.
 struct GroupSource {
     Oid relation;
     NameData key_column;
-    NameData column;
-    std::uint64_t lookup;  // its watch's id
+    std::span<GroupColumn> columns;
 };
+
+/// The hash of the group of a lookup that a value names, of this type and kind: by its text, as v::text has
+/// it.
+std::uint64_t group_hash(std::uint64_t lookup, KeyKind kind, Oid type, Datum value);
 
 /// Plans that say what the rows of keys refer to: $1 is an array of keys; rows (lookup, key, value as text).
 /// One for all of the sources (of GroupSource *) whose relations have one owner: they run as the owner, who
@@ -39,7 +48,7 @@ void each_group(const List* plans, Datum keys, Each&& each) {
     ListCell* cell = nullptr;
     foreach (cell, plans) {
         const auto* plan = static_cast<const Plan*>(lfirst(cell));
-        const pg::Acting acting = pg::act_as_table_owner(plan->owner, !has_generic_plan(*plan));
+        const pg::Acting acting = pg::act_as_table_owner(plan->owner);
         run_plan(*plan, &keys, nullptr, true, 0);
         MemoryContextSwitchTo(caller);
         SPITupleTable* rows = SPI_tuptable;

@@ -4,6 +4,7 @@
 #include "pg/snapshot.h"
 #include "pg/testing.h"
 #include "projection/document.h"
+#include "projection/group_scan.h"
 #include "projection/groups.h"
 #include "projection/shared.h"
 
@@ -69,18 +70,17 @@ Loaded query(const Definition& d, Datum key, MemoryContext context) {
 
 // The stamps of the groups that the key's document belongs to, sorted, inside SPI; they live in `context`.
 std::span<std::uint32_t> read_groups(const Definition& d, Datum key, MemoryContext context) {
-    if (d.group_plans == NIL)
+    if (d.group_sources == NIL)
         return {};
-    std::size_t room = 16;
-    std::size_t count = 0;
-    auto* stamps = static_cast<std::uint32_t*>(MemoryContextAlloc(context, sizeof(std::uint32_t) * room));
-    each_group(list_copy(d.group_plans), array_of_keys(d.key_kind, &key, 1), [&](Datum, std::uint32_t stamp) {
-        if (count == room)
-            stamps = static_cast<std::uint32_t*>(repalloc_huge(stamps, sizeof(std::uint32_t) * (room *= 2)));
-        stamps[count++] = stamp;
-    });
-    std::sort(stamps, stamps + count);
-    return {stamps, static_cast<std::size_t>(std::unique(stamps, stamps + count) - stamps)};
+    MemoryContext spi = MemoryContextSwitchTo(context);
+    GroupStamps groups = no_groups();
+    if (!scan_groups(d.group_sources, d.key_kind, key, groups))
+        each_group(list_copy(d.group_plans), array_of_keys(d.key_kind, &key, 1),
+                   [&](Datum, std::uint32_t stamp) { groups.add(stamp); });
+    MemoryContextSwitchTo(spi);
+    std::sort(groups.all, groups.all + groups.count);
+    return {groups.all,
+            static_cast<std::size_t>(std::unique(groups.all, groups.all + groups.count) - groups.all)};
 }
 
 }  // namespace

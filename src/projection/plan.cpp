@@ -122,11 +122,6 @@ ParamListInfo make_parameters(const Plan& plan, const Datum* values, const bool*
 
 }  // namespace
 
-bool has_generic_plan(const Plan& plan) {
-    const auto* source = static_cast<CachedPlanSource*>(linitial(SPI_plan_get_plan_sources(plan.saved)));
-    return source->is_valid && source->gplan != nullptr && source->gplan->is_valid;
-}
-
 Portal open_plan(const Plan& plan, const Datum* values) {
     return SPI_cursor_open_with_paramlist(nullptr, plan.saved, make_parameters(plan, values, nullptr), true);
 }

@@ -34,9 +34,6 @@ Plan* make_plan(const NameData& projection, Oid relation, const char* query, std
 /// Frees a plan at the end of the transaction: it may be running further up the stack. nullptr: nothing.
 void retire_plan(Plan* plan);
 
-/// Is there a generic plan for a single query, which run_plan() will use as things are?
-bool has_generic_plan(const Plan& plan);
-
 /// Runs it inside SPI; `values` and `nulls` have one element for each parameter. At most `most` rows, 0: all.
 /// Raises object_not_in_prerequisite_state where another relation has the name now.
 void run_plan(const Plan& plan, const Datum* values, const bool* nulls, bool read_only, long most);

@@ -2,13 +2,13 @@
 
 #include "pg/testing.h"
 #include "projection/definition.h"
+#include "projection/groups.h"
 #include "projection/shared.h"
 
 extern "C" {
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "utils/inval.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 }
 
@@ -63,26 +63,13 @@ Watcher* watcher_of(FunctionCallInfo fcinfo, const TriggerData& data) {
     return watcher;
 }
 
-// A group's name is the value as text, as the load query for groups has it: v::text.
-void stamp_group(const Watcher& watcher, Datum value) {
-    KeyBuffer buffer;
-    if (watcher.kind == KeyKind::text || watcher.kind == KeyKind::bpchar) {
-        stamp(key_hash(watcher.group, canonical_key(watcher.kind, value, buffer)));
-        return;
-    }
-    Oid output = InvalidOid;
-    bool is_varlena = false;
-    getTypeOutputInfo(watcher.type, &output, &is_varlena);
-    stamp(key_hash(watcher.group, OidOutputFunctionCall(output, value)));
-}
-
 void stamp_row(const Watcher& watcher, HeapTuple row, TupleDesc columns) {
     bool is_null = false;
     const Datum key = heap_getattr(row, watcher.column, columns, &is_null);
     if (is_null)
         return;
     if (watcher.group != 0) {
-        stamp_group(watcher, key);
+        stamp(group_hash(watcher.group, watcher.kind, watcher.type, key));
         return;
     }
     KeyBuffer buffer;

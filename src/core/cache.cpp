@@ -10,8 +10,8 @@ namespace {
 constexpr std::size_t partition_target = std::size_t{4} << 20;  // large enough that one lock is no bottleneck
 constexpr std::uint32_t most_partitions = 64;
 constexpr std::size_t documents_per_partition = 8;   // of the largest size
-constexpr std::size_t ring_bytes_per_bucket = 2400;  // at 900 bytes an entry, 40 % of the slots are taken
-constexpr std::uint32_t ghosts_per_bucket = 2;       // about as many as the main ring has entries
+constexpr std::size_t ring_bytes_per_bucket = 3200;  // at 900 bytes an entry, half of the slots are taken
+constexpr std::uint32_t ghosts_per_bucket = 4;       // about as many as the main ring has entries
 constexpr std::uint64_t nursery_share = 10;          // a tenth of the words
 constexpr std::uint64_t largest_share_nursery = 8;   // one entry takes at most this part of the nursery,
 constexpr std::uint64_t largest_share = 2;           // and of the main ring
@@ -26,7 +26,7 @@ Cache::Layout Cache::plan(std::size_t bytes, std::size_t largest_document) {
     layout.partitions =
         static_cast<std::uint32_t>(std::clamp<std::size_t>(bytes / target, 1, most_partitions));
     const std::size_t each = bytes / layout.partitions - sizeof(Partition) - 64;
-    constexpr std::size_t bucket_bytes = sizeof(Bucket) + ghosts_per_bucket * sizeof(std::uint32_t);
+    constexpr std::size_t bucket_bytes = sizeof(Bucket) + ghosts_per_bucket * sizeof(std::uint16_t);
     layout.buckets = static_cast<std::uint32_t>(each / (ring_bytes_per_bucket + bucket_bytes));
     layout.ghosts = layout.buckets * ghosts_per_bucket;
     layout.ring_words = std::min<std::uint64_t>((each - layout.buckets * bucket_bytes) / 8, most_ring_words);
@@ -44,25 +44,32 @@ Cache::Cache(void* memory, const Layout& layout) : layout_(layout) {
     at += std::size_t{layout.partitions} * layout.buckets * sizeof(Bucket);
     rings_ = reinterpret_cast<Word*>(at);
     at += std::size_t{layout.partitions} * layout.ring_words * sizeof(Word);
-    ghosts_ = reinterpret_cast<std::uint32_t*>(at);
+    ghosts_ = reinterpret_cast<std::uint16_t*>(at);
 }
 
-int Cache::find(const Bucket& b, Word* base, const Key& key) const {
-    const std::uint32_t tag = tag_of(place_of(key));
-    for (int slot = 0; slot < slots_per_bucket; ++slot) {
-        const std::uint64_t value = load(b.slots[slot]);
-        if (value != 0 && tag_in(value) == tag && has_key(base + offset_in(value), key))
-            return slot;
-    }
-    return -1;
+Cache::Place Cache::find(const Key& key) const {
+    if (key.bytes.size() > most_key_bytes)
+        return {};
+    const std::uint64_t hash = hash_of(key);
+    const std::uint32_t tag = tag_of(hash);
+    Word* base = ring(partition_of(hash));
+    for (Bucket* b : buckets_of(hash))
+        for (int slot = 0; slot < slots_per_bucket; ++slot) {
+            const std::uint64_t value = load(b->slots[slot]);
+            if (value != 0 && tag_in(value) == tag && has_key(base + offset_in(value), key))
+                return {b, slot};
+        }
+    return {};
 }
 
-// The slot that names the entry at `offset`; there is one for every live entry.
-int Cache::slot_of(const Bucket& b, std::uint64_t hash, std::uint64_t offset) const {
+// Where the index names the live entry at `offset`.
+Cache::Place Cache::place_of(std::uint32_t p, std::uint64_t offset) const {
+    const auto number = static_cast<std::uint32_t>(load(ring(p)[offset + at_database]));
+    Bucket& b = bucket(p, number);
     for (int slot = 0; slot < slots_per_bucket; ++slot)
-        if (load(b.slots[slot]) == make_slot(hash, offset))
-            return slot;
-    return -1;
+        if (load(b.slots[slot]) != 0 && offset_in(load(b.slots[slot])) == offset)
+            return {&b, slot};
+    return {};
 }
 
 Cache::Word* Cache::copy_in(Word* to, const char* from, std::uint64_t bytes) {
@@ -77,16 +84,16 @@ Cache::Word* Cache::copy_in(Word* to, const char* from, std::uint64_t bytes) {
     return to;
 }
 
-void Cache::fill(Word* entry, std::uint64_t size, const Key& key, const EntryHead& head,
+void Cache::fill(Word* entry, std::uint64_t size, std::uint32_t bucket, const Key& key, const EntryHead& head,
                  const Payload& payload) {
-    set_extent(entry, state_live, size, head.group_bytes);
-    store(entry[at_hash], place_of(key));
+    store(entry[at_extent],
+          shape_of(key) << key_shift | std::uint64_t{head.group_bytes} << group_shift | size);
     store(entry[at_projection], key.projection);
-    store(entry[at_database], identity_of(key));
+    store(entry[at_database], std::uint64_t{key.database} << 32 | bucket);
     store(entry[at_versions], head.versions);
     store(entry[at_loaded], static_cast<std::uint64_t>(head.loaded_at));
-    store(entry[at_lengths],
-          std::uint64_t{head.access_bytes} << 32 | (has_window(head) ? flag : 0) | head.document_bytes);
+    store(entry[at_lengths], std::uint64_t{head.access_bytes} << 32 | (has_window(head) ? window_flag : 0) |
+                                 head.document_bytes);
     Word* at = copy_in(entry + head_words, key.bytes.data(), key.bytes.size());
     if (has_window(head)) {
         store(*at++, static_cast<std::uint64_t>(head.window.from));
@@ -98,15 +105,12 @@ void Cache::fill(Word* entry, std::uint64_t size, const Key& key, const EntryHea
 }
 
 // Takes an entry out of the index; its memory stays where it is until the ring comes round.
-void Cache::forget(std::uint32_t p, Bucket& b, int slot) {
+void Cache::forget(std::uint32_t p, const Place& place) {
     Partition& part = partition(p);
-    const std::uint64_t offset = offset_in(load(b.slots[slot]));
+    const std::uint64_t offset = offset_in(place.value());
     Word* entry = ring(p) + offset;
     const std::uint64_t size = size_of(entry);
-    begin_change(b);
-    store(b.slots[slot], 0);
-    end_change(b);
-    unmark(b, slot);
+    set_slot(place, 0);
     set_extent(entry, state_dead, size);
     Ring& r = part.rings[ring_at(offset)];
     r.live_words -= size;
@@ -130,13 +134,14 @@ void Cache::leave(Ring& r, RingName name, std::uint64_t size) const {
 
 // Moves the oldest entry of `from` to the end of the main ring, where there is room for it. In the main ring
 // itself that is always so: the room is what it leaves, and it moves downwards.
-void Cache::move_oldest(std::uint32_t p, RingName from, Bucket& b, int slot) {
+void Cache::move_oldest(std::uint32_t p, RingName from, const Place& place) {
     Partition& part = partition(p);
     Ring& source = part.rings[from];
     const std::uint64_t old_offset = source.start;
     Word* old_entry = ring(p) + old_offset;
     const std::uint64_t size = size_of(old_entry);
-    const std::uint64_t hash = load(old_entry[at_hash]);
+    const std::uint32_t tag = tag_in(place.value());
+    Bucket& b = *place.bucket;
     std::uint64_t offset = from == nursery ? allocate(p, main_ring, size) : 0;
 
     begin_change(b);
@@ -147,21 +152,22 @@ void Cache::move_oldest(std::uint32_t p, RingName from, Bucket& b, int slot) {
     Word* entry = ring(p) + offset;
     for (std::uint64_t i = 0; i < size; ++i)
         store(entry[i], load(old_entry[i]));
-    store(b.slots[slot], make_slot(hash, offset));
+    store(b.slots[place.slot], make_slot(tag, offset));
     end_change(b);
-    unmark(b, slot);
+    unmark(b, place.slot);
+}
+
+// Forgets a live entry to make room.
+void Cache::evict(std::uint32_t p, const Place& place) {
+    const Word* entry = ring(p) + offset_in(place.value());
+    if (on_eviction != nullptr)
+        on_eviction(database_of(entry), load(entry[at_projection]));
+    partition(p).evictions += 1;
+    forget(p, place);
 }
 
 // Takes the oldest entry of a ring off it. It stays, at the end of the main ring, if it was read since its
 // last turn, or if there is room for it.
-// Forgets a live entry to make room.
-void Cache::evict(std::uint32_t p, Bucket& b, int slot) {
-    const Word* entry = ring(p) + offset_in(load(b.slots[slot]));
-    if (on_eviction != nullptr)
-        on_eviction(database_of(entry), load(entry[at_projection]));
-    partition(p).evictions += 1;
-    forget(p, b, slot);
-}
 
 void Cache::pass_oldest(std::uint32_t p, RingName name, int& kept) {
     Partition& part = partition(p);
@@ -169,18 +175,17 @@ void Cache::pass_oldest(std::uint32_t p, RingName name, int& kept) {
     const Word* entry = ring(p) + r.start;
     const std::uint64_t size = size_of(entry);
     if (state_of(entry) == state_live) {
-        const std::uint64_t hash = load(entry[at_hash]);
-        Bucket& b = bucket(p, hash);
-        const int slot = slot_of(b, hash, r.start);
-        const bool stays = is_marked(b, slot) ? kept < most_kept : name == nursery && has_room(p, size);
+        const Place place = place_of(p, r.start);
+        const bool stays =
+            is_marked(*place.bucket, place.slot) ? kept < most_kept : name == nursery && has_room(p, size);
         if (stays) {
             ++kept;
-            move_oldest(p, name, b, slot);
+            move_oldest(p, name, place);
             return;
         }
         if (name == nursery)
-            ghost(p, hash) = tag_of(hash);
-        evict(p, b, slot);
+            ghost(p, tag_in(place.value())) = static_cast<std::uint16_t>(tag_in(place.value()));
+        evict(p, place);
     }
     r.dead_words -= size;
     leave(r, name, size);
@@ -228,81 +233,91 @@ std::uint64_t Cache::allocate(std::uint32_t p, RingName name, std::uint64_t size
     return offset;
 }
 
-int Cache::empty_slot(const Bucket& b) {
-    for (int slot = 0; slot < slots_per_bucket; ++slot)
-        if (load(b.slots[slot]) == 0)
-            return slot;
-    return -1;
+// An empty slot in that of a key's buckets which has more of them.
+Cache::Place Cache::empty_place(std::uint64_t hash) const {
+    Place best;
+    int most = 0;
+    for (Bucket* b : buckets_of(hash)) {
+        int empty = 0;
+        int slot = -1;
+        for (int i = slots_per_bucket; i-- > 0;)
+            if (load(b->slots[i]) == 0) {
+                slot = i;
+                ++empty;
+            }
+        if (empty > most) {
+            most = empty;
+            best = {b, slot};
+        }
+    }
+    return best;
 }
 
-// An empty slot of a bucket; gives one up if there is none, rather one that was not read lately.
-int Cache::free_slot(std::uint32_t p, Bucket& b) {
-    int slot = empty_slot(b);
-    if (slot >= 0)
-        return slot;
-    slot = b.victim % slots_per_bucket;
+// The same; where both buckets are full, the first gives one up, rather one that was not read lately.
+Cache::Place Cache::free_place(std::uint64_t hash) {
+    const Place empty = empty_place(hash);
+    if (empty.is_there())
+        return empty;
+    Bucket& b = *buckets_of(hash)[0];
+    int slot = b.victim % slots_per_bucket;
     for (int i = 0; i < slots_per_bucket && is_marked(b, slot); ++i)
         slot = (slot + 1) % slots_per_bucket;
     b.victim = static_cast<std::uint8_t>((slot + 1) % slots_per_bucket);
-    evict(p, b, slot);
+    const std::uint32_t p = partition_of(hash);
+    evict(p, {&b, slot});
     partition(p).index_evictions += 1;
-    return slot;
+    return {&b, slot};
 }
 
 InstallResult Cache::install(const Key& key, const EntryHead& head, const Payload& payload, Room room) {
-    const std::uint64_t hash = place_of(key);
+    const std::uint64_t hash = hash_of(key);
     const std::uint32_t p = partition_of(hash);
     const std::uint64_t size = size_for(key, head);
-    if (size > (layout_.ring_words - layout_.nursery_words) / largest_share)
+    if (size > (layout_.ring_words - layout_.nursery_words) / largest_share ||
+        key.bytes.size() > most_key_bytes || head.group_bytes > most_group_bytes)
         return InstallResult::too_large;
 
     Partition& part = partition(p);
-    Bucket& b = bucket(p, hash);
     RingName name = nursery;
-    const int present = find(b, ring(p), key);
-    if (present < 0 && room == Room::free) {
-        if (empty_slot(b) < 0 || !has_room(p, size))
+    const Place present = find(key);
+    if (!present.is_there() && room == Room::free) {
+        if (!empty_place(hash).is_there() || !has_room(p, size))
             return InstallResult::no_room;
         name = main_ring;  // where it would end, while there is room
     }
     part.installs += 1;
-    if (present >= 0) {
-        const std::uint64_t offset = offset_in(load(b.slots[present]));
+    const std::uint32_t tag = tag_of(hash);
+    if (present.is_there()) {
+        const std::uint64_t offset = offset_in(present.value());
         Word* entry = ring(p) + offset;
         if (size_of(entry) == size) {
-            begin_change(b);
-            fill(entry, size, key, head, payload);
-            end_change(b);
+            begin_change(*present.bucket);
+            fill(entry, size, number_of(p, *present.bucket), key, head, payload);
+            end_change(*present.bucket);
             return InstallResult::installed;
         }
         name = ring_at(offset);
-        forget(p, b, present);
-    } else if (ghost(p, hash) == tag_of(hash)) {
-        ghost(p, hash) = 0;
+        forget(p, present);
+    } else if (ghost(p, tag) != 0 && ghost(p, tag) == static_cast<std::uint16_t>(tag)) {
+        ghost(p, tag) = 0;
         name = main_ring;
     }
     if (size > layout_.nursery_words / largest_share_nursery)
         name = main_ring;
 
     const std::uint64_t offset = allocate(p, name, size);
-    fill(ring(p) + offset, size, key, head, payload);
-    const int slot = free_slot(p, b);
+    const Place place = free_place(hash);
+    fill(ring(p) + offset, size, number_of(p, *place.bucket), key, head, payload);
     part.entries += 1;
-    begin_change(b);
-    store(b.slots[slot], make_slot(hash, offset));
-    end_change(b);
-    unmark(b, slot);
+    set_slot(place, make_slot(tag, offset));
     return InstallResult::installed;
 }
 
 bool Cache::remove(const Key& key) {
-    const std::uint64_t hash = place_of(key);
-    const std::uint32_t p = partition_of(hash);
-    Bucket& b = bucket(p, hash);
-    const int slot = find(b, ring(p), key);
-    if (slot < 0)
+    const Place place = find(key);
+    if (!place.is_there())
         return false;
-    forget(p, b, slot);
+    forget(partition_of(key.hash), place);
     return true;
 }
 
@@ -337,8 +352,7 @@ void Cache::verify_ring(std::uint32_t p, RingName name, std::uint64_t& entries) 
         expect_that(size > 0 && at >= first_of(name) && at + size <= last_of(name),
                     "an entry leaves the ring");
         if (state_of(entry) == state_live) {
-            const std::uint64_t hash = load(entry[at_hash]);
-            expect_that(slot_of(bucket(p, hash), hash, at) >= 0, "a live entry is not in the index");
+            expect_that(place_of(p, at).is_there(), "a live entry is not in the index");
             live += size;
             entries += 1;
         } else {

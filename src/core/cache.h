@@ -1,10 +1,12 @@
 // The store of cached documents: one region of memory shared by all processes, bounded, with eviction.
 //
-// The region is cut into partitions; each has an index of 64-byte buckets and two rings of entries. Readers
-// take no lock: each bucket carries a sequence number that is odd while it changes, words are copied by
-// relaxed loads between fences, and a copy counts only if the number did not move (a sequence lock; Boehm,
-// "Can seqlocks get along with programming language memory models?", 2012). Writers hold the partition's
-// lock, which the caller owns: a process-shared lock in the server, a mutex in tests.
+// The region is cut into partitions; each has an index of 64-byte buckets and two rings of entries. A key has
+// two buckets, and is in the one that had more room when it came: so both are full, and an entry must leave
+// for that, only where nearly all are (Mitzenmacher, "The power of two choices in randomized load balancing",
+// 2001). Readers take no lock: each bucket carries a sequence number that is odd while it changes, words are
+// copied by relaxed loads between fences, and a copy counts only if the number did not move (a sequence lock;
+// Boehm, "Can seqlocks get along with programming language memory models?", 2012). Writers hold the
+// partition's lock, which the caller owns: a process-shared lock in the server, a mutex in tests.
 //
 // A ring gives memory to entries in order of arrival and takes it back in the same order, so there is no
 // fragmentation and nothing to compact. An entry that was replaced or removed is passed over when its turn
@@ -19,6 +21,7 @@
 // the ring, and nothing while nothing is evicted.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -50,7 +53,7 @@ struct EntryHead {
     std::int64_t loaded_at = 0;        ///< microseconds, the server's epoch
     std::uint32_t document_bytes = 0;  ///< 0: a cached "no such key"; below 2^31
     std::uint32_t access_bytes = 0;    ///< the compact block, core/access.h
-    std::uint32_t group_bytes = 0;     ///< the stamps of the groups it belongs to, 4 bytes each; below 2^30
+    std::uint32_t group_bytes = 0;     ///< the stamps of the groups it belongs to, 4 bytes each
 };
 
 /// The payloads of an entry.
@@ -64,7 +67,7 @@ struct Payload {
 
 enum class InstallResult {
     installed,
-    too_large,  ///< larger than half of a partition's main ring
+    too_large,  ///< larger than half of a partition's main ring; or its key than 4 kB, its groups than 128 kB
     no_room,    ///< another entry would have to go
 };
 
@@ -79,7 +82,7 @@ struct CacheCounts {
     std::uint64_t ring_bytes = 0;       ///< all that entries can use
     std::uint64_t installs = 0;         ///< since the start
     std::uint64_t evictions = 0;        ///< live entries that made room for others
-    std::uint64_t index_evictions = 0;  ///< of those: because a bucket was full
+    std::uint64_t index_evictions = 0;  ///< of those: because both buckets of a key were full
 };
 
 /// A process's handle on the region. Cheap to copy; holds addresses of this process only.
@@ -88,7 +91,7 @@ class Cache {
     struct Layout {
         std::uint32_t partitions = 0;
         std::uint32_t buckets = 0;        ///< per partition
-        std::uint32_t ghosts = 0;         ///< per partition: hashes of what left the nursery
+        std::uint32_t ghosts = 0;         ///< per partition: 16 bits of the hashes of what left the nursery
         std::uint64_t nursery_words = 0;  ///< per partition, 8 bytes each; the first part of its words
         std::uint64_t ring_words = 0;     ///< per partition: nursery and main ring
         std::size_t bytes = 0;            ///< of the whole region
@@ -112,8 +115,8 @@ class Cache {
 
     /// Says early that a key will be read, so that its memory comes while something else is done.
     void expect(const Key& key) const {
-        const std::uint64_t hash = place_of(key);
-        __builtin_prefetch(&bucket(partition_of(hash), hash));
+        for (const Bucket* b : buckets_of(hash_of(key)))
+            __builtin_prefetch(b);
     }
 
     /// Looks a key up and copies head, groups and the wanted part. `reserve(Part, bytes)` returns where a
@@ -181,6 +184,17 @@ class Cache {
     };
     enum RingName { nursery, main_ring, ring_names };
 
+    // A slot of the index; none: slot < 0.
+    struct Place {
+        Bucket* bucket = nullptr;
+        int slot = -1;
+
+        bool is_there() const { return slot >= 0; }
+        std::uint64_t value() const { return load(bucket->slots[slot]); }
+    };
+
+    enum class Look { found, absent, changed };
+
     // All under the partition's lock.
     struct alignas(64) Partition {
         Ring rings[ring_names];
@@ -193,20 +207,23 @@ class Cache {
     // The words of an entry, in this order, then key, window (if it has one), groups, access block and
     // document, each padded to a word.
     enum : std::uint32_t {
-        at_extent,  // state << 62 | group bytes << 32 | size in words
-        at_hash,
+        at_extent,  // state << 62 | form << 61 | key bytes << 49 | group bytes << 32 | size in words
         at_projection,
-        at_database,  // database << 32 | form << 31 | key bytes
+        at_database,  // database << 32 | its bucket in the partition
         at_versions,
         at_loaded,
         at_lengths,  // access bytes << 32 | has a window << 31 | document bytes
         head_words,
     };
     static constexpr std::uint64_t window_words = 2;
-    static constexpr std::uint32_t flag = std::uint32_t{1} << 31;
+    static constexpr std::uint32_t window_flag = std::uint32_t{1} << 31;
     enum State : std::uint64_t { state_filler = 0, state_live = 1, state_dead = 2 };
     static constexpr int state_shift = 62;
-    static constexpr std::uint32_t group_bytes_mask = (std::uint32_t{1} << 30) - 1;
+    static constexpr int form_shift = 61;
+    static constexpr int key_shift = 49;  // from here on it says which form, and how long a key, is live
+    static constexpr int group_shift = 32;
+    static constexpr std::uint64_t most_key_bytes = (1U << (form_shift - key_shift)) - 1;
+    static constexpr std::uint32_t most_group_bytes = (1U << (key_shift - group_shift)) - 1;
 
     static constexpr std::uint64_t words(std::uint64_t bytes) { return (bytes + 7) / 8; }
     static constexpr bool has_window(const EntryHead& head) { return head.window != Window{}; }
@@ -215,12 +232,14 @@ class Cache {
                words(head.group_bytes) + words(head.access_bytes) + words(head.document_bytes);
     }
 
-    // Where a key's bucket is: forms of one key share a partition, and not a bucket.
-    static std::uint64_t place_of(const Key& key) {
+    // Forms of one key share a partition, and not a bucket.
+    static std::uint64_t hash_of(const Key& key) {
         return key.form == Form::document ? key.hash : key.hash ^ 0x9e3779b9U;
     }
-    static std::uint64_t identity_of(const Key& key) {
-        return std::uint64_t{key.database} << 32 | (key.form == Form::text ? flag : 0) | key.bytes.size();
+    static std::uint64_t shape_of(const Key& key) {
+        return (state_live << state_shift | std::uint64_t{key.form == Form::text} << form_shift |
+                std::uint64_t{key.bytes.size()} << key_shift) >>
+               key_shift;
     }
 
     Partition& partition(std::uint32_t p) const { return partitions_[p]; }
@@ -232,18 +251,29 @@ class Cache {
     RingName ring_at(std::uint64_t offset) const {
         return offset < layout_.nursery_words ? nursery : main_ring;
     }
-    Bucket& bucket(std::uint32_t p, std::uint64_t hash) const {
-        const std::uint64_t low = static_cast<std::uint32_t>(hash);
-        return buckets_[std::uint64_t{p} * layout_.buckets + (low * layout_.buckets >> 32)];
+    Bucket& bucket(std::uint32_t p, std::uint32_t number) const {
+        return buckets_[std::uint64_t{p} * layout_.buckets + number];
     }
-    std::uint32_t& ghost(std::uint32_t p, std::uint64_t hash) const {
-        return ghosts_[std::uint64_t{p} * layout_.ghosts + (hash >> 8) % layout_.ghosts];
+    std::uint32_t number_of(std::uint32_t p, const Bucket& b) const {
+        return static_cast<std::uint32_t>(&b - buckets_ - std::uint64_t{p} * layout_.buckets);
+    }
+    // The two may be one. The partition is chosen by the hash's upper half.
+    std::array<Bucket*, 2> buckets_of(std::uint64_t hash) const {
+        const std::uint32_t p = partition_of(hash);
+        const std::uint64_t first = static_cast<std::uint32_t>(hash);
+        const std::uint64_t second = hash * 0x9e3779b97f4a7c15ULL >> 32;
+        return {&bucket(p, static_cast<std::uint32_t>(first * layout_.buckets >> 32)),
+                &bucket(p, static_cast<std::uint32_t>(second * layout_.buckets >> 32))};
+    }
+    // Where it is kept that an entry with this tag left the nursery. A tag whose lower half is 0 is not.
+    std::uint16_t& ghost(std::uint32_t p, std::uint32_t tag) const {
+        return ghosts_[std::uint64_t{p} * layout_.ghosts + (std::uint64_t{tag} * layout_.ghosts >> 32)];
     }
     static std::uint32_t tag_of(std::uint64_t hash) { return static_cast<std::uint32_t>(hash ^ hash >> 32); }
     static std::uint32_t tag_in(std::uint64_t slot) { return static_cast<std::uint32_t>(slot >> 32); }
     static std::uint64_t offset_in(std::uint64_t slot) { return static_cast<std::uint32_t>(slot) - 1U; }
-    static std::uint64_t make_slot(std::uint64_t hash, std::uint64_t offset) {
-        return std::uint64_t{tag_of(hash)} << 32 | (offset + 1);
+    static std::uint64_t make_slot(std::uint32_t tag, std::uint64_t offset) {
+        return std::uint64_t{tag} << 32 | (offset + 1);
     }
     static std::uint64_t load(const Word& word) { return word.load(std::memory_order_relaxed); }
     static void store(Word& word, std::uint64_t value) { word.store(value, std::memory_order_relaxed); }
@@ -251,22 +281,24 @@ class Cache {
         return static_cast<std::uint32_t>(load(entry[at_extent]));
     }
     static std::uint64_t state_of(const Word* entry) { return load(entry[at_extent]) >> state_shift; }
-    static void set_extent(Word* entry, State state, std::uint64_t size, std::uint64_t group_bytes = 0) {
-        store(entry[at_extent], std::uint64_t{state} << state_shift | group_bytes << 32 | size);
+    static void set_extent(Word* entry, State state, std::uint64_t size) {
+        store(entry[at_extent], std::uint64_t{state} << state_shift | size);
     }
 
     static bool has_key(const Word* entry, const Key& key);
     static void read_head(const Word* entry, EntryHead& head);
+    template <typename Reserve>
+    Look look(const Bucket& b, const Key& key, Part part, EntryHead& head, Reserve&& reserve) const;
     static void expect_entry(const Word* entry, Part part);
     static void read_window(const Word* entry, std::uint64_t key_words, EntryHead& head);
     static void copy_out(const Word* from, char* to, std::uint64_t count);
     static Word* copy_in(Word* to, const char* from, std::uint64_t bytes);
-    static void fill(Word* entry, std::uint64_t size, const Key& key, const EntryHead& head,
-                     const Payload& payload);
-    int find(const Bucket& b, Word* base, const Key& key) const;
-    int slot_of(const Bucket& b, std::uint64_t hash, std::uint64_t offset) const;
-    static int empty_slot(const Bucket& b);
-    int free_slot(std::uint32_t p, Bucket& b);
+    static void fill(Word* entry, std::uint64_t size, std::uint32_t bucket, const Key& key,
+                     const EntryHead& head, const Payload& payload);
+    Place find(const Key& key) const;
+    Place place_of(std::uint32_t p, std::uint64_t offset) const;
+    Place empty_place(std::uint64_t hash) const;
+    Place free_place(std::uint64_t hash);
     std::uint64_t allocate(std::uint32_t p, RingName name, std::uint64_t size);
     static bool is_wrapped(const Ring& r);
     bool fits(Ring& r, RingName name, std::uint64_t size) const;
@@ -278,10 +310,10 @@ class Cache {
     static std::uint32_t database_of(const Word* entry) {
         return static_cast<std::uint32_t>(load(entry[at_database]) >> 32);
     }
-    void evict(std::uint32_t p, Bucket& b, int slot);
+    void evict(std::uint32_t p, const Place& place);
     void pass_oldest(std::uint32_t p, RingName name, int& kept);
-    void move_oldest(std::uint32_t p, RingName from, Bucket& b, int slot);
-    void forget(std::uint32_t p, Bucket& b, int slot);
+    void move_oldest(std::uint32_t p, RingName from, const Place& place);
+    void forget(std::uint32_t p, const Place& place);
     void verify_ring(std::uint32_t p, RingName name, std::uint64_t& entries) const;
 
     static void begin_change(Bucket& b) {
@@ -294,6 +326,13 @@ class Cache {
     static bool unchanged(const Bucket& b, std::uint32_t sequence) {
         fence(std::memory_order_acquire);
         return b.sequence.load(std::memory_order_relaxed) == sequence;
+    }
+    // Makes a slot another entry's, or nobody's.
+    static void set_slot(const Place& place, std::uint64_t value) {
+        begin_change(*place.bucket);
+        store(place.bucket->slots[place.slot], value);
+        end_change(*place.bucket);
+        unmark(*place.bucket, place.slot);
     }
     static bool is_marked(const Bucket& b, int slot) {
         return (b.marks.load(std::memory_order_relaxed) >> slot & 1) != 0;
@@ -310,7 +349,7 @@ class Cache {
     Layout layout_;
     Partition* partitions_ = nullptr;
     Bucket* buckets_ = nullptr;
-    std::uint32_t* ghosts_ = nullptr;
+    std::uint16_t* ghosts_ = nullptr;
     Word* rings_ = nullptr;
 };
 

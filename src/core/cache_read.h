@@ -12,8 +12,8 @@ namespace rolecall::core {
 // NOLINTBEGIN(clang-analyzer-core.NonNullParamChecker): `entry` lies in a ring, the analyzer thinks of no
 // memory
 inline bool Cache::has_key(const Word* entry, const Key& key) {
-    if (load(entry[at_hash]) != place_of(key) || load(entry[at_projection]) != key.projection ||
-        load(entry[at_database]) != identity_of(key))
+    if (load(entry[at_extent]) >> key_shift != shape_of(key) ||
+        load(entry[at_projection]) != key.projection || database_of(entry) != key.database)
         return false;
     const char* at = key.bytes.data();
     const Word* word = entry + head_words;
@@ -33,7 +33,7 @@ inline bool Cache::has_key(const Word* entry, const Key& key) {
 // NOLINTEND(clang-analyzer-core.NonNullParamChecker)
 
 inline void Cache::read_head(const Word* entry, EntryHead& head) {
-    head.group_bytes = static_cast<std::uint32_t>(load(entry[at_extent]) >> 32) & group_bytes_mask;
+    head.group_bytes = static_cast<std::uint32_t>(load(entry[at_extent]) >> group_shift) & most_group_bytes;
     head.versions = load(entry[at_versions]);
     head.loaded_at = static_cast<std::int64_t>(load(entry[at_loaded]));
     const std::uint64_t lengths = load(entry[at_lengths]);
@@ -106,73 +106,84 @@ inline void Cache::copy_out(const Word* from, char* to, std::uint64_t count) {
 // there; the server makes its shared memory anew when a process dies holding a lock.
 template <typename Reserve>
 bool Cache::read(const Key& key, Part part, EntryHead& head, Reserve&& reserve) const {
-    const std::uint64_t hash = place_of(key);
-    const std::uint32_t p = partition_of(hash);
-    const Bucket& b = bucket(p, hash);
-    const Word* base = ring(p);
+    if (key.bytes.size() > most_key_bytes)
+        return false;
+    const auto [first, second] = buckets_of(hash_of(key));
+    for (int attempt = 0; attempt < read_attempts; ++attempt) {
+        Look seen = look(*first, key, part, head, reserve);
+        if (seen == Look::absent && second != first)
+            seen = look(*second, key, part, head, reserve);
+        if (seen != Look::changed)
+            return seen == Look::found;
+    }
+    return false;
+}
+
+template <typename Reserve>
+Cache::Look Cache::look(const Bucket& b, const Key& key, Part part, EntryHead& head,
+                        Reserve&& reserve) const {
+    const std::uint64_t hash = hash_of(key);
+    const Word* base = ring(partition_of(hash));
     const Word* end = base + layout_.ring_words;
     const std::uint64_t key_words = words(key.bytes.size());
     const std::uint32_t tag = tag_of(hash);
 
-    for (int attempt = 0; attempt < read_attempts; ++attempt) {
-        const std::uint32_t sequence = b.sequence.load(std::memory_order_acquire);
-        if ((sequence & 1) != 0)
-            continue;
-        // Without branches: which slot it is cannot be foreseen.
-        unsigned candidates = 0;
+    const std::uint32_t sequence = b.sequence.load(std::memory_order_acquire);
+    if ((sequence & 1) != 0)
+        return Look::changed;
+    // Without branches: which slot it is cannot be foreseen.
+    unsigned candidates = 0;
 #pragma GCC unroll 7
-        for (int i = 0; i < slots_per_bucket; ++i)
-            candidates |= static_cast<unsigned>(tag_in(load(b.slots[i])) == tag) << i;
-        int slot = 0;
-        const Word* entry = nullptr;
-        for (; candidates != 0; candidates &= candidates - 1) {
-            slot = std::countr_zero(candidates);
-            const std::uint64_t value = load(b.slots[slot]);
-            // An offset is always one that a writer stored, but the entry behind it may be gone: stay inside.
-            if (value == 0 || offset_in(value) + head_words + key_words > layout_.ring_words)
-                continue;
-            const Word* there = base + offset_in(value);
-            expect_entry(there, part);
-            if (has_key(there, key)) {
-                entry = there;
-                break;
-            }
-        }
-        if (entry != nullptr) {
-            read_head(entry, head);
-            head.window = {};
-            if ((head.document_bytes & flag) != 0 && entry + head_words + key_words + window_words <= end)
-                read_window(entry, key_words, head);
-        }
-        if (!unchanged(b, sequence))
+    for (int i = 0; i < slots_per_bucket; ++i)
+        candidates |= static_cast<unsigned>(tag_in(load(b.slots[i])) == tag) << i;
+    int slot = 0;
+    const Word* entry = nullptr;
+    for (; candidates != 0; candidates &= candidates - 1) {
+        slot = std::countr_zero(candidates);
+        const std::uint64_t value = load(b.slots[slot]);
+        // An offset is always one that a writer stored, but the entry behind it may be gone: stay inside.
+        if (value == 0 || offset_in(value) + head_words + key_words > layout_.ring_words)
             continue;
-        if (entry == nullptr)
-            return false;
-
-        // The head is sound, so its lengths are; the payload may still change under the copy.
-        const Word* payload = entry + head_words + key_words;
-        if ((head.document_bytes & flag) != 0) {
-            payload += window_words;
-            head.document_bytes &= ~flag;
+        const Word* there = base + offset_in(value);
+        expect_entry(there, part);
+        if (has_key(there, key)) {
+            entry = there;
+            break;
         }
-        std::uint64_t count = words(head.group_bytes);
-        if (count > 0)
-            copy_out(payload, reserve(Part::groups, count * 8), count);
-        payload += count;
-        count = words(head.access_bytes);
-        if (part == Part::document) {
-            payload += count;
-            count = words(head.document_bytes);
-        }
-        if (part != Part::groups && count > 0)
-            copy_out(payload, reserve(part, count * 8), count);
-        if (!unchanged(b, sequence))
-            continue;
-        if (!is_marked(b, slot))
-            mark(b, slot);
-        return true;
     }
-    return false;
+    if (entry != nullptr) {
+        read_head(entry, head);
+        head.window = {};
+        if ((head.document_bytes & window_flag) != 0 && entry + head_words + key_words + window_words <= end)
+            read_window(entry, key_words, head);
+    }
+    if (!unchanged(b, sequence))
+        return Look::changed;
+    if (entry == nullptr)
+        return Look::absent;
+
+    // The head is sound, so its lengths are; the payload may still change under the copy.
+    const Word* payload = entry + head_words + key_words;
+    if ((head.document_bytes & window_flag) != 0) {
+        payload += window_words;
+        head.document_bytes &= ~window_flag;
+    }
+    std::uint64_t count = words(head.group_bytes);
+    if (count > 0)
+        copy_out(payload, reserve(Part::groups, count * 8), count);
+    payload += count;
+    count = words(head.access_bytes);
+    if (part == Part::document) {
+        payload += count;
+        count = words(head.document_bytes);
+    }
+    if (part != Part::groups && count > 0)
+        copy_out(payload, reserve(part, count * 8), count);
+    if (!unchanged(b, sequence))
+        return Look::changed;
+    if (!is_marked(b, slot))
+        mark(b, slot);
+    return Look::found;
 }
 
 template <typename Each>
@@ -184,7 +195,7 @@ std::uint32_t Cache::walk(std::uint32_t p, std::uint32_t from, Each&& each) cons
         for (int slot = 0; slot < slots_per_bucket; ++slot) {
             const std::uint64_t value = load(b.slots[slot]);
             if (value != 0)
-                each(b, slot, ring(p) + offset_in(value));
+                each(Place{&b, slot}, ring(p) + offset_in(value));
         }
     }
     return to == layout_.buckets ? 0 : to;
@@ -192,15 +203,15 @@ std::uint32_t Cache::walk(std::uint32_t p, std::uint32_t from, Each&& each) cons
 
 template <typename Predicate>
 std::uint32_t Cache::remove_if(std::uint32_t p, std::uint32_t from, Predicate&& gone) {
-    return walk(p, from, [&](Bucket& b, int slot, const Word* entry) {
+    return walk(p, from, [&](const Place& place, const Word* entry) {
         if (gone(database_of(entry), load(entry[at_projection])))
-            forget(p, b, slot);
+            forget(p, place);
     });
 }
 
 template <typename Visitor>
 std::uint32_t Cache::visit(std::uint32_t p, std::uint32_t from, Visitor&& what) const {
-    return walk(p, from, [&](Bucket&, int, const Word* entry) {
+    return walk(p, from, [&](const Place&, const Word* entry) {
         what(database_of(entry), load(entry[at_projection]), size_of(entry) * 8);
     });
 }

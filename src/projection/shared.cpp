@@ -26,8 +26,9 @@ Shared shared;
 namespace {
 
 constexpr std::size_t floor_slots = 1024;
-constexpr std::size_t cache_bytes_per_stamp =
-    1024;  // about one for a document; all take a thirty-second of the cache
+// About one for two documents. All take a sixty-fourth of the cache; a document that shares a stamp is read
+// anew when the other changes.
+constexpr std::size_t cache_bytes_per_stamp = 2048;
 
 LWLockPadded* partition_locks = nullptr;
 

@@ -11,7 +11,6 @@ use lib 'test/tap/lib';
 use Rolecall::Test;
 
 my $node = new_node('load_all', <<'CONF', allows_streaming => 1);
-rolecall.cache_size = 256MB
 rolecall.debug_points = on
 max_connections = 30
 CONF
@@ -59,7 +58,7 @@ is(sql(q(SELECT valid_until IS NOT NULL FROM rolecall.cache_entry('me', '10'))),
 wait_for('the loader to leave', sub { loaders() == 0 });
 
 # Groups were read with them: whoever refers to a changed row is read anew, and nobody else. A unit whose stamp some user
-# shares by chance, as one in 130 does, is no good for that: it touches somebody while it has no members.
+# shares by chance, as one in 40 does, is no good for that: it touches somebody while it has no members.
 sql(q(INSERT INTO rolecall.units (institutional_id, name) SELECT 'spare' || g, 'one' FROM generate_series(1, 9) g));
 my @alone = grep { sql("UPDATE rolecall.units SET name = 'other' WHERE institutional_id = '$_'"); hits_and_differences() eq '3000|0' } map { "spare$_" } 1 .. 9;
 sql("INSERT INTO rolecall.user_units SELECT u.id, n.id, 'member' FROM rolecall.users u, rolecall.units n WHERE n.institutional_id = '$alone[0]' AND u.id % 3 = 1");

@@ -101,6 +101,37 @@ TEST(Cache, LoadsWhatIsFreeAndPushesNobodyOut) {
     EXPECT_EQ(region.counts().evictions, 0U);
 }
 
+// 004-9: while there is memory there is a slot. With one bucket for a key, a few in ten thousand had none.
+TEST(Cache, HasASlotForEverybodyWhoFits) {
+    Region region(std::size_t{256} << 20);
+    const std::string document(832, 'x');  // 900 bytes with all else
+    const std::size_t fits = region.counts().ring_bytes * 9 / 10 / 900;
+    std::size_t loaded = 0;
+    for (std::size_t i = 0; i < fits * 95 / 100; ++i)
+        loaded +=
+            region.install(std::to_string(i), "", document, 1, {}, Room::free) == InstallResult::installed;
+    EXPECT_EQ(loaded, fits * 95 / 100);
+    EXPECT_EQ(region.counts().entries, loaded);
+}
+
+TEST(Cache, RefusesKeysAndGroupsThatNoEntryCanSay) {
+    Region region(std::size_t{16} << 20);
+    EntryHead head;
+    std::string out;
+    for (const bool is_long : {false, true}) {
+        const std::string key(is_long ? 4096 : 4095, 'k');
+        EXPECT_EQ(region.install(key, "", "document"),
+                  is_long ? InstallResult::too_large : InstallResult::installed);
+        EXPECT_EQ(region.read(key, Part::document, head, out), !is_long);
+        EXPECT_EQ(region.remove(key), !is_long);
+        const std::string groups(is_long ? 131'072 : 131'068, 'g');
+        EXPECT_EQ(region.install("k", "", "document", 1, groups),
+                  is_long ? InstallResult::too_large : InstallResult::installed);
+        ASSERT_TRUE(region.read("k", Part::groups, head, out));
+        EXPECT_EQ(out.size(), 131'068U);
+    }
+}
+
 TEST(Cache, ReplacesInPlaceAndByMoving) {
     Region region(1 << 20);
     EntryHead head;

@@ -159,13 +159,14 @@ def key_value(kind, value):
 
 def reads():
     run('g++', '-std=c++20', '-O2', '-o', f'{WORK}/get', f'{WORK}/src/bench/get.cpp', '-lhiredis', '-lmemcached')
-    server = Server('reads')
+    pages = 'on' if huge_pages() >= 1024 else 'off'
+    server = Server('reads', f'huge_pages = {pages}')
     server.load_users(USERS)
     size = server.sql('SELECT pg_column_size(doc) FROM bench_document')
     for _ in range(2):
         server.sql('SELECT count(rolecall.me(id)), count(rolecall.me_json(id)) FROM rolecall.users')
     server.sql('CREATE TABLE stored AS SELECT uid, doc FROM rolecall.me_view; ALTER TABLE stored ADD PRIMARY KEY (uid); ANALYZE stored')
-    heading('Reading one user')
+    heading('Reading one user', f'{rounds_of(ROUNDS)} of {SECONDS:.0f} s, medians; server and client on one core; huge pages {pages}')
     uid = f'\\set uid random(1, {USERS})\n'
     four = '''SELECT * FROM rolecall.users WHERE id = :uid;
 SELECT * FROM rolecall.user_roles WHERE user_id = :uid;

@@ -220,7 +220,7 @@ class Cache {
     enum State : std::uint64_t { state_filler = 0, state_live = 1, state_dead = 2 };
     static constexpr int state_shift = 62;
     static constexpr int form_shift = 61;
-    static constexpr int key_shift = 49;  // from here on it says which form, and how long a key, is live
+    static constexpr int key_shift = 49;
     static constexpr int group_shift = 32;
     static constexpr std::uint64_t most_key_bytes = (1U << (form_shift - key_shift)) - 1;
     static constexpr std::uint32_t most_group_bytes = (1U << (key_shift - group_shift)) - 1;
@@ -236,10 +236,10 @@ class Cache {
     static std::uint64_t hash_of(const Key& key) {
         return key.form == Form::document ? key.hash : key.hash ^ 0x9e3779b9U;
     }
+    // What a live entry's extent begins with.
     static std::uint64_t shape_of(const Key& key) {
-        return (state_live << state_shift | std::uint64_t{key.form == Form::text} << form_shift |
-                std::uint64_t{key.bytes.size()} << key_shift) >>
-               key_shift;
+        const auto form = std::uint64_t{key.form == Form::text};
+        return (state_live << state_shift | form << form_shift) >> key_shift | key.bytes.size();
     }
 
     Partition& partition(std::uint32_t p) const { return partitions_[p]; }

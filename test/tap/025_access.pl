@@ -129,23 +129,33 @@ like($asking->{stderr}, qr/permission denied for table users/, 'rights are those
 $asking->{stderr} = '';
 $asking->query('ROLLBACK');
 sql('GRANT SELECT ON app.users TO view_owner');
-# Roles are those of all databases: a membership that is revoked in another one, committed, and not yet told to this one
-sql(q(REVOKE SELECT ON app.users FROM view_owner; GRANT SELECT ON app.users TO app_admins; GRANT app_admins TO view_owner));
+# Roles and databases are everybody's: what is changed in another database, committed, and not yet told to this one
+sql('REVOKE SELECT ON app.users FROM view_owner');
 sql('CREATE DATABASE elsewhere');
 my $elsewhere = $node->background_psql('elsewhere', on_error_stop => 0);
 $elsewhere->query_safe('SET rolecall.debug_points = on');
 $elsewhere->query_safe('SET event_triggers = off') if $node->pg_version->major >= 17;
-$revoking->query_safe(q(SELECT rolecall.project('profile', '1')));
-hold($node, 'between-proc-array-and-invalidations');
-begin_query($elsewhere, 'REVOKE app_admins FROM view_owner');
-wait_at($node, 'between-proc-array-and-invalidations');
-is($revoking->query_safe(q(SELECT rolecall.project('profile', '7') ->> 'email')), 'user7@example.org', 'a membership that is revoked elsewhere still counts ...');
-release($node, 'between-proc-array-and-invalidations');
-finish_query($elsewhere);
-fails(q(SELECT rolecall.project('profile', '7')), qr/permission denied for table users/, '... and leaves nothing cached');
+for my $case (
+	[ 6, 'a database that is given away', 'GRANT SELECT ON app.users TO pg_database_owner; ALTER DATABASE postgres OWNER TO view_owner',
+		'REASSIGN OWNED BY view_owner TO app_admins', 'REVOKE SELECT ON app.users FROM pg_database_owner; ALTER DATABASE postgres OWNER TO CURRENT_USER' ],
+	[ 7, 'a membership that is revoked', 'GRANT SELECT ON app.users TO app_admins; GRANT app_admins TO view_owner',
+		'REVOKE app_admins FROM view_owner', 'REVOKE SELECT ON app.users FROM app_admins' ],
+  ) {
+	my ($user, $what, $setup, $change, $cleanup) = @$case;
+	sql($setup);
+	$revoking->query_safe(q(SELECT rolecall.project('profile', '1')));
+	hold($node, 'between-proc-array-and-invalidations');
+	begin_query($elsewhere, $change);
+	wait_at($node, 'between-proc-array-and-invalidations');
+	is($revoking->query_safe(qq(SELECT rolecall.project('profile', '$user') ->> 'email')), "user$user\@example.org", "$what elsewhere still counts ...");
+	release($node, 'between-proc-array-and-invalidations');
+	finish_query($elsewhere);
+	fails(qq(SELECT rolecall.project('profile', '$user')), qr/permission denied for table users/, '... and leaves nothing cached');
+	sql($cleanup);
+}
 $elsewhere->quit;
 sql('DROP DATABASE elsewhere');
-sql('REVOKE SELECT ON app.users FROM app_admins; GRANT SELECT ON app.users TO view_owner');
+sql('GRANT SELECT ON app.users TO view_owner');
 # Functions
 sql(<<'SQL');
 CREATE FUNCTION app.shout(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper($1) || random() * 0';

@@ -180,6 +180,7 @@ SELECT t.* FROM rolecall.tenants t JOIN rolecall.users u ON u.tenant_id = t.id W
         'me(uid)': uid + 'SELECT rolecall.me(:uid);',
         'me(uid), one user': uid + 'SELECT rolecall.me(17);',
         'me_json(uid)': uid + 'SELECT rolecall.me_json(:uid);',
+        'me_json(uid), one user': uid + 'SELECT rolecall.me_json(17);',
         'has_role(uid, role, scope)': uid + "SELECT rolecall.has_role(:uid, 'role1', 'unit1');",
         'the document by primary key': uid + 'SELECT doc FROM stored WHERE uid = :uid;',
         'the view': uid + 'SELECT doc FROM rolecall.me_view WHERE uid = :uid;',

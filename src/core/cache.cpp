@@ -233,8 +233,10 @@ std::uint64_t Cache::allocate(std::uint32_t p, RingName name, std::uint64_t size
     return offset;
 }
 
-// An empty slot in that of a key's buckets which has more of them.
+// An empty slot in one of a key's buckets: in the first while that has plenty, because readers look there
+// first, and else where there are more.
 Cache::Place Cache::empty_place(std::uint64_t hash) const {
+    constexpr int plenty = 3;
     Place best;
     int most = 0;
     for (Bucket* b : buckets_of(hash)) {
@@ -249,6 +251,8 @@ Cache::Place Cache::empty_place(std::uint64_t hash) const {
             most = empty;
             best = {b, slot};
         }
+        if (most >= plenty)
+            break;
     }
     return best;
 }

@@ -1,12 +1,13 @@
 // The store of cached documents: one region of memory shared by all processes, bounded, with eviction.
 //
 // The region is cut into partitions; each has an index of 64-byte buckets and two rings of entries. A key has
-// two buckets, and is in the one that had more room when it came: so both are full, and an entry must leave
-// for that, only where nearly all are (Mitzenmacher, "The power of two choices in randomized load balancing",
-// 2001). Readers take no lock: each bucket carries a sequence number that is odd while it changes, words are
-// copied by relaxed loads between fences, and a copy counts only if the number did not move (a sequence lock;
-// Boehm, "Can seqlocks get along with programming language memory models?", 2012). Writers hold the
-// partition's lock, which the caller owns: a process-shared lock in the server, a mutex in tests.
+// two buckets, and where the first was more than half full when it came, is in the one that had more room: so
+// both are full, and an entry must leave for that, only where nearly all are (Mitzenmacher, "The power of two
+// choices in randomized load balancing", 2001). Readers take no lock: each bucket carries a sequence number
+// that is odd while it changes, words are copied by relaxed loads between fences, and a copy counts only if
+// the number did not move (a sequence lock; Boehm, "Can seqlocks get along with programming language memory
+// models?", 2012). Writers hold the partition's lock, which the caller owns: a process-shared lock in the
+// server, a mutex in tests.
 //
 // A ring gives memory to entries in order of arrival and takes it back in the same order, so there is no
 // fragmentation and nothing to compact. An entry that was replaced or removed is passed over when its turn
@@ -114,10 +115,7 @@ class Cache {
     }
 
     /// Says early that a key will be read, so that its memory comes while something else is done.
-    void expect(const Key& key) const {
-        for (const Bucket* b : buckets_of(hash_of(key)))
-            __builtin_prefetch(b);
-    }
+    void expect(const Key& key) const { __builtin_prefetch(buckets_of(hash_of(key))[0]); }
 
     /// Looks a key up and copies head, groups and the wanted part. `reserve(Part, bytes)` returns where a
     /// part goes: `bytes` rounded up to a multiple of 8, aligned to 8; it may be called more than once and

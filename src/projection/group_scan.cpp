@@ -134,10 +134,10 @@ void GroupStamps::add(std::uint32_t stamp) {
     all[count++] = stamp;
 }
 
-GroupStamps no_groups() {
+GroupStamps no_groups(MemoryContext context) {
     constexpr std::size_t usual = 16;
-    return {
-        .all = static_cast<std::uint32_t*>(palloc(sizeof(std::uint32_t) * usual)), .count = 0, .room = usual};
+    auto* all = static_cast<std::uint32_t*>(MemoryContextAlloc(context, sizeof(std::uint32_t) * usual));
+    return {.all = all, .count = 0, .room = usual};
 }
 
 bool scan_groups(const List* sources, KeyKind kind, Datum key, GroupStamps& groups) {

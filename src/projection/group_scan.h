@@ -21,8 +21,8 @@ struct GroupStamps {
     void add(std::uint32_t stamp);
 };
 
-/// An empty one, in the current memory context.
-GroupStamps no_groups();
+/// An empty one; what it will hold lives in `context`.
+GroupStamps no_groups(MemoryContext context);
 
 /// Adds the groups that the rows of a key refer to by `sources` (of GroupSource *, groups.h), as the active
 /// snapshot sees them. No function of the application's runs, so it does not matter as whom. False: not all

@@ -72,12 +72,10 @@ Loaded query(const Definition& d, Datum key, MemoryContext context) {
 std::span<std::uint32_t> read_groups(const Definition& d, Datum key, MemoryContext context) {
     if (d.group_sources == NIL)
         return {};
-    MemoryContext spi = MemoryContextSwitchTo(context);
-    GroupStamps groups = no_groups();
+    GroupStamps groups = no_groups(context);
     if (!scan_groups(d.group_sources, d.key_kind, key, groups))
         each_group(list_copy(d.group_plans), array_of_keys(d.key_kind, &key, 1),
                    [&](Datum, std::uint32_t stamp) { groups.add(stamp); });
-    MemoryContextSwitchTo(spi);
     std::sort(groups.all, groups.all + groups.count);
     return {groups.all,
             static_cast<std::size_t>(std::unique(groups.all, groups.all + groups.count) - groups.all)};

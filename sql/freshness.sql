@@ -154,7 +154,7 @@ UPDATE rolecall.users SET metadata = '{}' WHERE id = 2;
 
 -- More than the cache holds: what does not fit makes room, and everything is still right.
 INSERT INTO rolecall.users (id, email, metadata)
-SELECT g, 'bulk' || g || '@example.org', jsonb_build_object('blob', repeat('y', 30000)) FROM generate_series(10001, 13500) g;
+SELECT g, 'bulk' || g || '@example.org', jsonb_build_object('blob', repeat('y', 45000)) FROM generate_series(10001, 13500) g;
 SELECT count(*) FILTER (WHERE rolecall.me(id) ->> 'email' = email) AS right_answers FROM rolecall.users WHERE id > 10000;
 SELECT count(*) FILTER (WHERE rolecall.me(id) ->> 'email' = email) AS right_answers FROM rolecall.users WHERE id > 10000;
 SELECT evictions > 0 AS evicted, live_bytes <= bytes AS bounded FROM rolecall.stat_cache;

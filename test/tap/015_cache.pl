@@ -78,8 +78,7 @@ for my $how ('TERM', 'TERM', 'TERM', 'KILL', 'KILL', 'KILL') {
 		$node->safe_psql('postgres', "SELECT pg_terminate_backend($_)") for @pids[0 .. 6];
 		wait_for('backends to end', sub { backends() <= 1 });
 	} else {
-		kill 'KILL', $pids[ rand @pids ];
-		$node->poll_query_until('postgres', 'SELECT true');
+		kill_process($node, $pids[ rand @pids ]);
 	}
 	$bench->kill_kill;
 	wait_for('clients to be gone', sub { my @left = eval { backends() }; !$@ && !@left });

@@ -16,7 +16,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_node create_extension create_points session begin_query finish_query hold release wait_at
-  wait_for is_difference error_of start_provider move_clock $clock);
+  wait_for kill_process is_difference error_of start_provider move_clock $clock);
 
 our $root = abs_path(dirname(__FILE__) . '/../../../..');
 
@@ -102,6 +102,17 @@ sub wait_for {
 		select(undef, undef, undef, 0.02);
 	}
 	die "timed out waiting for $what";
+}
+
+# Ends a process of a server by SIGKILL, and returns when the server has started anew: before it has noticed, it still
+# takes sessions, and ends them.
+sub kill_process {
+	my ($node, $pid) = @_;
+	my $from = -s $node->logfile;
+	kill('KILL', $pid) == 1 or die "there is no process $pid";
+	wait_for('the server to notice', sub { slurp_file($node->logfile, $from) =~ /all server processes terminated; reinitializing/ });
+	wait_for('the restart', sub { $node->psql('postgres', 'SELECT 1') == 0 });
+	return;
 }
 
 # By how many seconds the clock of syncs has been moved.

@@ -70,7 +70,7 @@ my $pid = $victim->query_safe('SELECT pg_backend_pid()');
 update($node, 'before the kill');
 all_fresh($node, 'loaded');
 $node->safe_psql('postgres', q(BEGIN; UPDATE rolecall.users SET display_name = 'over the kill'; PREPARE TRANSACTION 'k'));
-kill_process($node, $pid);
+kill_process($node, $pid) or die 'there was no process to kill';
 all_fresh($node, 'after a backend was killed');
 $node->safe_psql('postgres', q(COMMIT PREPARED 'k'));
 all_fresh($node, '... and the prepared transaction committed');

@@ -333,7 +333,7 @@ for my $point ('sync-claimed', 'sync-fetched', 'sync-before-commit', 'sync-after
 	$node->safe_psql('postgres', "SELECT rolecall.trigger_role_sync_for_user(g, true) FROM generate_series(61, 70) g");
 	add_users('postgres', $next, $next + 29);
 	wait_at($node, $point);
-	kill_process($node, $node->safe_psql('postgres', "SELECT test.waiting('$point')"));
+	kill_process($node, $node->safe_psql('postgres', "SELECT test.waiting('$point')")) or die 'there was no process to kill';
 	all_synced("SIGKILL at $point: everybody is synchronized in the end");
 	is_as_provider_says("SIGKILL at $point");
 	$node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM rolecall.sync_requests) AND NOT EXISTS (SELECT FROM rolecall.sync_state WHERE requested_at IS NOT NULL)') or die;

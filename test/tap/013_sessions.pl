@@ -153,7 +153,7 @@ for my $point ('session-sync-begin', 'session-sync-fetched', 'session-sync-appli
 	$node->safe_psql('postgres', "SELECT rolecall.trigger_role_sync_for_user($uid, true)");
 	begin_query($victim, "SELECT rolecall.force_sync_user_roles($uid)");
 	wait_at($node, $point);
-	kill_process($node, $node->safe_psql('postgres', "SELECT test.waiting('$point')"));
+	kill_process($node, $node->safe_psql('postgres', "SELECT test.waiting('$point')")) or die 'there was no process to kill';
 	is(grants($uid), $held, "SIGKILL at $point: nothing is half done");
 	is($node->safe_psql('postgres', "SELECT count(*) FROM rolecall.role_changes WHERE user_id = $uid"), $before, '... and nothing is in the audit');
 	is($node->safe_psql('postgres', "SELECT count(*) FROM rolecall.sync_requests WHERE user_id = $uid"), '1', '... and the request still stands');

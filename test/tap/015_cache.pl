@@ -78,7 +78,7 @@ for my $how ('TERM', 'TERM', 'TERM', 'KILL', 'KILL', 'KILL') {
 		$node->safe_psql('postgres', "SELECT pg_terminate_backend($_)") for @pids[0 .. 6];
 		wait_for('backends to end', sub { backends() <= 1 });
 	} else {
-		kill_process($node, $pids[ rand @pids ]);
+		kill_process($node, $pids[ rand @pids ]) or die 'there was no process to kill';
 	}
 	$bench->kill_kill;
 	wait_for('clients to be gone', sub { my @left = eval { backends() }; !$@ && !@left });

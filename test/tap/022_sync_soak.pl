@@ -74,7 +74,6 @@ sub nobody_holds_what_was_never_said {
 
 # ---- What happens ----------------------------------------------------------------------------------------------------
 
-sub wait_for_server { wait_for('the server', sub { $node->psql('postgres', 'SELECT 1') == 0 }); return; }
 my @faults = (
 	(map { { mode => $_ } } qw(500 404 429 broken_json wrong_subject no_roles empty_object reset hang down huge)),
 	{ mode => 'slow', ms => 100 }, { mode => '429', retry_after => 30 }, { mode => 'redirect', location => 'http://127.0.0.1:1/' });
@@ -84,8 +83,7 @@ my %events = (
 	'the provider is well' => sub { $provider->no_fault; },
 	'a worker is killed' => sub {
 		my $pid = $node->safe_psql('postgres', q(SELECT pid FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker' ORDER BY random() LIMIT 1));
-		kill 'KILL', $pid if $pid;
-		wait_for_server();
+		kill_process($node, $pid) if $pid;
 	},
 	'a worker is sent away' => sub { $node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker' LIMIT 1)); },
 	'sessions ask' => sub {

@@ -104,15 +104,14 @@ sub wait_for {
 	die "timed out waiting for $what";
 }
 
-# Ends a process of a server by SIGKILL, and returns when the server has started anew: before it has noticed, it still
-# takes sessions, and ends them.
+# Ends a process of a server by SIGKILL, and returns when the server has started anew; false: there was none. Until the
+# postmaster has reaped it the server still takes sessions, and ends them.
 sub kill_process {
 	my ($node, $pid) = @_;
-	my $from = -s $node->logfile;
-	kill('KILL', $pid) == 1 or die "there is no process $pid";
-	wait_for('the server to notice', sub { slurp_file($node->logfile, $from) =~ /all server processes terminated; reinitializing/ });
+	my $killed = kill 'KILL', $pid;
+	wait_for('the server to notice', sub { !kill 0, $pid });
 	wait_for('the restart', sub { $node->psql('postgres', 'SELECT 1') == 0 });
-	return;
+	return $killed;
 }
 
 # By how many seconds the clock of syncs has been moved.

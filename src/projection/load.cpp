@@ -6,6 +6,7 @@
 #include "projection/document.h"
 #include "projection/group_scan.h"
 #include "projection/groups.h"
+#include "projection/run.h"
 #include "projection/shared.h"
 
 extern "C" {

@@ -4,6 +4,7 @@
 #include "pg/acting.h"
 #include "projection/keys.h"
 #include "projection/read.h"
+#include "projection/run.h"
 #include "projection/shared.h"
 
 extern "C" {
@@ -71,8 +72,11 @@ Plan& email_plan(Definition& d) {
                                  quote_identifier(NameStr(d.key_column)), qualified_name(d.view),
                                  by_tenant ? " AND ($2 IS NULL OR v.tenant_id = $2)" : " AND $2 IS NULL");
     const Oid types[] = {TEXTOID, UUIDOID};
-    d.email_plan = make_plan(d.name, d.view, query, types);
-    return *d.email_plan;
+    Plan* plan = make_plan(d.name, d.view, query, types);
+    refuse_unsafe(d, *plan);
+    keep_plan(plan);
+    d.email_plan = plan;
+    return *plan;
 }
 
 // The key, as read_document() wants it, in the current memory context. False: nobody has the address.

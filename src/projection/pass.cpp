@@ -6,6 +6,7 @@
 #include "projection/check.h"
 #include "projection/groups.h"
 #include "projection/load.h"
+#include "projection/run.h"
 #include "projection/shared.h"
 
 extern "C" {
@@ -70,7 +71,6 @@ Portal open_view(const Definition& d, const Pass& pass, const char* columns) {
     const Oid type = key_type_of(d.key_kind);
     Plan* plan = make_plan(d.name, d.view, query_of(d, columns, pass.has_last),
                            {&type, pass.has_last ? 1U : 0U}, CURSOR_OPT_FAST_PLAN);
-    retire_plan(plan);
     Portal portal = open_plan(*plan, &pass.last_key);
     pg::stop_acting(acting);
     return portal;

@@ -197,9 +197,9 @@ const Problem* keep(const Problem& problem, MemoryContext context) {
 
 // In the current memory context.
 GroupSource* copy_of(const GroupSource& source) {
-    auto* copy = static_cast<GroupSource*>(palloc0(sizeof(GroupSource)));
     auto* columns = static_cast<GroupColumn*>(palloc(source.columns.size_bytes()));
     std::copy(source.columns.begin(), source.columns.end(), columns);
+    auto* copy = static_cast<GroupSource*>(palloc(sizeof(GroupSource)));
     *copy = source;
     copy->columns = {columns, source.columns.size()};
     return copy;

@@ -5,12 +5,12 @@
 extern "C" {
 #include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/relscan.h"
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_index.h"
+#include "executor/spi.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -23,12 +23,8 @@ namespace {
 
 // A column of a table as it is now: definitions may be older.
 const FormData_pg_attribute* find_column(TupleDesc columns, const NameData& name) {
-    for (int i = 0; i < columns->natts; ++i) {
-        const FormData_pg_attribute* column = TupleDescAttr(columns, i);
-        if (!column->attisdropped && strcmp(NameStr(column->attname), NameStr(name)) == 0)
-            return column;
-    }
-    return nullptr;
+    const int number = SPI_fnumber(columns, NameStr(name));
+    return number > 0 ? TupleDescAttr(columns, number - 1) : nullptr;
 }
 
 // Does it have all rows by `column` first, as the type and the column compare, and may this transaction use

@@ -53,6 +53,15 @@ void refuse_arguments(FunctionCallInfo fcinfo, const Declaration& declaration) {
 
 namespace {
 
+TupleDesc row_type(FunctionCallInfo fcinfo) {
+    TupleDesc row = nullptr;
+    if (get_call_result_type(fcinfo, nullptr, &row) != TYPEFUNC_COMPOSITE)
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("function %s is called where its rows have no type",
+                               format_procedure(fcinfo->flinfo->fn_oid))));
+    return row;
+}
+
 void check_columns(FunctionCallInfo fcinfo, TupleDesc row, std::span<const Oid> columns) {
     bool fits = row->natts == static_cast<int>(columns.size());
     for (int i = 0; fits && i < row->natts; ++i)
@@ -67,20 +76,15 @@ void check_columns(FunctionCallInfo fcinfo, TupleDesc row, std::span<const Oid> 
 }  // namespace
 
 TupleDesc result_row(FunctionCallInfo fcinfo, std::span<const Oid> columns) {
-    TupleDesc row = nullptr;
-    if (get_call_result_type(fcinfo, nullptr, &row) != TYPEFUNC_COMPOSITE)
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("function %s is called where its rows have no type",
-                               format_procedure(fcinfo->flinfo->fn_oid))));
+    TupleDesc row = row_type(fcinfo);
     check_columns(fcinfo, row, columns);
     return BlessTupleDesc(row);
 }
 
 const ReturnSetInfo& result_set(FunctionCallInfo fcinfo, std::span<const Oid> columns) {
+    check_columns(fcinfo, row_type(fcinfo), columns);
     InitMaterializedSRF(fcinfo, 0);
-    const auto& set = *reinterpret_cast<const ReturnSetInfo*>(fcinfo->resultinfo);
-    check_columns(fcinfo, set.setDesc, columns);
-    return set;
+    return *reinterpret_cast<const ReturnSetInfo*>(fcinfo->resultinfo);
 }
 
 }  // namespace rolecall::pg

@@ -21,7 +21,7 @@ SHLIB_LINK  = -lcurl -lstdc++ -Wl,--version-script=src/exports.map
 EXTRA_CLEAN = build $(OBJS:.o=.d)
 
 # Tests against a server that has the library preloaded (make installcheck); the rest is below.
-REGRESS        = extension me freshness expiry ddl projections providers groups
+REGRESS        = extension me freshness expiry ddl projections exactness providers groups
 ISOLATION      = $(sort $(patsubst test/isolation/specs/%.spec,%,$(wildcard test/isolation/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=test/isolation --load-extension=rolecall
 PROVE_TESTS    = $(sort $(wildcard test/tap/*.pl))

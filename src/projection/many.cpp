@@ -78,8 +78,8 @@ Plan& email_plan(Definition& d) {
 // The key, as read_document() wants it, in the current memory context. False: nobody has the address.
 bool find_by_email(Definition& d, Datum email, Datum tenant, bool any_tenant, Datum& key) {
     MemoryContext caller = CurrentMemoryContext;
-    definition_refresh(d);
-    const pg::Acting acting = pg::act_as_pinned(d.plan->owner);
+    definition_ready(d);
+    const pg::Acting acting = act_as_view_owner(d);
     SPI_connect();
     const Datum values[] = {email, tenant};
     const bool nulls[] = {false, any_tenant};

@@ -1,6 +1,7 @@
 // The SQL functions by which administrators look at projections, and make documents be read anew.
 #include "pg/pg.h"
 
+#include "pg/read_only.h"
 #include "pg/snapshot.h"
 #include "projection/check.h"
 #include "projection/keys.h"
@@ -67,6 +68,7 @@ Datum rolecall_projection_problems(PG_FUNCTION_ARGS) {
 
 // reload(projection name)
 Datum rolecall_reload(PG_FUNCTION_ARGS) {
+    rolecall::pg::require_writable("reload a projection");
     const std::uint64_t id = fresh_definition(*PG_GETARG_NAME(0)).id;
     stamp_projection(id);
     request_load_at_commit(id);
@@ -80,6 +82,7 @@ Datum rolecall_cancel_load(PG_FUNCTION_ARGS) {
 
 // invalidate(projection name, key text)
 Datum rolecall_invalidate(PG_FUNCTION_ARGS) {
+    rolecall::pg::require_writable("invalidate a document");
     const Definition& d = fresh_definition(*PG_GETARG_NAME(0));
     KeyBuffer buffer;
     stamp(key_hash(d.id, canonical_key(d.key_kind, key_from_text(d, PG_GETARG_TEXT_PP(1)), buffer)));

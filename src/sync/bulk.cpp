@@ -4,6 +4,7 @@
 #include <unordered_set>
 
 #include "pg/acting.h"
+#include "pg/read_only.h"
 #include "pg/spi.h"
 #include "pg/version.h"
 #include "sync/apply.h"
@@ -364,7 +365,10 @@ PG_FUNCTION_INFO_V1(rolecall_sync_provider);
 // sync_provider(name text) -> provider_sync_result
 Datum rolecall_sync_provider(PG_FUNCTION_ARGS) {
     return pg::guarded([&]() -> Datum {
-        pg::call([] { pg::require_current_sql(); });
+        pg::call([] {
+            pg::require_writable("synchronize roles");
+            pg::require_current_sql();
+        });
         const char* name = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
         const Pass pass = sync_provider(name);
         return pg::call([&] {

@@ -147,6 +147,35 @@ for my $where ([ 'the standby', $standby, 'committed', 'repeatable', 'cursor' ],
 }
 $writers->kill_kill;
 
+# What writes is refused where nothing can be written, before a provider is asked or a worker woken.
+my $provider = start_provider();
+$node->safe_psql('postgres', qq(CREATE SERVER hr FOREIGN DATA WRAPPER rolecall OPTIONS (kind 'json', base_url '$provider->{url}');
+	UPDATE rolecall.users SET provider = 'hr', institutional_id = 's1' WHERE id = 1));
+my $token = $node->safe_psql('postgres', q(SELECT token FROM rolecall.issue_refresh_token(1)));
+my $used = $node->safe_psql('postgres', q(SELECT token FROM rolecall.issue_refresh_token(1)));
+$node->safe_psql('postgres', "SELECT rolecall.refresh('$used'); UPDATE rolecall.refresh_tokens SET rotated_at = now() - interval '1 day' WHERE rotated_at IS NOT NULL");
+$node->wait_for_catchup($standby);
+$provider->forget_requests;
+my @refused = (
+	'sync_user_roles(1)', 'force_sync_user_roles(1)', q(sync_user_roles(1, '{"roles": []}', true)), q(sync_user_units(1, '[]')), 'trigger_role_sync_for_user(1)',
+	q(sync_provider('hr')), q(apply_provider_event('hr', '{"code": "s1"}')), 'wake_worker()', q(reload('me')), q(invalidate('me', '1')),
+	q(create_projection('x', 'rolecall.me_view', 'uid', 'doc')), q(issue_refresh_token(1)), "refresh('$token')", "revoke_refresh_token('$token')", 'revoke_refresh_tokens(1)',
+	q(create_oauth_state('google')));
+my @hinted = grep { /sync|event|wake|reload|invalidate/ } @refused;
+for my $call (@refused, "refresh('$used')") {
+	my $hint = grep({ $_ eq $call } @hinted) || $call eq "refresh('$used')" ? qr/HINT:  Connect to the primary server\./ : qr//;
+	my $name = $call =~ s/\(.*//r;
+	like(error_of($standby, "SELECT rolecall.$call"), qr/ERROR:  25006: .*$hint/s, "a standby refuses $name()");
+}
+for my $call (@refused) {
+	my $hint = grep({ $_ eq $call } @hinted) ? qr/HINT:  Call it in a transaction that is READ WRITE\./ : qr//;
+	my $name = $call =~ s/\(.*//r;
+	like(error_of($node, "BEGIN READ ONLY; SELECT rolecall.$call"), qr/ERROR:  25006: .*$hint/s, "a read-only transaction refuses $name()");
+}
+is($provider->requests->{total}, 0, '... and no provider was asked');
+like(error_of($node, "BEGIN READ ONLY; SELECT rolecall.refresh('$used')"), qr/ERROR:  RC306: /, 'a token that is used again ends its login in a read-only transaction too');
+is($node->safe_psql('postgres', q(SELECT bool_and(revoked) FROM rolecall.refresh_tokens WHERE family IN (SELECT family FROM rolecall.refresh_tokens WHERE rotated_at IS NOT NULL))), 't', '... by another process');
+
 $standby->stop;
 $node->stop;
 

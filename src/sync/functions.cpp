@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "pg/acting.h"
 #include "pg/function.h"
+#include "pg/read_only.h"
 #include "pg/settings.h"
 #include "pg/spi.h"
 #include "pg/testing.h"
@@ -45,9 +46,12 @@ auto as_owner(F&& f) {
     return result;
 }
 
-// Syncs need the tables that the library knows.
-void require_current_sql() {
-    pg::call([] { pg::require_current_sql(); });
+// Syncs need the tables that the library knows, and write to them.
+void require_ready() {
+    pg::call([] {
+        pg::require_writable("synchronize roles");
+        pg::require_current_sql();
+    });
 }
 
 void warn_unknown_user(std::int64_t id) {
@@ -151,7 +155,7 @@ std::chrono::milliseconds patience_for(std::int64_t id) {
 }
 
 Result sync_from_provider(std::int64_t id, bool force) {
-    require_current_sql();
+    require_ready();
     if (!try_lock_user(id))
         lock_user(id, patience_for(id));
     std::optional<Result> early;
@@ -189,7 +193,7 @@ Provider no_provider() {
 }
 
 Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
-    require_current_sql();
+    require_ready();
     ProviderUser provider_user = read_provider_user(said);
     lock_user(id, std::chrono::milliseconds(settings::request_timeout));
     std::optional<Result> result = as_owner([&]() -> std::optional<Result> {
@@ -295,7 +299,7 @@ ROLECALL_FUNCTION(rolecall_apply_user_roles, pg::takes(RECORDOID, INT8OID, JSONB
 // sync_user_units(uid, roles jsonb) -> false: no such user
 ROLECALL_FUNCTION(rolecall_sync_user_units, pg::takes(BOOLOID, INT8OID, JSONBOID)) {
     return pg::guarded([&]() -> Datum {
-        require_current_sql();
+        require_ready();
         const Jsonb* given = pg::call([&] { return PG_GETARG_JSONB_P(1); });
         const auto roles = read_roles(given);
         const std::int64_t id = PG_GETARG_INT64(0);
@@ -315,6 +319,7 @@ ROLECALL_FUNCTION(rolecall_sync_user_units, pg::takes(BOOLOID, INT8OID, JSONBOID
 // trigger_role_sync_for_user(uid bigint, force boolean)
 ROLECALL_FUNCTION(rolecall_trigger_role_sync, pg::takes(VOIDOID, INT8OID, BOOLOID)) {
     return pg::guarded([&]() -> Datum {
+        pg::call([] { pg::require_writable("request a role sync"); });
         const std::int64_t id = PG_GETARG_INT64(0);
         const bool force = PG_GETARG_BOOL(1);
         if (as_owner([&] { return request_sync(id, force); }))
@@ -328,7 +333,7 @@ ROLECALL_FUNCTION(rolecall_trigger_role_sync, pg::takes(VOIDOID, INT8OID, BOOLOI
 // apply_provider_event(server text, event jsonb)
 ROLECALL_FUNCTION(rolecall_apply_provider_event, pg::takes(RECORDOID, TEXTOID, JSONBOID)) {
     return pg::guarded([&]() -> Datum {
-        require_current_sql();
+        require_ready();
         const char* server = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
         const Jsonb* event = pg::call([&] { return PG_GETARG_JSONB_P(1); });
         const auto result = apply_event(server, event);
@@ -339,6 +344,7 @@ ROLECALL_FUNCTION(rolecall_apply_provider_event, pg::takes(RECORDOID, TEXTOID, J
 }
 
 ROLECALL_FUNCTION(rolecall_wake_worker, pg::takes(VOIDOID)) {
+    pg::require_writable("wake the worker");
     wake_workers_at_commit();
     PG_RETURN_VOID();
 }

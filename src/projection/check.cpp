@@ -1,6 +1,7 @@
 #include "projection/check.h"
 
 #include "pg/testing.h"
+#include "projection/distributed.h"
 #include "projection/exactness.h"
 
 extern "C" {
@@ -174,6 +175,24 @@ void check_relation(Oid oid, Check& check) {
                      literal(NameStr(check.projection.name)), literal(name)));
 }
 
+// DDL on what is behind a view is not known to concern its projection, where the projection has another.
+void check_view(Check& check) {
+    if (check.projection.view_made_anew)
+        add(check, check.projection.view, false,
+            psprintf("view %s was dropped and made anew", qualified_name(check.projection.view)),
+            repair_all(check));
+}
+
+// What changes in shards goes unseen.
+void check_distribution(const List* relations, Check& check) {
+    ListCell* cell = nullptr;
+    foreach (cell, relations)
+        if (is_distributed(lfirst_oid(cell)))
+            add(check, lfirst_oid(cell), true,
+                psprintf("%s is managed by Citus", qualified_name(lfirst_oid(cell))),
+                "make it a table of this node only, give the projection a ttl, or drop the projection");
+}
+
 // Without them DDL goes unseen.
 void check_event_triggers(Check& check) {
     for (const char* name : {"rolecall_ddl_start", "rolecall_ddl_end", "rolecall_drop"}) {
@@ -213,6 +232,7 @@ List* check_projection(const Description& projection, List* queries, List** rela
         if (inexact != nullptr)
             add(check, projection.view, true, psprintf("the view is not exact: %s", inexact));
     }
+    check_view(check);
     check_event_triggers(check);
     for (const Watch& watch : projection.watches)
         check_watch(watch, check);
@@ -234,6 +254,9 @@ List* check_projection(const Description& projection, List* queries, List** rela
         if (exact)
             check_relation(lfirst_oid(cell), check);
     *relations = list_concat_unique_oid(behind, check.watched);
+    if (exact)
+        check_distribution(*relations, check);
+    *relations = add_distribution_catalogs(*relations);
     return check.problems;
 }
 

@@ -1,10 +1,13 @@
 #include "projection/definition.h"
 
 #include "pg/acting.h"
+#include "pg/settings.h"
 #include "pg/version.h"
 #include "projection/check.h"
+#include "projection/distributed.h"
 #include "projection/groups.h"
 #include "projection/shared.h"
+#include "projection/view.h"
 
 extern "C" {
 #include "access/table.h"
@@ -264,10 +267,14 @@ bool read_definition(Definition& d) {
     now.name = d.name;
     if (!read_projection(now))
         return false;
+    const bool current = pg::sql_is_current();
+    if (get_rel_relkind(now.view) == '\0' && current) {
+        now.view = view_by_name(now.id);
+        now.view_made_anew = true;
+    }
     if (get_rel_relkind(now.view) == '\0')
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
                         errmsg("the view of projection \"%s\" does not exist", NameStr(d.name))));
-    const bool current = pg::sql_is_current();
     if (current) {
         read_watches(now);
         read_references(now);
@@ -282,6 +289,7 @@ bool read_definition(Definition& d) {
     List* relations = NIL;
     List* queries = plan_queries(*plan, &relations);
     refuse_security_invokers(relations);
+    require_directory(relations);
     List* problems = current ? check_projection(now, queries, &relations) : other_sql();
     // Without the watches in place nothing is cached, and the columns may not even be there.
     List* group_sources = problems == NIL ? group_sources_of(now) : NIL;
@@ -343,6 +351,7 @@ Definition* create(const char* name) {
 void definition_init() {
     CacheRegisterRelcacheCallback(on_relation_change, 0);
     CacheRegisterSyscacheCallback(NAMESPACEOID, on_schema_change, 0);
+    settings::on_directory_is_local = [] { on_relation_change(Datum{0}, InvalidOid); };
     plan_init();
 }
 

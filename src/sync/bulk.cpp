@@ -14,6 +14,7 @@
 #include "sync/roster.h"
 #include "sync/rules.h"
 #include "sync/statistics.h"
+#include "sync/subscriber.h"
 
 namespace rolecall::sync {
 
@@ -364,7 +365,10 @@ PG_FUNCTION_INFO_V1(rolecall_sync_provider);
 // sync_provider(name text) -> provider_sync_result
 Datum rolecall_sync_provider(PG_FUNCTION_ARGS) {
     return pg::guarded([&]() -> Datum {
-        pg::call([] { pg::require_current_sql(); });
+        pg::call([] {
+            pg::require_current_sql();
+            require_own_users();
+        });
         const char* name = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
         const Pass pass = sync_provider(name);
         return pg::call([&] {

@@ -18,6 +18,7 @@
 #include "sync/roster.h"
 #include "sync/rules.h"
 #include "sync/statistics.h"
+#include "sync/subscriber.h"
 #include "sync/units.h"
 
 namespace rolecall::sync {
@@ -44,9 +45,12 @@ auto as_owner(F&& f) {
     return result;
 }
 
-// Syncs need the tables that the library knows.
-void require_current_sql() {
-    pg::call([] { pg::require_current_sql(); });
+// Syncs need the tables that the library knows, and rows that are this database's.
+void require_syncs() {
+    pg::call([] {
+        pg::require_current_sql();
+        require_own_users();
+    });
 }
 
 void warn_unknown_user(std::int64_t id) {
@@ -150,7 +154,7 @@ std::chrono::milliseconds patience_for(std::int64_t id) {
 }
 
 Result sync_from_provider(std::int64_t id, bool force) {
-    require_current_sql();
+    require_syncs();
     if (!try_lock_user(id))
         lock_user(id, patience_for(id));
     std::optional<Result> early;
@@ -188,7 +192,7 @@ Provider no_provider() {
 }
 
 Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
-    require_current_sql();
+    require_syncs();
     ProviderUser provider_user = read_provider_user(said);
     lock_user(id, std::chrono::milliseconds(settings::request_timeout));
     std::optional<Result> result = as_owner([&]() -> std::optional<Result> {
@@ -301,7 +305,7 @@ Datum rolecall_apply_user_roles(PG_FUNCTION_ARGS) {
 // sync_user_units(uid, roles jsonb) -> false: no such user
 Datum rolecall_sync_user_units(PG_FUNCTION_ARGS) {
     return pg::guarded([&]() -> Datum {
-        require_current_sql();
+        require_syncs();
         const Jsonb* given = pg::call([&] { return PG_GETARG_JSONB_P(1); });
         const auto roles = read_roles(given);
         const std::int64_t id = PG_GETARG_INT64(0);
@@ -323,6 +327,7 @@ Datum rolecall_trigger_role_sync(PG_FUNCTION_ARGS) {
     return pg::guarded([&]() -> Datum {
         const std::int64_t id = PG_GETARG_INT64(0);
         const bool force = PG_GETARG_BOOL(1);
+        pg::call([] { require_own_users(); });
         if (as_owner([&] { return request_sync(id, force); }))
             wake_workers_at_commit();
         else
@@ -336,7 +341,7 @@ PG_FUNCTION_INFO_V1(rolecall_apply_provider_event);
 // apply_provider_event(server text, event jsonb)
 Datum rolecall_apply_provider_event(PG_FUNCTION_ARGS) {
     return pg::guarded([&]() -> Datum {
-        require_current_sql();
+        require_syncs();
         const char* server = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
         const Jsonb* event = pg::call([&] { return PG_GETARG_JSONB_P(1); });
         const auto result = apply_event(server, event);

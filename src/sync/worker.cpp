@@ -19,6 +19,7 @@
 #include "sync/process.h"
 #include "sync/roster.h"
 #include "sync/statistics.h"
+#include "sync/subscriber.h"
 
 extern "C" {
 #include "commands/dbcommands.h"
@@ -109,8 +110,10 @@ class Worker {
     // Inside a transaction. True: users were taken, whatever came of it; otherwise `due` says when to look
     // again.
     bool take_claims(std::vector<JobPtr>& jobs, std::optional<TimestampTz>& due) {
-        wanted_ =
-            settings::worker && OidIsValid(pg::call([] { return get_extension_oid("rolecall", true); }));
+        wanted_ = pg::call([] {
+            return settings::worker && OidIsValid(get_extension_oid("rolecall", true)) &&
+                   !is_left_to_publisher();
+        });
         if (!wanted_)
             return false;
         const TimestampTz time = now();
@@ -410,6 +413,7 @@ bool is_worth_staying() {
     return pg::call([] {
         StartTransactionCommand();
         bool wanted = settings::worker && OidIsValid(get_extension_oid("rolecall", true));
+        wanted = wanted && !is_left_to_publisher();
         if (wanted && !pg::sql_is_current()) {
             pg::warn_of_other_sql("No worker synchronizes its users.");
             wanted = false;

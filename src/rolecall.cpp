@@ -8,6 +8,7 @@
 #include "projection/flight.h"
 #include "projection/loads.h"
 #include "projection/shared.h"
+#include "projection/subscription.h"
 #include "sync/launcher.h"
 #include "sync/leave.h"
 #include "sync/roster.h"
@@ -31,6 +32,7 @@ void _PG_init(void) {
     rolecall::projection::flight_init();
     rolecall::projection::loads_init();
     rolecall::projection::ddl_init();
+    rolecall::projection::subscription_init();
     rolecall::sync::roster_init();
     rolecall::sync::statistics_init();
     rolecall::sync::leave_init();

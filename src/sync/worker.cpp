@@ -413,7 +413,11 @@ bool is_worth_staying() {
     return pg::call([] {
         StartTransactionCommand();
         bool wanted = settings::worker && OidIsValid(get_extension_oid("rolecall", true));
-        wanted = wanted && !is_left_to_publisher();
+        if (wanted && is_left_to_publisher()) {
+            ereport(DEBUG1, (errmsg("users of database \"%s\" are those of a subscription",
+                                    get_database_name(MyDatabaseId))));
+            wanted = false;
+        }
         if (wanted && !pg::sql_is_current()) {
             pg::warn_of_other_sql("No worker synchronizes its users.");
             wanted = false;

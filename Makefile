@@ -44,7 +44,7 @@ $(shlib): src/exports.map
 
 # The install script, in this order.
 SCRIPT_PARTS = $(addprefix sql/extension/,head.sql directory.sql sync_state.sql audit.sql safety.sql authentication.sql views.sql \
-	projections.sql projection_admin.sql reads.sql providers.sql sync.sql statistics.sql dump.sql privileges.sql)
+	projections.sql projection_admin.sql nodes.sql reads.sql providers.sql sync.sql statistics.sql dump.sql privileges.sql)
 $(SCRIPT): $(SCRIPT_PARTS) rolecall.control Makefile
 	mkdir -p build
 	cat $(SCRIPT_PARTS) > $@

@@ -9,6 +9,7 @@
 #include "projection/loads.h"
 #include "projection/memo.h"
 #include "projection/shared.h"
+#include "projection/subscription.h"
 #include "sync/launcher.h"
 #include "sync/leave.h"
 #include "sync/roster.h"
@@ -33,6 +34,7 @@ void _PG_init(void) {
     rolecall::projection::loads_init();
     rolecall::projection::memo_init();
     rolecall::projection::ddl_init();
+    rolecall::projection::subscription_init();
     rolecall::sync::roster_init();
     rolecall::sync::statistics_init();
     rolecall::sync::leave_init();

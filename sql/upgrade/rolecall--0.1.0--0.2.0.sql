@@ -476,6 +476,56 @@ ALTER TABLE rolecall.projections DROP CONSTRAINT projections_pkey, ADD CONSTRAIN
     ALTER COLUMN id SET DEFAULT rolecall.random_id();
 COMMENT ON COLUMN rolecall.projections.builtin IS 'made by the extension; one of the application''s with the same name takes its place';
 
+-- The view of a projection is found again by its name.
+ALTER TABLE rolecall.projections ADD COLUMN view_schema name, ADD COLUMN view_name name, ADD COLUMN view_owner name;
+COMMENT ON COLUMN rolecall.projections.view_schema IS 'kept by a trigger, as view_name and view_owner: a view that is made anew is found by its name, if its owner is the same';
+
+CREATE OR REPLACE FUNCTION rolecall.set_projection_query() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v record;
+BEGIN
+    NEW.query := format('SELECT v.%I FROM %s v WHERE v.%I = $1', NEW.doc_column, NEW.view, NEW.key_column);
+    SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner) AS owner INTO v
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = NEW.view;
+    IF FOUND THEN
+        NEW.view_schema := v.nspname;
+        NEW.view_name := v.relname;
+        NEW.view_owner := v.owner;
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION rolecall.set_projection_query() IS 'keeps projections.query, and the name and the owner of the view';
+
+CREATE FUNCTION rolecall.view_by_name(projection_id bigint) RETURNS regclass
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.oid FROM rolecall.projections p
+    JOIN pg_namespace n ON n.nspname = p.view_schema
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.view_name
+    WHERE p.id = projection_id AND c.relkind = 'v' AND pg_get_userbyid(c.relowner) = p.view_owner
+$$;
+COMMENT ON FUNCTION rolecall.view_by_name(bigint) IS 'the view that has the name and the owner of a projection''s now; NULL: there is none';
+
+UPDATE rolecall.projections SET view = view;
+
+-- Tables of a cluster whose rows are elsewhere, and what a dump leaves behind.
+
+CREATE FUNCTION rolecall.is_distributed(relation regclass) RETURNS boolean
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_is_distributed';
+COMMENT ON FUNCTION rolecall.is_distributed(regclass) IS 'does Citus manage this table?';
+
+-- A dump without data has the triggers of watches, and no projections.
+CREATE FUNCTION rolecall.stray_watch_triggers(OUT relation regclass, OUT name name, OUT repair text) RETURNS SETOF record
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT t.tgrelid::regclass, t.tgname, format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass)
+    FROM pg_trigger t
+    WHERE t.tgfoid IN ('rolecall.watch_row()'::regprocedure, 'rolecall.watch_truncate()'::regprocedure) AND t.tgparentid = 0
+      AND split_part(encode(t.tgargs, 'escape'), '\000', 1) NOT IN (SELECT p.id::text FROM rolecall.projections p)
+    ORDER BY t.tgrelid::regclass::text, t.tgname
+$$;
+COMMENT ON FUNCTION rolecall.stray_watch_triggers() IS 'triggers of watches whose projection is not there: they do no harm, and cost each write a little';
+
 DROP INDEX rolecall.watches_key;
 ALTER TABLE rolecall.watches ADD COLUMN id bigint PRIMARY KEY DEFAULT rolecall.random_id(),
     ADD COLUMN is_lookup boolean NOT NULL DEFAULT false,
@@ -592,10 +642,13 @@ COMMENT ON FUNCTION rolecall.projection_problems(name) IS 'why documents of a pr
 CREATE FUNCTION rolecall.drop_watch_triggers(projection_id bigint, relation regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    may_fail boolean := rolecall.is_distributed(relation);
     t record;
 BEGIN
     -- What DROP TRIGGER takes, before looking which there are.
-    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
+    IF NOT may_fail THEN
+        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
+    END IF;
     FOR t IN
         SELECT g.tgname, g.tgrelid::regclass AS member
         FROM pg_trigger g
@@ -604,7 +657,15 @@ BEGIN
           AND g.tgfoid IN ('rolecall.watch_row()'::regprocedure, 'rolecall.watch_truncate()'::regprocedure)
           AND position(convert_to(projection_id::text, 'SQL_ASCII') || '\x00'::bytea IN g.tgargs) = 1
     LOOP
-        EXECUTE format('DROP TRIGGER %I ON %s', t.tgname, t.member);
+        BEGIN
+            EXECUTE format('DROP TRIGGER %I ON %s', t.tgname, t.member);
+        EXCEPTION WHEN OTHERS THEN
+            IF NOT may_fail THEN
+                RAISE;
+            END IF;
+            RAISE WARNING 'trigger "%" on table % could not be dropped', t.tgname, t.member
+                USING DETAIL = SQLERRM, HINT = 'It does no harm. Drop it when Citus does not manage the table any more.';
+        END;
     END LOOP;
 END
 $$;
@@ -657,6 +718,11 @@ BEGIN
         RAISE EXCEPTION 'a watch needs a relation' USING ERRCODE = 'null_value_not_allowed';
     END IF;
     PERFORM rolecall.application_projection(projection);
+    IF rolecall.is_distributed(relation) THEN
+        RAISE EXCEPTION 'relation % cannot be watched', relation
+            USING ERRCODE = 'wrong_object_type', DETAIL = 'Citus manages it: its rows are in shards, whose changes go unseen.',
+                  HINT = 'A projection over it needs a ttl.';
+    END IF;
     IF (SELECT c.relkind NOT IN ('r', 'p') OR c.relpersistence = 't' OR c.oid < 16384 FROM pg_class c WHERE c.oid = relation) THEN
         RAISE EXCEPTION 'relation % cannot be watched', relation
             USING ERRCODE = 'wrong_object_type',
@@ -895,24 +961,31 @@ DECLARE
     p rolecall.projections;
 BEGIN
     FOR p IN SELECT * FROM rolecall.projections q WHERE q.name = projection FOR UPDATE LOOP
+        -- Notes its name and its owner, if it is there.
+        UPDATE rolecall.projections q
+        SET view = CASE WHEN EXISTS (SELECT FROM pg_class c WHERE c.oid = q.view) THEN q.view ELSE coalesce(rolecall.view_by_name(q.id), q.view) END
+        WHERE q.id = p.id;
         DELETE FROM rolecall.watches w
         WHERE (w.projection, w.builtin) = (p.name, p.builtin) AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = w.relation);
         PERFORM rolecall.follow_columns(p.name, p.builtin);
         PERFORM rolecall.drop_watch_triggers(p.id, w.relation)
         FROM (SELECT DISTINCT relation FROM rolecall.watches WHERE (watches.projection, builtin) = (p.name, p.builtin)) w;
-        PERFORM rolecall.put_watch_triggers(w.id) FROM rolecall.watches w WHERE (w.projection, w.builtin) = (p.name, p.builtin);
+        PERFORM rolecall.put_watch_triggers(w.id) FROM rolecall.watches w
+        WHERE (w.projection, w.builtin) = (p.name, p.builtin) AND NOT rolecall.is_distributed(w.relation);
     END LOOP;
     IF NOT FOUND THEN
         PERFORM rolecall.application_projection(projection);
     END IF;
 END
 $$;
-COMMENT ON FUNCTION rolecall.repair_projection(name) IS 'follows columns to their names, and creates the triggers of a projection''s watches anew';
+COMMENT ON FUNCTION rolecall.repair_projection(name) IS 'takes the view that has the name of a dropped one, follows columns to their names, and creates the triggers of a projection''s watches anew';
 
 CREATE FUNCTION rolecall.check_projections(
     OUT projection name, OUT relation regclass, OUT problem text, OUT repair text)
 RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    remedy text;
 BEGIN
     FOR projection IN SELECT DISTINCT p.name FROM rolecall.projections p ORDER BY 1 LOOP
         BEGIN
@@ -922,12 +995,16 @@ BEGIN
                          WHERE p.lasting OR EXISTS (SELECT FROM rolecall.projections q
                                                     WHERE q.name = check_projections.projection AND q.ttl IS NULL);
         EXCEPTION WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS remedy = PG_EXCEPTION_HINT;
             relation := NULL;
             problem := SQLERRM;
-            repair := 'restore the view, or drop the projection';
+            repair := coalesce(nullif(remedy, ''), 'restore the view, or drop the projection');
             RETURN NEXT;
         END;
     END LOOP;
+    projection := NULL;
+    RETURN QUERY SELECT NULL::name, t.relation, format('trigger "%s" is of no projection of this database', t.name), t.repair
+                 FROM rolecall.stray_watch_triggers() t;
 END
 $$;
 COMMENT ON FUNCTION rolecall.check_projections() IS 'what keeps documents from being cached, and the command that repairs it; no row: all is in order';
@@ -1080,6 +1157,9 @@ REVOKE ALL ON FUNCTION
     rolecall.apply_provider_event(text, jsonb),
     rolecall.random_id(),
     rolecall.projection_dropped(),
+    rolecall.view_by_name(bigint),
+    rolecall.is_distributed(regclass),
+    rolecall.stray_watch_triggers(),
     rolecall.members_of(regclass),
     rolecall.put_watch_triggers(bigint),
     rolecall.projection_problems(name),

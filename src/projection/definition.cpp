@@ -1,11 +1,14 @@
 #include "projection/definition.h"
 
 #include "pg/acting.h"
+#include "pg/settings.h"
 #include "pg/version.h"
 #include "projection/check.h"
+#include "projection/distributed.h"
 #include "projection/groups.h"
 #include "projection/safety.h"
 #include "projection/shared.h"
+#include "projection/view.h"
 
 extern "C" {
 #include "access/table.h"
@@ -280,10 +283,14 @@ bool read_definition(Definition& d) {
     now.name = d.name;
     if (!read_projection(now))
         return false;
+    const bool current = pg::sql_is_current();
+    if (get_rel_relkind(now.view) == '\0' && current) {
+        now.view = view_by_name(now.id);
+        now.view_made_anew = true;
+    }
     if (get_rel_relkind(now.view) == '\0')
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
                         errmsg("the view of projection \"%s\" does not exist", NameStr(d.name))));
-    const bool current = pg::sql_is_current();
     if (current) {
         read_watches(now);
         read_references(now);
@@ -298,6 +305,7 @@ bool read_definition(Definition& d) {
 
     List* relations = plan_relations(*plan);
     refuse_security_invokers(relations);
+    require_directory(relations);
     const Verdict verdict = current ? check_projection(now, *plan, execution, &relations)
                                     : other_sql(*plan, execution, relations);
     // Without the watches in place nothing is cached, and the columns may not even be there.
@@ -360,6 +368,7 @@ Definition* create(const char* name) {
 void definition_init() {
     CacheRegisterRelcacheCallback(on_relation_change, 0);
     CacheRegisterSyscacheCallback(NAMESPACEOID, on_schema_change, 0);
+    settings::on_directory_is_local = [] { on_relation_change(Datum{0}, InvalidOid); };
     plan_init();
 }
 

@@ -16,6 +16,7 @@
 #include "sync/roster.h"
 #include "sync/rules.h"
 #include "sync/statistics.h"
+#include "sync/subscriber.h"
 
 namespace rolecall::sync {
 
@@ -367,6 +368,8 @@ ROLECALL_FUNCTION(rolecall_sync_provider, pg::takes(RECORDOID, TEXTOID)) {
         pg::call([] {
             pg::require_writable("synchronize roles");
             pg::require_current_sql();
+            pg::require_current_sql();
+            require_own_users();
         });
         const char* name = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
         const Pass pass = sync_provider(name);

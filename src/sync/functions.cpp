@@ -20,6 +20,7 @@
 #include "sync/roster.h"
 #include "sync/rules.h"
 #include "sync/statistics.h"
+#include "sync/subscriber.h"
 #include "sync/units.h"
 
 namespace rolecall::sync {
@@ -51,6 +52,11 @@ void require_ready() {
     pg::call([] {
         pg::require_writable("synchronize roles");
         pg::require_current_sql();
+// Syncs need the tables that the library knows, and rows that are this database's.
+void require_syncs() {
+    pg::call([] {
+        pg::require_current_sql();
+        require_own_users();
     });
 }
 
@@ -156,6 +162,7 @@ std::chrono::milliseconds patience_for(std::int64_t id) {
 
 Result sync_from_provider(std::int64_t id, bool force) {
     require_ready();
+    require_syncs();
     if (!try_lock_user(id))
         lock_user(id, patience_for(id));
     std::optional<Result> early;
@@ -194,6 +201,7 @@ Provider no_provider() {
 
 Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
     require_ready();
+    require_syncs();
     ProviderUser provider_user = read_provider_user(said);
     lock_user(id, std::chrono::milliseconds(settings::request_timeout));
     std::optional<Result> result = as_owner([&]() -> std::optional<Result> {
@@ -300,6 +308,7 @@ ROLECALL_FUNCTION(rolecall_apply_user_roles, pg::takes(RECORDOID, INT8OID, JSONB
 ROLECALL_FUNCTION(rolecall_sync_user_units, pg::takes(BOOLOID, INT8OID, JSONBOID)) {
     return pg::guarded([&]() -> Datum {
         require_ready();
+        require_syncs();
         const Jsonb* given = pg::call([&] { return PG_GETARG_JSONB_P(1); });
         const auto roles = read_roles(given);
         const std::int64_t id = PG_GETARG_INT64(0);
@@ -322,6 +331,7 @@ ROLECALL_FUNCTION(rolecall_trigger_role_sync, pg::takes(VOIDOID, INT8OID, BOOLOI
         pg::call([] { pg::require_writable("request a role sync"); });
         const std::int64_t id = PG_GETARG_INT64(0);
         const bool force = PG_GETARG_BOOL(1);
+        pg::call([] { require_own_users(); });
         if (as_owner([&] { return request_sync(id, force); }))
             wake_workers_at_commit();
         else
@@ -334,6 +344,7 @@ ROLECALL_FUNCTION(rolecall_trigger_role_sync, pg::takes(VOIDOID, INT8OID, BOOLOI
 ROLECALL_FUNCTION(rolecall_apply_provider_event, pg::takes(RECORDOID, TEXTOID, JSONBOID)) {
     return pg::guarded([&]() -> Datum {
         require_ready();
+        require_syncs();
         const char* server = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
         const Jsonb* event = pg::call([&] { return PG_GETARG_JSONB_P(1); });
         const auto result = apply_event(server, event);

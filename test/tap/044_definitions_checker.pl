@@ -3,7 +3,6 @@ use warnings;
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
-use List::Util qw(shuffle);
 use Test::More;
 
 use lib 'test/tap/lib', 'test/checker/definitions';
@@ -15,6 +14,7 @@ use Rights;
 use Script;
 use Judge;
 use Session;
+use Sweep;
 
 my $seed = $ENV{ROLECALL_SEED} // time;
 my $wanted = int(($ENV{ROLECALL_CHECKS} // 300_000) / 4);
@@ -24,7 +24,7 @@ srand($seed);
 my $node = new_node('definitions', <<'CONF');
 max_connections = 60
 autovacuum_naptime = 1s
-deadlock_timeout = 100ms
+deadlock_timeout = 30ms
 max_locks_per_transaction = 256
 CONF
 $Script::server_version = int($node->safe_psql('postgres', 'SHOW server_version_num') / 10000);
@@ -44,33 +44,14 @@ for my $kit (@kits) {
 	push @active, $kit;
 }
 
-# --- Each unit of each kit, in a way that is picked.
-sub hits { return $node->safe_psql('postgres', 'SELECT hits FROM rolecall.stat_cache'); }
 my $now = 'extract(epoch FROM statement_timestamp())';
-my ($builder, $reader, $writer) = map { Session->new($node, $directory) } 1 .. 3;
-sub alone {
-	my ($kit, $what, $way, @statements) = @_;
-	$builder->run(build_kit($kit) . "\n");
-	my $all = careful($kit, $now, @{ $kit->{keys} });
-	$_->run("DISCARD TEMP;\nRESET ALL;\nSET app.tenant = 'one';\nSET client_min_messages = error;\n$all$all") for $reader, $writer;
-	my $hits = "SELECT 'hits ' || hits FROM rolecall.stat_cache;\n";
-	my ($before, $after) = $reader->run("$hits$all$hits") =~ /hits (\d+)/g;
-	my $script = "\\set VERBOSITY terse\n" . ($way eq 'alone' ? change($kit, $what) . join('', map { "$_;\n" } @statements) . changed() : in_way($way, $kit, "$what, $way", @statements));
-	my @outputs = $writer->run("$script\n");
-	push @outputs, $_->run($all) for $writer, $reader;
-	push @outputs, $builder->run($_->($kit) . ";\n$all"), $reader->run($all) for shuffle @{ $kit->{rows} };
-	my $new = Session->new($node, $directory);
-	push @outputs, $_->run($all) for $writer, $new;
-	$new->end;
-	return ($after - $before >= @{ $kit->{keys} }, judge(@outputs));
-}
 if (my $sweep = $ENV{ROLECALL_SWEEP}) {
 	for my $kit (grep { !$_->{builtin} } @active) {
 		for my $unit (map({ [ @$_, 0 ] } units_of($kit)), map({ [ @$_, 1 ] } @{ $kit->{alone} // [] })) {
 			my ($what, $statements, $is_alone) = @$unit;
-			for my $way ($is_alone ? 'alone' : ('by itself', $sweep > 1 ? ways_of() : ())) {
+			for my $way ($sweep eq 'all' ? ways_alone($is_alone) : pick(ways_alone($is_alone))) {
 				my @statements = $statements->();
-				my ($cached, $verdict) = alone($kit, $what, $way, @statements);
+				my ($cached, $verdict) = alone($node, $directory, $kit, $what, $way, @statements);
 				my $n = @{ $verdict->{different} };
 				printf "%s %s | %s | %s | cached %d different %d undecided %d refused %s errors %s\n", $n ? 'STALE' : 'fresh', $kit->{name}, $what, $way, $cached, $n, $verdict->{undecided}, join('; ', keys %{ $verdict->{refused} }), join('; ', keys %{ $verdict->{errors} });
 				if ($n) { my $d = $verdict->{different}[0]; print "   key $d->{key}\n   cached $d->{cached}\n   own    $d->{own}\n   ", join(' // ', @statements), "\n"; }

@@ -11,7 +11,7 @@ use warnings;
 use Exporter 'import';
 use World;
 
-our @EXPORT = qw(compare careful writer_script reader_script change changed ways_of in_way $server_version);
+our @EXPORT = qw(compare_all compare careful writer_script reader_script change changed ways_of in_way settings $server_version);
 
 our $server_version = 15;
 my $changes = 0;
@@ -38,8 +38,8 @@ SQL
 sub compare_parallel {
 	my ($kit, $begin) = @_;
 	return <<"SQL";
-SELECT 'C', '$kit->{name}', count(*), count(*) FILTER (WHERE both->1 IS DISTINCT FROM both->2), $begin, $now, jsonb_agg(both) FILTER (WHERE both->1 IS DISTINCT FROM both->2) FROM
-(SELECT jsonb_build_array(k, $kit->{project}, checker.own1_$kit->{name}(k)) AS both FROM checker.keys WHERE kit = '$kit->{name}' OFFSET 0) d;
+SELECT 'C', '$kit->{name}', count(*), count(*) FILTER (WHERE sides->1 IS DISTINCT FROM sides->2), $begin, $now, jsonb_agg(sides) FILTER (WHERE sides->1 IS DISTINCT FROM sides->2) FROM
+(SELECT jsonb_build_array(k, $kit->{project}, checker.own1_$kit->{name}(k)) AS sides FROM checker.keys WHERE kit = '$kit->{name}' OFFSET 0) d;
 SQL
 }
 
@@ -62,6 +62,13 @@ sub compare_or_careful {
 	my @keys = some_keys($kit);
 	return careful($kit, $statement_begin, @keys) if rand() < 0.15;
 	return compare($kit, $statement_begin, @keys) . "\\if :ERROR\n" . careful($kit, $statement_begin, @keys) . "\\endif\n";
+}
+
+# All keys of a kit.
+sub compare_all {
+	my ($kit) = @_;
+	my @arguments = ($kit, $statement_begin, @{ $kit->{keys} });
+	return compare(@arguments) . "\\if :ERROR\n" . careful(@arguments) . "\\endif\n";
 }
 
 # In a transaction block: after an error the rest of it is skipped by the server.
@@ -111,12 +118,14 @@ my %ways = (
 sub ways_of { return sort keys %ways; }
 sub in_way { my ($way, @arguments) = @_; return $ways{$way}->(@arguments); }
 
+sub settings { return "\\set ON_ERROR_STOP off\n\\set VERBOSITY terse\nSET lock_timeout = '60ms';\nSET client_min_messages = error;\n"; }
+
 my $header = <<'SQL';
 \set ON_ERROR_STOP off
 \set VERBOSITY terse
 \pset tuples_only on
 \pset format unaligned
-SET lock_timeout = '300ms';
+SET lock_timeout = '60ms';
 SET statement_timeout = '20s';
 SET client_min_messages = error;
 SQL

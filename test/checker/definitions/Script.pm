@@ -159,15 +159,16 @@ my %readings = (
 	repeatable => [ 10, sub { my $kit = pick(@_); return "BEGIN ISOLATION LEVEL REPEATABLE READ;\n" . compare_inside($kit) . compare_inside(pick(@_)) . compare_inside($kit) . "COMMIT;\n" } ],
 	open => [ 6, sub { my $kit = pick(@_); return "BEGIN;\n" . compare_inside($kit) . compare_inside(pick(@_)) . compare_inside($kit) . "COMMIT;\n" } ],
 	serializable => [ 4, sub { my $kit = pick(@_); return 'BEGIN ISOLATION LEVEL SERIALIZABLE' . pick('', ', READ ONLY') . ";\n" . compare_inside($kit) . compare_inside($kit) . "COMMIT;\n" } ],
-	parallel => [ 8, sub { return compare_parallel(pick(@_), $statement_begin) } ],
+	parallel => [ 3, sub {
+		my $force = $server_version >= 16 ? 'debug_parallel_query' : 'force_parallel_mode';
+		my @settings = ("$force = on", 'parallel_setup_cost = 0', 'parallel_tuple_cost = 0', 'min_parallel_table_scan_size = 0');
+		return join('', map { "SET $_;\n" } @settings) . compare_parallel(pick(@_), $statement_begin) . join('', map { 'RESET ' . s/ = .*//r . ";\n" } @settings) } ],
 	own_rows => [ 4, sub { my $kit = pick(@_); return "BEGIN;\n" . rows($kit) . compare_inside($kit) . "SAVEPOINT s;\n" . rows($kit) . compare_inside($kit) . "ROLLBACK TO s;\n" . compare_inside($kit) . pick('COMMIT', 'ROLLBACK') . ";\n" } ]);
 my @readings = map { ($_) x $readings{$_}[0] } sort keys %readings;
 
 sub reader_script {
 	my ($steps, @of) = @_;
-	my $parallel = $server_version >= 16 ? 'debug_parallel_query' : 'force_parallel_mode';
 	my $script = $header . sprintf "SET app.tenant = 'tenant %d';\n", number(3);
-	$script .= "SET $parallel = on;\nSET parallel_setup_cost = 0;\nSET parallel_tuple_cost = 0;\nSET min_parallel_table_scan_size = 0;\n" if rand() < 0.5;
 	for (1 .. $steps) {
 		$script .= $readings{ pick(@readings) }[1]->(@of);
 	}

@@ -47,7 +47,7 @@ sub build_kit {
 sub oracle_sql {
 	my ($kit) = @_;
 	my ($name, $type, $view) = (@{$kit}{qw(name key)}, $kit->{oracle} // "$kit->{name}.v");
-	my $settings = q(SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1 SET row_security = on);
+	my $settings = q(SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1 SET row_security = on SET max_parallel_workers_per_gather = 0);
 	my $attributes = "STABLE PARALLEL SAFE SECURITY DEFINER LANGUAGE plpgsql $settings";
 	my $sql = <<"SQL";
 CREATE OR REPLACE FUNCTION checker.own_$name(keys text[]) RETURNS TABLE (k text, doc jsonb) $attributes AS \$own\$

@@ -33,6 +33,7 @@ my $node = new_node('definitions', <<'CONF');
 max_connections = 60
 autovacuum_naptime = 1s
 deadlock_timeout = 30ms
+jit = off
 max_locks_per_transaction = 256
 CONF
 $Script::server_version = int($node->safe_psql('postgres', 'SHOW server_version_num') / 10000);

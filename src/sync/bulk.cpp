@@ -368,7 +368,6 @@ ROLECALL_FUNCTION(rolecall_sync_provider, pg::takes(RECORDOID, TEXTOID)) {
         pg::call([] {
             pg::require_writable("synchronize roles");
             pg::require_current_sql();
-            pg::require_current_sql();
             require_own_users();
         });
         const char* name = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });

@@ -47,245 +47,231 @@ auto as_owner(F&& f) {
     return result;
 }
 
-// Syncs need the tables that the library knows, and write to them.
+// Syncs need the tables that the library knows, and rows that are this database's, and write to them.
 void require_ready() {
     pg::call([] {
         pg::require_writable("synchronize roles");
         pg::require_current_sql();
-        // Syncs need the tables that the library knows, and rows that are this database's.
-        void require_syncs() {
-            pg::call([] {
-                pg::require_current_sql();
-                require_own_users();
-            });
-        }
+        require_own_users();
+    });
+}
 
-        void warn_unknown_user(std::int64_t id) {
-            pg::call([&] {
-                ereport(WARNING,
-                        (errcode(ERRCODE_WARNING), errmsg("user " INT64_FORMAT " does not exist", id)));
-            });
-        }
+void warn_unknown_user(std::int64_t id) {
+    pg::call([&] {
+        ereport(WARNING, (errcode(ERRCODE_WARNING), errmsg("user " INT64_FORMAT " does not exist", id)));
+    });
+}
 
-        Result skipped(const User& user) {
-            Result result{.user = user.id, .skipped = true, .outcome = {}};
-            result.outcome.old_roles = result.outcome.new_roles = provider_grants(user.id);
+Result skipped(const User& user) {
+    Result result{.user = user.id, .skipped = true, .outcome = {}};
+    result.outcome.old_roles = result.outcome.new_roles = provider_grants(user.id);
+    return result;
+}
+
+Result default_result(std::int64_t id) { return {.user = id, .skipped = false, .outcome = {}}; }
+
+void require_subject(const User& user) {
+    if (user.provider.empty() || user.institutional_id.empty())
+        throw Error(
+            "55000", "user " + std::to_string(user.id) + " has no provider",
+            user.provider.empty() ? "Its column provider is NULL." : "Its column institutional_id is NULL.",
+            "Set both in rolecall.users, or grant roles locally.");
+}
+
+// What a sync needs to know before the provider is asked.
+struct Preparation {
+    std::optional<User> user;  // nullopt: there is none
+    Provider provider;
+    bool fresh = false;
+    TimestampTz asked_at = now();
+    std::string request_id = current_request_id();
+    provider::Validators known;  // of the answer that the user's roles are from
+};
+
+Preparation prepare(std::int64_t id, bool force) {
+    Preparation p{.user = find_user(id), .provider = {}, .fresh = false, .known = {}};
+    if (!p.user)
+        return p;
+    require_subject(*p.user);
+    p.provider = read_provider(p.user->provider);
+    p.fresh = !force && is_fresh(*p.user, p.provider.ttl_seconds, now());
+    if (p.user->stopped && !p.fresh)
+        throw stopped_error(p.user->provider);
+    if (!force && gives(p.user->version, p.provider, provider_grants(id)))
+        p.known = p.user->version.validators;
+    return p;
+}
+
+// Applies, and sees to it that the worker comes back in time.
+Outcome apply_here(Sync sync, const Provider& provider) {
+    const User& user = sync.user;
+    if (user.stopped)
+        throw stopped_error(user.provider);
+    const TimestampTz time = now();
+    sync.next = due_after(time, provider.ttl_seconds);
+    wake_workers_at_commit(sync.next);
+    touch_statement.run({pg::bigint_parameter(user.id)});
+    apply({&sync, 1}, provider.rules, Patience::wait, time);
+    if (sync.outcome.hindrance == Hindrance::brake) {
+        stop_provider_durably(user.provider, sync.outcome.excess);
+        throw stopped_error(user.provider);
+    }
+    if (sync.outcome.no_unit_known)
+        warn_of_unknown_units(user.id);
+    return std::move(sync.outcome);
+}
+
+// Given by somebody, rather than asked for. What the user holds is read when no pass through all
+// users is at it any more.
+Outcome apply_given(const User& user, ProviderUser said, const Provider& provider) {
+    if (!user.provider.empty())
+        lock_provider(user.provider, Sharing::with_others, Patience::wait);
+    return apply_here({.user = user, .said = std::move(said), .held = provider_grants(user.id)}, provider);
+}
+
+// Everything is read again after the fetch: it took its time.
+Result apply_answers(const Preparation& before, const Answers& answers) {
+    const User& asked = *before.user;
+    ProviderUser said = understand(before.provider, asked.institutional_id, answers);
+    lock_provider(asked.provider, Sharing::with_others, Patience::wait);
+    std::optional<User> user = find_user(asked.id);
+    Sync sync{
+        .user = user ? *std::move(user) : User(), .said = std::move(said), .held = provider_grants(asked.id)};
+    if (!sync.user.has_subject_of(asked) || (sync.said.unchanged && !keep_roles(sync, before.provider)))
+        throw Error("40001", "user " + std::to_string(asked.id) + " changed while the provider was asked", {},
+                    "Call the function again.");
+    if (sync.user.last_sync && *sync.user.last_sync > before.asked_at)
+        return skipped(sync.user);  // a pass through all users was faster
+    const Attribution attribution(Cause::sync, {}, asked.provider, before.request_id);
+    return {.user = asked.id, .skipped = false, .outcome = apply_here(std::move(sync), before.provider)};
+}
+
+// Another sync of this user is waited for as long as it may ask its provider.
+std::chrono::milliseconds patience_for(std::int64_t id) {
+    return as_owner([&] {
+        const std::optional<User> user = find_user(id);
+        if (user && !user->provider.empty())
+            return read_provider(user->provider).timeout;
+        return std::chrono::milliseconds(settings::request_timeout);
+    });
+}
+
+Result sync_from_provider(std::int64_t id, bool force) {
+    require_ready();
+    if (!try_lock_user(id))
+        lock_user(id, patience_for(id));
+    std::optional<Result> early;
+    const Preparation before = as_owner([&] {
+        Preparation p = prepare(id, force);
+        if (p.fresh)
+            early = skipped(*p.user);
+        return p;
+    });
+    if (!before.user) {
+        warn_unknown_user(id);
+        return default_result(id);
+    }
+    if (early) {
+        count_sync(before.provider.server, SyncCount::skipped);
+        return *early;
+    }
+    log_start(*before.user);
+    testing::point("session-sync-begin");
+    Stopwatch watch(before.provider.server);
+    const Answers answers =
+        fetch(before.provider, before.user->institutional_id, before.known, before.request_id);
+    testing::point("session-sync-fetched");
+    Result result = as_owner([&] { return apply_answers(before, answers); });
+    testing::point("session-sync-applied");
+    watch.done(result.outcome.changed());
+    return result;
+}
+
+// For users without one: nothing is forbidden.
+Provider no_provider() {
+    Provider none;
+    none.ttl_seconds = Provider::default_ttl_seconds();
+    return none;
+}
+
+Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
+    require_ready();
+    ProviderUser provider_user = read_provider_user(said);
+    lock_user(id, std::chrono::milliseconds(settings::request_timeout));
+    std::optional<Result> result = as_owner([&]() -> std::optional<Result> {
+        const std::optional<User> user = find_user(id);
+        if (!user)
+            return std::nullopt;
+        if (provider_user.code && !user->institutional_id.empty() &&
+            *provider_user.code != user->institutional_id)
+            throw Error("22023", "invalid provider user",
+                        "It is about subject \"" + *provider_user.code + "\", not \"" +
+                            user->institutional_id + "\".");
+        const Provider provider = user->provider.empty() ? no_provider() : read_provider(user->provider);
+        if (!force && is_fresh(*user, provider.ttl_seconds, now()))
+            return skipped(*user);
+        check_roles(provider.name, provider.rules, provider_user);
+        const Attribution attribution(Cause::given, {}, user->provider, settings::request_id);
+        return Result{
+            .user = id, .skipped = false, .outcome = apply_given(*user, std::move(provider_user), provider)};
+    });
+    if (!result) {
+        warn_unknown_user(id);
+        return default_result(id);
+    }
+    return *result;
+}
+
+// An event that names the roles, or says that the user is gone, is applied; after any other one the
+// provider is asked. nullopt: nobody here is meant.
+std::optional<Result> apply_event(const std::string& server, const Jsonb* event) {
+    Provider provider;
+    ProviderUser said;
+    bool has_roles = false;
+    const std::optional<std::int64_t> id = as_owner([&]() -> std::optional<std::int64_t> {
+        provider = read_provider(server);
+        said = map_event(provider, event, has_roles);
+        return find_subject(server, *said.code);
+    });
+    if (!id)
+        return std::nullopt;
+    lock_user(*id, std::chrono::milliseconds(settings::request_timeout));
+    return as_owner([&]() -> std::optional<Result> {
+        const std::optional<User> user = find_user(*id);
+        if (!user || user->provider != server || user->institutional_id != *said.code)
+            return std::nullopt;
+        const bool keeps = said.gone && provider.rules.on_not_found == Rules::OnNotFound::keep;
+        if (keeps || (!said.gone && !has_roles)) {
+            (void)request_sync(*id, true);
+            wake_workers_at_commit();
+            Result result = skipped(*user);
+            result.skipped = false;
             return result;
         }
+        check_roles(server, provider.rules, said);
+        const Attribution attribution(Cause::event, {}, server, settings::request_id);
+        return Result{
+            .user = *id, .skipped = false, .outcome = apply_given(*user, std::move(said), provider)};
+    });
+}
 
-        Result default_result(std::int64_t id) { return {.user = id, .skipped = false, .outcome = {}}; }
-
-        void require_subject(const User& user) {
-            if (user.provider.empty() || user.institutional_id.empty())
-                throw Error("55000", "user " + std::to_string(user.id) + " has no provider",
-                            user.provider.empty() ? "Its column provider is NULL."
-                                                  : "Its column institutional_id is NULL.",
-                            "Set both in rolecall.users, or grant roles locally.");
-        }
-
-        // What a sync needs to know before the provider is asked.
-        struct Preparation {
-            std::optional<User> user;  // nullopt: there is none
-            Provider provider;
-            bool fresh = false;
-            TimestampTz asked_at = now();
-            std::string request_id = current_request_id();
-            provider::Validators known;  // of the answer that the user's roles are from
-        };
-
-        Preparation prepare(std::int64_t id, bool force) {
-            Preparation p{.user = find_user(id), .provider = {}, .fresh = false, .known = {}};
-            if (!p.user)
-                return p;
-            require_subject(*p.user);
-            p.provider = read_provider(p.user->provider);
-            p.fresh = !force && is_fresh(*p.user, p.provider.ttl_seconds, now());
-            if (p.user->stopped && !p.fresh)
-                throw stopped_error(p.user->provider);
-            if (!force && gives(p.user->version, p.provider, provider_grants(id)))
-                p.known = p.user->version.validators;
-            return p;
-        }
-
-        // Applies, and sees to it that the worker comes back in time.
-        Outcome apply_here(Sync sync, const Provider& provider) {
-            const User& user = sync.user;
-            if (user.stopped)
-                throw stopped_error(user.provider);
-            const TimestampTz time = now();
-            sync.next = due_after(time, provider.ttl_seconds);
-            wake_workers_at_commit(sync.next);
-            touch_statement.run({pg::bigint_parameter(user.id)});
-            apply({&sync, 1}, provider.rules, Patience::wait, time);
-            if (sync.outcome.hindrance == Hindrance::brake) {
-                stop_provider_durably(user.provider, sync.outcome.excess);
-                throw stopped_error(user.provider);
-            }
-            if (sync.outcome.no_unit_known)
-                warn_of_unknown_units(user.id);
-            return std::move(sync.outcome);
-        }
-
-        // Given by somebody, rather than asked for. What the user holds is read when no pass through all
-        // users is at it any more.
-        Outcome apply_given(const User& user, ProviderUser said, const Provider& provider) {
-            if (!user.provider.empty())
-                lock_provider(user.provider, Sharing::with_others, Patience::wait);
-            return apply_here({.user = user, .said = std::move(said), .held = provider_grants(user.id)},
-                              provider);
-        }
-
-        // Everything is read again after the fetch: it took its time.
-        Result apply_answers(const Preparation& before, const Answers& answers) {
-            const User& asked = *before.user;
-            ProviderUser said = understand(before.provider, asked.institutional_id, answers);
-            lock_provider(asked.provider, Sharing::with_others, Patience::wait);
-            std::optional<User> user = find_user(asked.id);
-            Sync sync{.user = user ? *std::move(user) : User(),
-                      .said = std::move(said),
-                      .held = provider_grants(asked.id)};
-            if (!sync.user.has_subject_of(asked) ||
-                (sync.said.unchanged && !keep_roles(sync, before.provider)))
-                throw Error("40001",
-                            "user " + std::to_string(asked.id) + " changed while the provider was asked", {},
-                            "Call the function again.");
-            if (sync.user.last_sync && *sync.user.last_sync > before.asked_at)
-                return skipped(sync.user);  // a pass through all users was faster
-            const Attribution attribution(Cause::sync, {}, asked.provider, before.request_id);
-            return {
-                .user = asked.id, .skipped = false, .outcome = apply_here(std::move(sync), before.provider)};
-        }
-
-        // Another sync of this user is waited for as long as it may ask its provider.
-        std::chrono::milliseconds patience_for(std::int64_t id) {
-            return as_owner([&] {
-                const std::optional<User> user = find_user(id);
-                if (user && !user->provider.empty())
-                    return read_provider(user->provider).timeout;
-                return std::chrono::milliseconds(settings::request_timeout);
-            });
-        }
-
-        Result sync_from_provider(std::int64_t id, bool force) {
-            require_ready();
-            require_syncs();
-            if (!try_lock_user(id))
-                lock_user(id, patience_for(id));
-            std::optional<Result> early;
-            const Preparation before = as_owner([&] {
-                Preparation p = prepare(id, force);
-                if (p.fresh)
-                    early = skipped(*p.user);
-                return p;
-            });
-            if (!before.user) {
-                warn_unknown_user(id);
-                return default_result(id);
-            }
-            if (early) {
-                count_sync(before.provider.server, SyncCount::skipped);
-                return *early;
-            }
-            log_start(*before.user);
-            testing::point("session-sync-begin");
-            Stopwatch watch(before.provider.server);
-            const Answers answers =
-                fetch(before.provider, before.user->institutional_id, before.known, before.request_id);
-            testing::point("session-sync-fetched");
-            Result result = as_owner([&] { return apply_answers(before, answers); });
-            testing::point("session-sync-applied");
-            watch.done(result.outcome.changed());
-            return result;
-        }
-
-        // For users without one: nothing is forbidden.
-        Provider no_provider() {
-            Provider none;
-            none.ttl_seconds = Provider::default_ttl_seconds();
-            return none;
-        }
-
-        Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
-            require_ready();
-            require_syncs();
-            ProviderUser provider_user = read_provider_user(said);
-            lock_user(id, std::chrono::milliseconds(settings::request_timeout));
-            std::optional<Result> result = as_owner([&]() -> std::optional<Result> {
-                const std::optional<User> user = find_user(id);
-                if (!user)
-                    return std::nullopt;
-                if (provider_user.code && !user->institutional_id.empty() &&
-                    *provider_user.code != user->institutional_id)
-                    throw Error("22023", "invalid provider user",
-                                "It is about subject \"" + *provider_user.code + "\", not \"" +
-                                    user->institutional_id + "\".");
-                const Provider provider =
-                    user->provider.empty() ? no_provider() : read_provider(user->provider);
-                if (!force && is_fresh(*user, provider.ttl_seconds, now()))
-                    return skipped(*user);
-                check_roles(provider.name, provider.rules, provider_user);
-                const Attribution attribution(Cause::given, {}, user->provider, settings::request_id);
-                return Result{.user = id,
-                              .skipped = false,
-                              .outcome = apply_given(*user, std::move(provider_user), provider)};
-            });
-            if (!result) {
-                warn_unknown_user(id);
-                return default_result(id);
-            }
-            return *result;
-        }
-
-        // An event that names the roles, or says that the user is gone, is applied; after any other one the
-        // provider is asked. nullopt: nobody here is meant.
-        std::optional<Result> apply_event(const std::string& server, const Jsonb* event) {
-            Provider provider;
-            ProviderUser said;
-            bool has_roles = false;
-            const std::optional<std::int64_t> id = as_owner([&]() -> std::optional<std::int64_t> {
-                provider = read_provider(server);
-                said = map_event(provider, event, has_roles);
-                return find_subject(server, *said.code);
-            });
-            if (!id)
-                return std::nullopt;
-            lock_user(*id, std::chrono::milliseconds(settings::request_timeout));
-            return as_owner([&]() -> std::optional<Result> {
-                const std::optional<User> user = find_user(*id);
-                if (!user || user->provider != server || user->institutional_id != *said.code)
-                    return std::nullopt;
-                const bool keeps = said.gone && provider.rules.on_not_found == Rules::OnNotFound::keep;
-                if (keeps || (!said.gone && !has_roles)) {
-                    (void)request_sync(*id, true);
-                    wake_workers_at_commit();
-                    Result result = skipped(*user);
-                    result.skipped = false;
-                    return result;
-                }
-                check_roles(server, provider.rules, said);
-                const Attribution attribution(Cause::event, {}, server, settings::request_id);
-                return Result{
-                    .user = *id, .skipped = false, .outcome = apply_given(*user, std::move(said), provider)};
-            });
-        }
-
-        Datum to_record(FunctionCallInfo fcinfo, const Result& result) {
-            const Outcome& o = result.outcome;
-            Jsonb* old_roles = roles_to_jsonb(o.old_roles);
-            Jsonb* new_roles = roles_to_jsonb(o.new_roles);
-            if (!result.skipped)
-                log_outcome(result.user, o);
-            return pg::call([&] {
-                TupleDesc columns =
-                    pg::result_row(fcinfo, INT8OID, BOOLOID, BOOLOID, BOOLOID, BOOLOID, JSONBOID, JSONBOID);
-                Datum values[] = {Int64GetDatum(result.user),    BoolGetDatum(o.changed()),
-                                  BoolGetDatum(o.roles_changed), BoolGetDatum(o.units_changed),
-                                  BoolGetDatum(result.skipped),  JsonbPGetDatum(old_roles),
-                                  JsonbPGetDatum(new_roles)};
-                bool nulls[std::size(values)] = {};
-                return HeapTupleGetDatum(heap_form_tuple(columns, values, nulls));
-            });
-        }
+Datum to_record(FunctionCallInfo fcinfo, const Result& result) {
+    const Outcome& o = result.outcome;
+    Jsonb* old_roles = roles_to_jsonb(o.old_roles);
+    Jsonb* new_roles = roles_to_jsonb(o.new_roles);
+    if (!result.skipped)
+        log_outcome(result.user, o);
+    return pg::call([&] {
+        TupleDesc columns =
+            pg::result_row(fcinfo, INT8OID, BOOLOID, BOOLOID, BOOLOID, BOOLOID, JSONBOID, JSONBOID);
+        Datum values[] = {Int64GetDatum(result.user),    BoolGetDatum(o.changed()),
+                          BoolGetDatum(o.roles_changed), BoolGetDatum(o.units_changed),
+                          BoolGetDatum(result.skipped),  JsonbPGetDatum(old_roles),
+                          JsonbPGetDatum(new_roles)};
+        bool nulls[std::size(values)] = {};
+        return HeapTupleGetDatum(heap_form_tuple(columns, values, nulls));
+    });
+}
 
 }  // namespace
 
@@ -316,7 +302,6 @@ ROLECALL_FUNCTION(rolecall_apply_user_roles, pg::takes(RECORDOID, INT8OID, JSONB
 ROLECALL_FUNCTION(rolecall_sync_user_units, pg::takes(BOOLOID, INT8OID, JSONBOID)) {
     return pg::guarded([&]() -> Datum {
         require_ready();
-        require_syncs();
         const Jsonb* given = pg::call([&] { return PG_GETARG_JSONB_P(1); });
         const auto roles = read_roles(given);
         const std::int64_t id = PG_GETARG_INT64(0);
@@ -352,7 +337,6 @@ ROLECALL_FUNCTION(rolecall_trigger_role_sync, pg::takes(VOIDOID, INT8OID, BOOLOI
 ROLECALL_FUNCTION(rolecall_apply_provider_event, pg::takes(RECORDOID, TEXTOID, JSONBOID)) {
     return pg::guarded([&]() -> Datum {
         require_ready();
-        require_syncs();
         const char* server = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
         const Jsonb* event = pg::call([&] { return PG_GETARG_JSONB_P(1); });
         const auto result = apply_event(server, event);

@@ -46,6 +46,16 @@ enum class Fault {
     memo_of_inexact = 47,
     memo_while_off = 48,
     memo_over_invalidation = 49,
+    writing_worker_hit = 50,
+    pass_by_newest_snapshot = 51,
+    miss_without_groups = 52,
+    plan_kept_while_detaching = 53,
+    window_ignored = 54,
+    groups_not_read = 55,
+    writers_not_asked = 56,
+    versions_not_compared = 57,
+    unsafe_deferrable_hit = 58,
+    text_of_newest_versions = 59,
 };
 
 #ifdef ROLECALL_TESTING

@@ -2,8 +2,10 @@
 
 #include "pg/acting.h"
 #include "pg/settings.h"
+#include "pg/testing.h"
 #include "pg/version.h"
 #include "projection/check.h"
+#include "projection/detaching.h"
 #include "projection/distributed.h"
 #include "projection/groups.h"
 #include "projection/safety.h"
@@ -306,8 +308,12 @@ bool read_definition(Definition& d) {
     List* relations = plan_relations(*plan);
     refuse_security_invokers(relations);
     require_directory(relations);
-    const Verdict verdict = current ? check_projection(now, *plan, execution, &relations)
-                                    : other_sql(*plan, execution, relations);
+    Verdict verdict = current ? check_projection(now, *plan, execution, &relations)
+                              : other_sql(*plan, execution, relations);
+    const bool detaching = !testing::fault(testing::Fault::plan_kept_while_detaching) &&
+                           add_detaching(&verdict.problems, &relations);
+    if (detaching)
+        plan_each_time(*plan);
     // Without the watches in place nothing is cached, and the columns may not even be there.
     List* group_sources = verdict.problems == NIL ? group_sources_of(now) : NIL;
     List* group_plans = make_group_plans(now.name, now.key_kind, group_sources);
@@ -315,6 +321,7 @@ bool read_definition(Definition& d) {
         if (current || strcmp(own, "projections") == 0)
             relations = list_append_unique_oid(relations, pg::extension_relation(own));
     adopt(d, now, plan, group_sources, group_plans, verdict, relations);
+    d.detaching = detaching;
     return true;
 }
 

@@ -1,6 +1,5 @@
 #include "projection/detaching.h"
 
-#include "pg/testing.h"
 #include "projection/check.h"
 
 extern "C" {
@@ -30,22 +29,26 @@ Problem* problem_of(Oid parent, Oid partition) {
 
 }  // namespace
 
-// With all partitions the descriptor is the same for all snapshots.
-List* add_detaching(List* problems, List* relations) {
-    if (testing::fault(testing::Fault::plan_kept_while_detaching))
-        return problems;
+// With all partitions a descriptor is the same for every snapshot.
+bool add_detaching(List** problems, List** relations) {
+    List* found = NIL;
     ListCell* cell = nullptr;
-    foreach (cell, relations) {
+    foreach (cell, *relations) {
         if (get_rel_relkind(lfirst_oid(cell)) != RELKIND_PARTITIONED_TABLE)
             continue;
         Relation parent = table_open(lfirst_oid(cell), AccessShareLock);
         PartitionDesc partitions = RelationGetPartitionDesc(parent, false);
-        for (int i = 0; partitions->detached_exist && i < partitions->nparts; ++i)
-            if (PartitionHasPendingDetach(partitions->oids[i]))
-                problems = lappend(problems, problem_of(RelationGetRelid(parent), partitions->oids[i]));
+        for (int i = 0; partitions->detached_exist && i < partitions->nparts; ++i) {
+            const Oid partition = partitions->oids[i];
+            if (!PartitionHasPendingDetach(partition))
+                continue;
+            found = lappend_oid(found, partition);
+            *problems = lappend(*problems, problem_of(RelationGetRelid(parent), partition));
+        }
         table_close(parent, NoLock);
     }
-    return problems;
+    *relations = list_concat_unique_oid(*relations, found);
+    return found != NIL;
 }
 
 void plan_each_time(const Plan& plan) {

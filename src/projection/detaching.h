@@ -9,9 +9,9 @@
 
 namespace rolecall::projection {
 
-/// Adds a problem (check.h) for each partition of one of these relations that is being detached, as the
-/// newest catalogs say.
-List* add_detaching(List* problems, List* relations);
+/// Looks for partitions of `relations` that are being detached, by the newest catalogs. Adds a problem
+/// (check.h) for each, and them to the relations; false: there is none.
+bool add_detaching(List** problems, List** relations);
 
 /// From now on it is planned anew each time that it runs, for the snapshot under which it does.
 void plan_each_time(const Plan& plan);

@@ -3,6 +3,7 @@
 
 #include "pg/acting.h"
 #include "pg/function.h"
+#include "projection/detaching.h"
 #include "projection/keys.h"
 #include "projection/read.h"
 #include "projection/shared.h"
@@ -72,6 +73,8 @@ Plan& email_plan(Definition& d) {
                                  by_tenant ? " AND ($2 IS NULL OR v.tenant_id = $2)" : " AND $2 IS NULL");
     const Oid types[] = {TEXTOID, UUIDOID};
     d.email_plan = make_plan(d.name, d.view, query, types);
+    if (d.detaching)
+        plan_each_time(*d.email_plan);
     return *d.email_plan;
 }
 

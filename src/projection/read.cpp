@@ -45,7 +45,7 @@ struct Standing {
 // Holds this backend a lock under which rows of the projection may have changed already, unknown to any stamp
 // because AFTER triggers run at the end of the statement?
 bool may_have_written(Definition& d) {
-    if (IsParallelWorker())
+    if (IsParallelWorker() && !testing::fault(Fault::writing_worker_hit))
         return true;  // the locks are the leader's
     definition_refresh_same_key(d);
     for (int i = 0; i < d.relation_count; ++i) {
@@ -61,7 +61,8 @@ bool may_have_written(Definition& d) {
 // has its safe snapshot needs none; one that became READ ONLY after its first snapshot did not wait for it.
 bool needs_predicate_locks() {
     return IsolationIsSerializable() &&
-           !(XactReadOnly && XactDeferrable && ShareSerializableXact() == nullptr);
+           !(XactReadOnly && XactDeferrable &&
+             (ShareSerializableXact() == nullptr || testing::fault(Fault::unsafe_deferrable_hit)));
 }
 
 // A transaction that has an id may have changed what it reads.
@@ -124,7 +125,7 @@ bool is_within_ttl(const Definition& d, const core::EntryHead& head) {
 // Is what was copied what the view would return? With a ttl: is it what nobody has asked to read anew?
 inline bool is_current(const Definition& d, const Dependencies& on, const Standing& standing,
                        const core::EntryHead& head) {
-    if (sum_of_versions(on) != head.versions)
+    if (sum_of_versions(on) != head.versions && !testing::fault(Fault::versions_not_compared))
         return false;
     if (d.ttl > 0)
         return is_within_ttl(d, head);
@@ -164,7 +165,8 @@ struct Lookup {
 void count(const Lookup& l, Count what) { counters::add(l.d.counters, what); }
 
 bool is_in_window(const core::EntryHead& head) {
-    return head.window == core::Window{} || head.window.contains(GetCurrentTransactionStartTimestamp());
+    return head.window == core::Window{} || head.window.contains(GetCurrentTransactionStartTimestamp()) ||
+           testing::fault(Fault::window_ignored);
 }
 
 // Copies the entry and only then reads its stamps: the other way round, an entry that was reloaded in between
@@ -378,11 +380,14 @@ text* read_text(Definition& d, Datum key) {
         return nullptr;
 
     result = document_text(document);
+    testing::point("before-text");
     if (was_hit && l.standing.may_install) {
         l.key.form = core::Form::text;
         l.head.document_bytes = VARSIZE(result);
         l.head.access_bytes = 0;
         const std::span<const std::uint32_t> groups = l.groups.of(l.head);
+        if (testing::fault(Fault::text_of_newest_versions))
+            l.head.versions = sum_of_versions(l.depends_on());
         count(l, put(l.key, l.head,
                      {.groups = reinterpret_cast<const char*>(groups.data()),
                       .access = nullptr,

@@ -10,11 +10,12 @@ use Test::More;
 use lib 'test/tap/lib', 'test/checker';
 use Rolecall::Test;
 use MemoScenarios;
+use RuleScenarios;
 use Scenarios;
 
 # Some of them only: ROLECALL_FAULTS='7 45'.
 my %wanted = map { $_ => 1 } split ' ', $ENV{ROLECALL_FAULTS} // '';
-my @all = grep { !%wanted || $wanted{ $_->{fault} } } @scenarios, @memo_scenarios;
+my @all = grep { !%wanted || $wanted{ $_->{fault} } } @scenarios, @memo_scenarios, @rule_scenarios;
 
 my $node = new_node('faults');
 

@@ -9,10 +9,13 @@ COMMENT ON FUNCTION rolecall.projection_problems(name) IS 'why documents of a pr
 CREATE FUNCTION rolecall.drop_watch_triggers(projection_id bigint, relation regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    may_fail boolean := rolecall.is_distributed(relation);
     t record;
 BEGIN
     -- What DROP TRIGGER takes, before looking which there are.
-    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
+    IF NOT may_fail THEN
+        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
+    END IF;
     FOR t IN
         SELECT g.tgname, g.tgrelid::regclass AS member
         FROM pg_trigger g
@@ -21,7 +24,15 @@ BEGIN
           AND g.tgfoid IN ('rolecall.watch_row()'::regprocedure, 'rolecall.watch_truncate()'::regprocedure)
           AND position(convert_to(projection_id::text, 'SQL_ASCII') || '\x00'::bytea IN g.tgargs) = 1
     LOOP
-        EXECUTE format('DROP TRIGGER %I ON %s', t.tgname, t.member);
+        BEGIN
+            EXECUTE format('DROP TRIGGER %I ON %s', t.tgname, t.member);
+        EXCEPTION WHEN OTHERS THEN
+            IF NOT may_fail THEN
+                RAISE;
+            END IF;
+            RAISE WARNING 'trigger "%" on table % could not be dropped', t.tgname, t.member
+                USING DETAIL = SQLERRM, HINT = 'It does no harm. Drop it when Citus does not manage the table any more.';
+        END;
     END LOOP;
 END
 $$;
@@ -74,6 +85,11 @@ BEGIN
         RAISE EXCEPTION 'a watch needs a relation' USING ERRCODE = 'null_value_not_allowed';
     END IF;
     PERFORM rolecall.application_projection(projection);
+    IF rolecall.is_distributed(relation) THEN
+        RAISE EXCEPTION 'relation % cannot be watched', relation
+            USING ERRCODE = 'wrong_object_type', DETAIL = 'Citus manages it: its rows are in shards, whose changes go unseen.',
+                  HINT = 'A projection over it needs a ttl.';
+    END IF;
     IF (SELECT c.relkind NOT IN ('r', 'p') OR c.relpersistence = 't' OR c.oid < 16384 FROM pg_class c WHERE c.oid = relation) THEN
         RAISE EXCEPTION 'relation % cannot be watched', relation
             USING ERRCODE = 'wrong_object_type',
@@ -312,24 +328,31 @@ DECLARE
     p rolecall.projections;
 BEGIN
     FOR p IN SELECT * FROM rolecall.projections q WHERE q.name = projection FOR UPDATE LOOP
+        -- Notes its name and its owner, if it is there.
+        UPDATE rolecall.projections q
+        SET view = CASE WHEN EXISTS (SELECT FROM pg_class c WHERE c.oid = q.view) THEN q.view ELSE coalesce(rolecall.view_by_name(q.id), q.view) END
+        WHERE q.id = p.id;
         DELETE FROM rolecall.watches w
         WHERE (w.projection, w.builtin) = (p.name, p.builtin) AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = w.relation);
         PERFORM rolecall.follow_columns(p.name, p.builtin);
         PERFORM rolecall.drop_watch_triggers(p.id, w.relation)
         FROM (SELECT DISTINCT relation FROM rolecall.watches WHERE (watches.projection, builtin) = (p.name, p.builtin)) w;
-        PERFORM rolecall.put_watch_triggers(w.id) FROM rolecall.watches w WHERE (w.projection, w.builtin) = (p.name, p.builtin);
+        PERFORM rolecall.put_watch_triggers(w.id) FROM rolecall.watches w
+        WHERE (w.projection, w.builtin) = (p.name, p.builtin) AND NOT rolecall.is_distributed(w.relation);
     END LOOP;
     IF NOT FOUND THEN
         PERFORM rolecall.application_projection(projection);
     END IF;
 END
 $$;
-COMMENT ON FUNCTION rolecall.repair_projection(name) IS 'follows columns to their names, and creates the triggers of a projection''s watches anew';
+COMMENT ON FUNCTION rolecall.repair_projection(name) IS 'takes the view that has the name of a dropped one, follows columns to their names, and creates the triggers of a projection''s watches anew';
 
 CREATE FUNCTION rolecall.check_projections(
     OUT projection name, OUT relation regclass, OUT problem text, OUT repair text)
 RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    remedy text;
 BEGIN
     FOR projection IN SELECT DISTINCT p.name FROM rolecall.projections p ORDER BY 1 LOOP
         BEGIN
@@ -339,12 +362,16 @@ BEGIN
                          WHERE p.lasting OR EXISTS (SELECT FROM rolecall.projections q
                                                     WHERE q.name = check_projections.projection AND q.ttl IS NULL);
         EXCEPTION WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS remedy = PG_EXCEPTION_HINT;
             relation := NULL;
             problem := SQLERRM;
-            repair := 'restore the view, or drop the projection';
+            repair := coalesce(nullif(remedy, ''), 'restore the view, or drop the projection');
             RETURN NEXT;
         END;
     END LOOP;
+    projection := NULL;
+    RETURN QUERY SELECT NULL::name, t.relation, format('trigger "%s" is of no projection of this database', t.name), t.repair
+                 FROM rolecall.stray_watch_triggers() t;
 END
 $$;
 COMMENT ON FUNCTION rolecall.check_projections() IS 'what keeps documents from being cached, and the command that repairs it; no row: all is in order';

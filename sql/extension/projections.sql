@@ -15,12 +15,16 @@ CREATE TABLE rolecall.projections (
     doc_column name NOT NULL,
     ttl interval CHECK (ttl > interval '0'),
     query text NOT NULL,
+    view_schema name,
+    view_name name,
+    view_owner name,
     PRIMARY KEY (name, builtin)
 );
 COMMENT ON TABLE rolecall.projections IS 'views whose documents are held in shared memory, one document per key';
 COMMENT ON COLUMN rolecall.projections.builtin IS 'made by the extension; one of the application''s with the same name takes its place';
 COMMENT ON COLUMN rolecall.projections.id IS 'random and never reused, so that nothing of a dropped projection is ever shown';
 COMMENT ON COLUMN rolecall.projections.query IS 'what a document is: one column, with $1 as the key; kept by a trigger';
+COMMENT ON COLUMN rolecall.projections.view_schema IS 'kept by a trigger, as view_name and view_owner: a view that is made anew is found by its name, if its owner is the same';
 
 CREATE TABLE rolecall.watches (
     projection name NOT NULL,
@@ -55,15 +59,33 @@ COMMENT ON COLUMN rolecall.watch_references.column_number IS 'the number of that
 
 CREATE FUNCTION rolecall.set_projection_query() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v record;
 BEGIN
     NEW.query := format('SELECT v.%I FROM %s v WHERE v.%I = $1', NEW.doc_column, NEW.view, NEW.key_column);
+    SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner) AS owner INTO v
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = NEW.view;
+    IF FOUND THEN
+        NEW.view_schema := v.nspname;
+        NEW.view_name := v.relname;
+        NEW.view_owner := v.owner;
+    END IF;
     RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION rolecall.set_projection_query() IS 'keeps projections.query';
+COMMENT ON FUNCTION rolecall.set_projection_query() IS 'keeps projections.query, and the name and the owner of the view';
 
 CREATE TRIGGER set_query BEFORE INSERT OR UPDATE ON rolecall.projections
 FOR EACH ROW EXECUTE FUNCTION rolecall.set_projection_query();
+
+CREATE FUNCTION rolecall.view_by_name(projection_id bigint) RETURNS regclass
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.oid FROM rolecall.projections p
+    JOIN pg_namespace n ON n.nspname = p.view_schema
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.view_name
+    WHERE p.id = projection_id AND c.relkind = 'v' AND pg_get_userbyid(c.relowner) = p.view_owner
+$$;
+COMMENT ON FUNCTION rolecall.view_by_name(bigint) IS 'the view that has the name and the owner of a projection''s now; NULL: there is none';
 
 CREATE FUNCTION rolecall.column_number(relation oid, column_name name) RETURNS smallint
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$

@@ -68,6 +68,7 @@ inline const config_generic* find_setting(const char* name) {
 #endif
 }
 
+/// A scan of an index by `keys` keys, for index_rescan().
 inline IndexScanDesc begin_index_scan(Relation table, Relation index, Snapshot snapshot, int keys) {
 #if PG_VERSION_NUM >= 180000
     return index_beginscan(table, index, snapshot, nullptr, keys, 0);

@@ -2,6 +2,7 @@
 
 #include "pg/acting.h"
 #include "pg/testing.h"
+#include "projection/distributed.h"
 #include "projection/safety.h"
 
 extern "C" {
@@ -265,6 +266,24 @@ void check_exactness(Check& check, const Plan& plan, const Execution& execution,
         check_planned(check, plan, behind);
 }
 
+// DDL on what is behind a view is not known to concern its projection, where the projection has another.
+void check_view(Check& check) {
+    if (check.projection.view_made_anew)
+        add(check, check.projection.view, false,
+            psprintf("view %s was dropped and made anew", qualified_name(check.projection.view)),
+            repair_all(check));
+}
+
+// What changes in shards goes unseen.
+void check_distribution(const List* relations, Check& check) {
+    ListCell* cell = nullptr;
+    foreach (cell, relations)
+        if (is_distributed(lfirst_oid(cell)))
+            add(check, lfirst_oid(cell), true,
+                psprintf("%s is managed by Citus", qualified_name(lfirst_oid(cell))),
+                "make it a table of this node only, give the projection a ttl, or drop the projection");
+}
+
 // Without them DDL goes unseen.
 void check_event_triggers(Check& check) {
     for (const char* name : {"rolecall_ddl_start", "rolecall_ddl_end", "rolecall_drop"}) {
@@ -309,6 +328,7 @@ Verdict check_projection(const Description& projection, const Plan& plan, const 
             "let one role own the view and what it uses, or a role that has the rights of the view's owner");
     if (exact)
         check_exactness(check, plan, execution, behind, unsafe == nullptr);
+    check_view(check);
     check_event_triggers(check);
     for (const Watch& watch : projection.watches)
         check_watch(watch, check);
@@ -320,6 +340,9 @@ Verdict check_projection(const Description& projection, const Plan& plan, const 
         if (exact)
             check_relation(lfirst_oid(cell), check);
     *relations = list_concat_unique_oid(behind, check.watched);
+    if (exact)
+        check_distribution(*relations, check);
+    *relations = add_distribution_catalogs(*relations);
     return {.problems = check.problems, .unsafe = unsafe};
 }
 

@@ -37,6 +37,7 @@ struct Description {
     bool builtin;
     std::uint64_t id;
     Oid view;
+    bool view_made_anew;  // it is another than the row has: the one with its name
     NameData key_column;
     NameData doc_column;
     std::int64_t ttl;  // microseconds; 0: none, the documents are exact

@@ -1,11 +1,16 @@
 #include "projection/definition.h"
 
 #include "pg/acting.h"
+#include "pg/settings.h"
+#include "pg/testing.h"
 #include "pg/version.h"
 #include "projection/check.h"
+#include "projection/detaching.h"
+#include "projection/distributed.h"
 #include "projection/groups.h"
 #include "projection/safety.h"
 #include "projection/shared.h"
+#include "projection/view.h"
 
 extern "C" {
 #include "access/table.h"
@@ -210,9 +215,9 @@ const Problem* keep(const Problem& problem, MemoryContext context) {
 
 // In the current memory context.
 GroupSource* copy_of(const GroupSource& source) {
-    auto* copy = static_cast<GroupSource*>(palloc0(sizeof(GroupSource)));
     auto* columns = static_cast<GroupColumn*>(palloc(source.columns.size_bytes()));
     std::copy(source.columns.begin(), source.columns.end(), columns);
+    auto* copy = static_cast<GroupSource*>(palloc(sizeof(GroupSource)));
     *copy = source;
     copy->columns = {columns, source.columns.size()};
     return copy;
@@ -282,10 +287,14 @@ bool read_definition(Definition& d) {
     now.name = d.name;
     if (!read_projection(now))
         return false;
+    const bool current = pg::sql_is_current();
+    if (get_rel_relkind(now.view) == '\0' && current) {
+        now.view = view_by_name(now.id);
+        now.view_made_anew = true;
+    }
     if (get_rel_relkind(now.view) == '\0')
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
                         errmsg("the view of projection \"%s\" does not exist", NameStr(d.name))));
-    const bool current = pg::sql_is_current();
     if (current) {
         read_watches(now);
         read_references(now);
@@ -300,8 +309,13 @@ bool read_definition(Definition& d) {
 
     List* relations = plan_relations(*plan);
     refuse_security_invokers(relations);
-    const Verdict verdict = current ? check_projection(now, *plan, execution, &relations)
-                                    : other_sql(*plan, execution, relations);
+    require_directory(relations);
+    Verdict verdict = current ? check_projection(now, *plan, execution, &relations)
+                              : other_sql(*plan, execution, relations);
+    const bool detaching = !testing::fault(testing::Fault::plan_kept_while_detaching) &&
+                           add_detaching(&verdict.problems, &relations);
+    if (detaching)
+        plan_each_time(*plan);
     // Without the watches in place nothing is cached, and the columns may not even be there.
     List* group_sources = verdict.problems == NIL ? group_sources_of(now) : NIL;
     List* group_plans = make_group_plans(now.name, now.key_kind, group_sources);
@@ -309,6 +323,7 @@ bool read_definition(Definition& d) {
         if (current || strcmp(own, "projections") == 0)
             relations = list_append_unique_oid(relations, pg::extension_relation(own));
     adopt(d, now, plan, group_sources, group_plans, verdict, relations);
+    d.detaching = detaching;
     return true;
 }
 
@@ -362,6 +377,7 @@ Definition* create(const char* name) {
 void definition_init() {
     CacheRegisterRelcacheCallback(on_relation_change, 0);
     CacheRegisterSyscacheCallback(NAMESPACEOID, on_schema_change, 0);
+    settings::on_directory_is_local = [] { on_relation_change(Datum{0}, InvalidOid); };
     plan_init();
 }
 

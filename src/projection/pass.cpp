@@ -151,7 +151,10 @@ void install_row(const Run& run, const Candidate& row, TupleDesc columns,
     const Row content = read_row(row.tuple, columns, 2);
     const Loaded loaded{.document = content.has_document ? DatumGetJsonbP(content.document) : nullptr,
                         .window = content.window};
-    const Count result = install(run.d, row.name, loaded, groups, run.snapshot,
+    const core::Snapshot snapshot = testing::fault(testing::Fault::pass_by_newest_snapshot)
+                                        ? pg::xid_snapshot(GetLatestSnapshot())
+                                        : run.snapshot;
+    const Count result = install(run.d, row.name, loaded, groups, snapshot,
                                  GetCurrentTransactionStartTimestamp(), core::Room::free);
     pass.read += 1;
     pass.loaded += result == Count::installs ? 1 : 0;

@@ -28,9 +28,7 @@ constexpr int most_redirects = 3;
 constexpr milliseconds no_timer{60'000};
 constexpr int events_at_once = 64;
 constexpr std::size_t most_idle = 64;      // handles
-constexpr int most_header_lines = 1000;    // of an answer, with redirects, trailers and 1xx responses
 constexpr int own_descriptors = 3;         // the epoll set, and libcurl's pair to wake itself up
-constexpr std::time_t settled_after = 60;  // seconds
 
 // Blocks every signal while libcurl runs: a thread inherits the mask of the one that starts it.
 class QuietSignals {

@@ -140,7 +140,7 @@ SQL
 	is($sync->(4), 'f|f|1', '... then only who it is');
 	is($known->(), 4, '... and 304 for the roles');
 	# Given by hand: not the provider's answer
-	$node->safe_psql('postgres', q(SELECT rolecall.sync_user_roles(3, '{"roles": ["given"]}')));
+	$node->safe_psql('postgres', q(SELECT rolecall.sync_user_roles(3, '{"roles": ["given"]}', true)));
 	is($version->(), '||', 'roles that were given have no version');
 }
 

@@ -128,6 +128,14 @@ $session->quit;
 wait_for('the session to end', sub { !kill 0, $pid });
 nobody_waited('the end of a session');
 
+# What is left behind has an end too.
+$session = session($node, 'statement_timeout' => '30ms', 'rolecall.request_timeout' => '1h');
+$session->query('SELECT rolecall.force_sync_user_roles(1);' x 200);
+like($session->{stderr}, qr/too many name lookups do not end\n.*More than 64 of them were given up/, 'a process leaves so many lookups behind');
+cmp_ok(noted('entered'), '<=', 3 + 65 + 1, '... and no more');
+$session->quit;
+nobody_waited('any of them');
+
 # The worker serves the others meanwhile.
 sql(q(ALTER SERVER lost OPTIONS (ADD request_timeout '500ms'); DELETE FROM rolecall.user_roles;
 	UPDATE rolecall.sync_state SET next_sync_at = now(), last_roles_sync_at = NULL, attempts = 0; ALTER SYSTEM SET rolecall.worker = on));

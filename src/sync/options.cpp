@@ -1,6 +1,7 @@
 #include "sync/options.h"
 
 #include "core/error.h"
+#include "pg/function.h"
 #include "pg/guard.h"
 #include "provider/url.h"
 
@@ -461,10 +462,8 @@ using namespace rolecall;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_provider_validator);
-
 // provider_validator(options text[], catalog oid): the wrapper's VALIDATOR.
-Datum rolecall_provider_validator(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_provider_validator, pg::takes(VOIDOID, TEXTARRAYOID, OIDOID)) {
     return pg::guarded([&]() -> Datum {
         List* list = pg::call([&] { return untransformRelOptions(PG_GETARG_DATUM(0)); });
         const auto given = sync::to_map(list);

@@ -1,6 +1,7 @@
 #include "sync/provider.h"
 
 #include "core/error.h"
+#include "pg/acting.h"
 #include "pg/guard.h"
 #include "pg/json_path.h"
 #include "pg/settings.h"
@@ -15,6 +16,7 @@ extern "C" {
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
 #include "foreign/foreign.h"
+#include "utils/acl.h"
 #include "utils/syscache.h"
 }
 
@@ -44,14 +46,25 @@ struct Found {
     ForeignServer* server;
     List* mapping;
     bool ours;
+    const char* owner;  // who may not write grants; nullptr: who may
 };
+
+// May this role say what roles users have, by writing them? Whoever may make servers could else take the name
+// of a provider that has none, and say it by answering.
+bool may_write_grants(Oid role) {
+    constexpr AclMode grants = ACL_INSERT | ACL_UPDATE | ACL_DELETE;
+    return pg_class_aclmask(pg::extension_relation("user_roles"), role, grants, ACLMASK_ALL) == grants &&
+           pg_class_aclmask(pg::extension_relation("users"), role, ACL_UPDATE, ACLMASK_ALL) == ACL_UPDATE;
+}
 
 Found find_server(const std::string& name) {
     return pg::call([&] {
-        Found found{GetForeignServerByName(name.c_str(), true), NIL, false};
+        Found found{GetForeignServerByName(name.c_str(), true), NIL, false, nullptr};
         if (found.server != nullptr) {
             found.ours = found.server->fdwid == get_foreign_data_wrapper_oid("rolecall", true);
             found.mapping = owner_mapping(*found.server);
+            if (!may_write_grants(found.server->owner))
+                found.owner = GetUserNameFromId(found.server->owner, false);
         }
         return found;
     });
@@ -212,6 +225,12 @@ Provider read_provider(const std::string& name) {
     if (!found.ours)
         throw Error("42809", "server \"" + name + "\" is not a provider",
                     "It does not belong to the foreign data wrapper rolecall.");
+    if (found.owner != nullptr)
+        throw Error(
+            "42501", "the owner of provider \"" + name + "\" may not write grants",
+            std::string("Role \"") + found.owner +
+                "\" lacks INSERT, UPDATE and DELETE on rolecall.user_roles, or UPDATE on rolecall.users.",
+            "Use ALTER SERVER ... OWNER TO a role that may, such as the extension's owner.");
     const Options server = Options::of_server(found.server->options);
     const Options mapping = Options::of_mapping(found.mapping);
 

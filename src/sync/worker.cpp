@@ -18,6 +18,7 @@
 #include "sync/process.h"
 #include "sync/roster.h"
 #include "sync/statistics.h"
+#include "sync/subscriber.h"
 
 extern "C" {
 #include "commands/dbcommands.h"
@@ -110,8 +111,10 @@ class Worker {
     // Inside a transaction. True: users were taken, whatever came of it; otherwise `due` says when to look
     // again.
     bool take_claims(std::vector<JobPtr>& jobs, std::optional<TimestampTz>& due) {
-        wanted_ =
-            settings::worker && OidIsValid(pg::call([] { return get_extension_oid("rolecall", true); }));
+        wanted_ = pg::call([] {
+            return settings::worker && OidIsValid(get_extension_oid("rolecall", true)) &&
+                   !is_left_to_publisher();
+        });
         if (!wanted_)
             return false;
         const TimestampTz time = now();
@@ -419,6 +422,11 @@ bool is_worth_staying() {
     return pg::call([] {
         StartTransactionCommand();
         bool wanted = settings::worker && OidIsValid(get_extension_oid("rolecall", true));
+        if (wanted && is_left_to_publisher()) {
+            ereport(DEBUG1, (errmsg("users of database \"%s\" are those of a subscription",
+                                    get_database_name(MyDatabaseId))));
+            wanted = false;
+        }
         if (wanted && !pg::sql_is_current()) {
             pg::warn_of_other_sql("No worker synchronizes its users.");
             wanted = false;

@@ -55,13 +55,13 @@ BEGIN
     so_far.grants_revoked := so_far.grants_revoked + revoked;
     so_far.users_deactivated := so_far.users_deactivated + deactivated;
 
-    -- In a small directory half of the users are many; one alone is never.
-    exceeds := so_far.users_affected >= least(many, greatest(2, (so_far.users + 1) / 2))
+    -- In a small directory half of the users are many; two never are.
+    exceeds := so_far.users_affected >= least(many, greatest(3, (so_far.users + 1) / 2))
         AND (so_far.grants_revoked > most * so_far.grants OR so_far.users_deactivated > most * so_far.users);
     IF exceeds THEN  -- by an old count: what was given since counts as well
         SELECT s.grants + so_far.grants_revoked - revoked, s.users + so_far.users_deactivated - deactivated
         INTO so_far.grants, so_far.users FROM rolecall.provider_size(name) s;
-        exceeds := so_far.users_affected >= least(many, greatest(2, (so_far.users + 1) / 2))
+        exceeds := so_far.users_affected >= least(many, greatest(3, (so_far.users + 1) / 2))
             AND (so_far.grants_revoked > most * so_far.grants OR so_far.users_deactivated > most * so_far.users);
     END IF;
     IF NOT exceeds THEN

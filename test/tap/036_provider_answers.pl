@@ -177,7 +177,7 @@ sub gone {
 	my ($what, $person, $authorizations) = @_;
 	for my $late ('persons', 'authorizations') {
 		$provider->no_fault;
-		sql(q(DELETE FROM rolecall.users WHERE id = 200; INSERT INTO rolecall.users (id, email, provider, institutional_id) VALUES (200, 'gone', 'accred', '100007')));
+		sql(q(DELETE FROM rolecall.users WHERE id = 200; DELETE FROM rolecall.revocations; INSERT INTO rolecall.users (id, email, provider, institutional_id) VALUES (200, 'gone', 'accred', '100007')));
 		sql(q(INSERT INTO rolecall.user_roles (user_id, role, source) VALUES (200, 'admin', 'provider')));
 		$provider->fault(%$person, subject => '100007', resource => 'persons', $late eq 'persons' ? (ms => 300) : ());
 		$provider->fault(%$authorizations, subject => '100007', resource => 'authorizations', $late eq 'authorizations' ? (ms => 300) : ());

@@ -477,9 +477,60 @@ ALTER TABLE rolecall.projections DROP CONSTRAINT projections_pkey, ADD CONSTRAIN
     ALTER COLUMN id SET DEFAULT rolecall.random_id();
 COMMENT ON COLUMN rolecall.projections.builtin IS 'made by the extension; one of the application''s with the same name takes its place';
 
+-- The view of a projection is found again by its name.
+ALTER TABLE rolecall.projections ADD COLUMN view_schema name, ADD COLUMN view_name name, ADD COLUMN view_owner name;
+COMMENT ON COLUMN rolecall.projections.view_schema IS 'kept by a trigger, as view_name and view_owner: a view that is made anew is found by its name, if its owner is the same';
+
+CREATE OR REPLACE FUNCTION rolecall.set_projection_query() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v record;
+BEGIN
+    NEW.query := format('SELECT v.%I FROM %s v WHERE v.%I = $1', NEW.doc_column, NEW.view, NEW.key_column);
+    SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner) AS owner INTO v
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = NEW.view;
+    IF FOUND THEN
+        NEW.view_schema := v.nspname;
+        NEW.view_name := v.relname;
+        NEW.view_owner := v.owner;
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION rolecall.set_projection_query() IS 'keeps projections.query, and the name and the owner of the view';
+
+CREATE FUNCTION rolecall.view_by_name(projection_id bigint) RETURNS regclass
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.oid FROM rolecall.projections p
+    JOIN pg_namespace n ON n.nspname = p.view_schema
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.view_name
+    WHERE p.id = projection_id AND c.relkind = 'v' AND pg_get_userbyid(c.relowner) = p.view_owner
+$$;
+COMMENT ON FUNCTION rolecall.view_by_name(bigint) IS 'the view that has the name and the owner of a projection''s now; NULL: there is none';
+
+UPDATE rolecall.projections SET view = view;
+
+-- Tables of a cluster whose rows are elsewhere, and what a dump leaves behind.
+
+CREATE FUNCTION rolecall.is_distributed(relation regclass) RETURNS boolean
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_is_distributed';
+COMMENT ON FUNCTION rolecall.is_distributed(regclass) IS 'does Citus manage this table?';
+
+-- A dump without data has the triggers of watches, and no projections.
+CREATE FUNCTION rolecall.stray_watch_triggers(OUT relation regclass, OUT name name, OUT repair text) RETURNS SETOF record
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT t.tgrelid::regclass, t.tgname, format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass)
+    FROM pg_trigger t
+    WHERE t.tgfoid IN ('rolecall.watch_row()'::regprocedure, 'rolecall.watch_truncate()'::regprocedure) AND t.tgparentid = 0
+      AND split_part(encode(t.tgargs, 'escape'), '\000', 1) NOT IN (SELECT p.id::text FROM rolecall.projections p)
+    ORDER BY t.tgrelid::regclass::text, t.tgname
+$$;
+COMMENT ON FUNCTION rolecall.stray_watch_triggers() IS 'triggers of watches whose projection is not there: they do no harm, and cost each write a little';
+
 DROP INDEX rolecall.watches_key;
 ALTER TABLE rolecall.watches ADD COLUMN id bigint PRIMARY KEY DEFAULT rolecall.random_id(),
-    ADD COLUMN is_lookup boolean NOT NULL DEFAULT false;
+    ADD COLUMN is_lookup boolean NOT NULL DEFAULT false,
+    ADD COLUMN key_number smallint;
 -- A lookup belonged to all documents, and goes on to. What is built in is made anew below.
 UPDATE rolecall.watches w SET is_lookup = w.key_column IS NULL, builtin = p.builtin
 FROM rolecall.projections p WHERE p.name = w.projection;
@@ -488,6 +539,7 @@ ALTER TABLE rolecall.watches ADD FOREIGN KEY (projection, builtin) REFERENCES ro
 COMMENT ON COLUMN rolecall.watches.id IS 'random and never reused: names the groups of a lookup';
 COMMENT ON COLUMN rolecall.watches.is_lookup IS 'a row may belong to many documents';
 COMMENT ON COLUMN rolecall.watches.key_column IS 'the column that holds the key of the document a row belongs to; of a lookup: what those documents'' rows refer to, or NULL: a row belongs to all documents';
+COMMENT ON COLUMN rolecall.watches.key_number IS 'the number of that column, which stays when names change places; kept by a trigger';
 
 CREATE UNIQUE INDEX watches_key ON rolecall.watches (projection, builtin, relation, is_lookup, coalesce(key_column, ''));
 
@@ -496,10 +548,42 @@ CREATE TABLE rolecall.watch_references (
     builtin boolean NOT NULL DEFAULT false,
     relation regclass NOT NULL,
     column_name name NOT NULL,
+    column_number smallint,
     PRIMARY KEY (watch, relation, column_name)
 );
 COMMENT ON TABLE rolecall.watch_references IS 'how documents refer to rows of a lookup: by which columns of their own rows';
 COMMENT ON COLUMN rolecall.watch_references.relation IS 'a watched table, whose rows belong to one document each';
+COMMENT ON COLUMN rolecall.watch_references.column_number IS 'the number of that column; kept by a trigger';
+
+CREATE FUNCTION rolecall.column_number(relation oid, column_name name) RETURNS smallint
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT a.attnum FROM pg_attribute a
+    WHERE a.attrelid = relation AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
+$$;
+COMMENT ON FUNCTION rolecall.column_number(oid, name) IS 'the number of a column; NULL: there is none';
+
+-- A restore inserts rows with numbers of another database.
+CREATE FUNCTION rolecall.set_column_number() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_RELID = 'rolecall.watches'::regclass THEN
+        NEW.key_number := rolecall.column_number(NEW.relation, NEW.key_column);
+    ELSE
+        NEW.column_number := rolecall.column_number(NEW.relation, NEW.column_name);
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION rolecall.set_column_number() IS 'keeps watches.key_number and watch_references.column_number';
+
+CREATE TRIGGER set_number BEFORE INSERT ON rolecall.watches
+FOR EACH ROW EXECUTE FUNCTION rolecall.set_column_number();
+CREATE TRIGGER set_number BEFORE INSERT ON rolecall.watch_references
+FOR EACH ROW EXECUTE FUNCTION rolecall.set_column_number();
+ALTER TABLE rolecall.watches ENABLE ALWAYS TRIGGER set_number;
+ALTER TABLE rolecall.watch_references ENABLE ALWAYS TRIGGER set_number;
+
+UPDATE rolecall.watches SET key_number = rolecall.column_number(relation, key_column);
 
 CREATE TRIGGER definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rolecall.watch_references
 FOR EACH STATEMENT EXECUTE FUNCTION rolecall.definition_changed();
@@ -559,10 +643,13 @@ COMMENT ON FUNCTION rolecall.projection_problems(name) IS 'why documents of a pr
 CREATE FUNCTION rolecall.drop_watch_triggers(projection_id bigint, relation regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    may_fail boolean := rolecall.is_distributed(relation);
     t record;
 BEGIN
     -- What DROP TRIGGER takes, before looking which there are.
-    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
+    IF NOT may_fail THEN
+        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
+    END IF;
     FOR t IN
         SELECT g.tgname, g.tgrelid::regclass AS member
         FROM pg_trigger g
@@ -571,7 +658,15 @@ BEGIN
           AND g.tgfoid IN ('rolecall.watch_row()'::regprocedure, 'rolecall.watch_truncate()'::regprocedure)
           AND position(convert_to(projection_id::text, 'SQL_ASCII') || '\x00'::bytea IN g.tgargs) = 1
     LOOP
-        EXECUTE format('DROP TRIGGER %I ON %s', t.tgname, t.member);
+        BEGIN
+            EXECUTE format('DROP TRIGGER %I ON %s', t.tgname, t.member);
+        EXCEPTION WHEN OTHERS THEN
+            IF NOT may_fail THEN
+                RAISE;
+            END IF;
+            RAISE WARNING 'trigger "%" on table % could not be dropped', t.tgname, t.member
+                USING DETAIL = SQLERRM, HINT = 'It does no harm. Drop it when Citus does not manage the table any more.';
+        END;
     END LOOP;
 END
 $$;
@@ -624,6 +719,11 @@ BEGIN
         RAISE EXCEPTION 'a watch needs a relation' USING ERRCODE = 'null_value_not_allowed';
     END IF;
     PERFORM rolecall.application_projection(projection);
+    IF rolecall.is_distributed(relation) THEN
+        RAISE EXCEPTION 'relation % cannot be watched', relation
+            USING ERRCODE = 'wrong_object_type', DETAIL = 'Citus manages it: its rows are in shards, whose changes go unseen.',
+                  HINT = 'A projection over it needs a ttl.';
+    END IF;
     IF (SELECT c.relkind NOT IN ('r', 'p') OR c.relpersistence = 't' OR c.oid < 16384 FROM pg_class c WHERE c.oid = relation) THEN
         RAISE EXCEPTION 'relation % cannot be watched', relation
             USING ERRCODE = 'wrong_object_type',
@@ -668,7 +768,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.watch(name, regclass, name) IS 'a changed row belongs to the document whose key is in this column';
 
-CREATE FUNCTION rolecall.watch_lookup(projection name, relation regclass, key_column name DEFAULT NULL, referencing jsonb DEFAULT NULL) RETURNS void
+CREATE FUNCTION rolecall.add_lookup(projection name, relation regclass, key_column name, referencing jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     new_watch bigint := rolecall.add_watch(projection, relation, true, key_column);
@@ -685,17 +785,17 @@ BEGIN
     UNION
     SELECT new_watch, k.conrelid, a.attname
     FROM pg_constraint k
-    JOIN rolecall.watches w ON w.projection = watch_lookup.projection AND NOT w.builtin AND NOT w.is_lookup AND w.relation = k.conrelid
+    JOIN rolecall.watches w ON w.projection = add_lookup.projection AND NOT w.builtin AND NOT w.is_lookup AND w.relation = k.conrelid
     JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
-    WHERE referencing IS NULL AND k.contype = 'f' AND k.confrelid = watch_lookup.relation AND cardinality(k.conkey) = 1
-      AND k.confkey[1] = (SELECT f.attnum FROM pg_attribute f WHERE f.attrelid = k.confrelid AND f.attname = watch_lookup.key_column);
+    WHERE referencing IS NULL AND k.contype = 'f' AND k.confrelid = add_lookup.relation AND cardinality(k.conkey) = 1
+      AND k.confkey[1] = (SELECT f.attnum FROM pg_attribute f WHERE f.attrelid = k.confrelid AND f.attname = add_lookup.key_column);
     IF NOT FOUND THEN
         RAISE EXCEPTION 'nothing refers to column "%" of %', key_column, relation
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   DETAIL = 'No table that is watched by key has a foreign key to this column.',
                   HINT = 'Watch such tables first, or say which columns refer to it: referencing => ''{"schema.table": "column"}''.';
     END IF;
-    SELECT p.problem INTO wrong FROM rolecall.projection_problems(projection) p WHERE p.relation = watch_lookup.relation LIMIT 1;
+    SELECT p.problem INTO wrong FROM rolecall.projection_problems(projection) p WHERE p.relation = add_lookup.relation LIMIT 1;
     IF wrong IS NOT NULL THEN
         RAISE EXCEPTION 'relation % cannot be watched by column "%"', relation, key_column
             USING ERRCODE = 'datatype_mismatch', DETAIL = format('In the way: %s.', wrong),
@@ -703,6 +803,11 @@ BEGIN
     END IF;
 END
 $$;
+COMMENT ON FUNCTION rolecall.add_lookup(name, regclass, name, jsonb) IS 'watch_lookup() where the tables of referencing have their schemas';
+
+-- In C, so that names in referencing are found by the caller's search_path, as that of the relation is.
+CREATE FUNCTION rolecall.watch_lookup(projection name, relation regclass, key_column name DEFAULT NULL, referencing jsonb DEFAULT NULL) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_watch_lookup';
 COMMENT ON FUNCTION rolecall.watch_lookup(name, regclass, name, jsonb) IS 'a changed row belongs to all documents; with key_column: to those whose rows refer to it';
 
 CREATE FUNCTION rolecall.unwatch(projection name, relation regclass, key_column name DEFAULT NULL) RETURNS void
@@ -724,9 +829,16 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.unwatch(name, regclass, name) IS 'ends the watches on a table, or the one by a column';
 
-CREATE FUNCTION rolecall.create_projection(
-    projection name, view regclass, key_column name, doc_column name, ttl interval DEFAULT NULL,
-    strict boolean DEFAULT true, watches jsonb DEFAULT '{}') RETURNS void
+CREATE FUNCTION rolecall.refuse_unsafe(projection name) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_refuse_unsafe';
+COMMENT ON FUNCTION rolecall.refuse_unsafe(name) IS 'raises an error where a projection would run others'' code with the rights of its view''s owner';
+
+CREATE FUNCTION rolecall.read_one(projection name) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_read_one';
+COMMENT ON FUNCTION rolecall.read_one(name) IS 'reads one document as it will be read, or raises the error that every reader would get';
+
+CREATE FUNCTION rolecall.add_projection(
+    projection name, view regclass, key_column name, doc_column name, ttl interval, strict boolean, watches jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     w record;
@@ -741,11 +853,12 @@ BEGIN
     END IF;
     BEGIN
         INSERT INTO rolecall.projections (name, view, key_column, doc_column, ttl)
-        VALUES (projection, view, create_projection.key_column, doc_column, ttl);
+        VALUES (projection, view, add_projection.key_column, doc_column, ttl);
     EXCEPTION WHEN unique_violation THEN
         RAISE EXCEPTION 'projection "%" already exists', projection
             USING ERRCODE = 'duplicate_object', HINT = 'rolecall.drop_projection() drops it.';
     END;
+    PERFORM rolecall.refuse_unsafe(projection);
     -- What cannot be exact is refused before any table gets a trigger.
     SELECT 'In the way: ' || string_agg(p.problem, '; ') || '.' INTO wrong
     FROM rolecall.projection_problems(projection) p WHERE p.lasting;
@@ -762,9 +875,9 @@ BEGIN
             WHEN jsonb_typeof(w.what) = 'string' THEN
                 PERFORM rolecall.watch(projection, w.relation, (w.what #>> '{}')::name);
             WHEN jsonb_typeof(w.what) = 'null' THEN
-                PERFORM rolecall.watch_lookup(projection, w.relation, NULL::name, NULL::jsonb);
+                PERFORM rolecall.add_lookup(projection, w.relation, NULL::name, NULL::jsonb);
             WHEN jsonb_typeof(w.what -> 'lookup') = 'string' THEN
-                PERFORM rolecall.watch_lookup(projection, w.relation, (w.what ->> 'lookup')::name, w.what -> 'referencing');
+                PERFORM rolecall.add_lookup(projection, w.relation, (w.what ->> 'lookup')::name, w.what -> 'referencing');
             ELSE
                 RAISE EXCEPTION 'invalid watch on %: %', w.relation, w.what
                     USING ERRCODE = 'invalid_parameter_value',
@@ -774,16 +887,30 @@ BEGIN
 
     SELECT 'In the way: ' || string_agg(p.problem, '; ') || '.', string_agg(p.repair, '; ')
     INTO wrong, repairs FROM rolecall.projection_problems(projection) p;
-    IF wrong IS NULL OR ttl IS NOT NULL THEN
-        RETURN;
-    ELSIF strict THEN
+    IF wrong IS NOT NULL AND ttl IS NULL AND strict THEN
         RAISE EXCEPTION 'changes behind view % would go unseen', view
             USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = wrong,
                   HINT = 'Name these tables in watches => ''{"schema.table": "key column", ...}'', or pass strict => false and watch them before it is used.';
     END IF;
-    RAISE WARNING 'documents of projection "%" are not cached yet', projection USING DETAIL = wrong, HINT = repairs;
+    BEGIN
+        PERFORM rolecall.read_one(projection);
+    EXCEPTION WHEN OTHERS THEN
+        RAISE EXCEPTION 'documents of view % cannot be read', view
+            USING ERRCODE = SQLSTATE, DETAIL = format('In the way: %s.', SQLERRM),
+                  HINT = 'They are read as the owner of the view, with search_path = pg_catalog, pg_temp.';
+    END;
+    IF wrong IS NOT NULL AND ttl IS NULL THEN
+        RAISE WARNING 'documents of projection "%" are not cached yet', projection USING DETAIL = wrong, HINT = repairs;
+    END IF;
 END
 $$;
+COMMENT ON FUNCTION rolecall.add_projection(name, regclass, name, name, interval, boolean, jsonb) IS 'create_projection() where the tables of watches have their schemas';
+
+-- In C, so that names in watches are found by the caller's search_path, as that of the view is.
+CREATE FUNCTION rolecall.create_projection(
+    projection name, view regclass, key_column name, doc_column name, ttl interval DEFAULT NULL,
+    strict boolean DEFAULT true, watches jsonb DEFAULT '{}') RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_create_projection';
 COMMENT ON FUNCTION rolecall.create_projection(name, regclass, name, name, interval, boolean, jsonb) IS 'caches a view''s documents by key; one named me takes the place of the built-in one';
 
 CREATE FUNCTION rolecall.cancel_load(projection bigint) RETURNS boolean
@@ -804,41 +931,81 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.drop_projection(name) IS 'drops a projection with its watches; the built-in me comes back when yours goes';
 
+CREATE FUNCTION rolecall.follow_columns(projection name, builtin boolean) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    of_watches bigint[] := ARRAY(
+        SELECT w.id FROM rolecall.watches w JOIN pg_attribute a ON a.attrelid = w.relation AND a.attnum = w.key_number
+        WHERE (w.projection, w.builtin) = (follow_columns.projection, follow_columns.builtin)
+          AND NOT a.attisdropped AND a.attname <> w.key_column);
+BEGIN
+    -- Two columns may have changed places, and no two watches have one column's name at any time.
+    UPDATE rolecall.watches w SET key_column = '@' || w.key_number WHERE w.id = ANY (of_watches);
+    UPDATE rolecall.watches w SET key_column = a.attname FROM pg_attribute a
+    WHERE w.id = ANY (of_watches) AND a.attrelid = w.relation AND a.attnum = w.key_number;
+
+    UPDATE rolecall.watch_references r SET column_name = '@' || r.column_number
+    FROM rolecall.watches w, pg_attribute a
+    WHERE (w.projection, w.builtin) = (follow_columns.projection, follow_columns.builtin) AND r.watch = w.id
+      AND a.attrelid = r.relation AND a.attnum = r.column_number AND NOT a.attisdropped AND a.attname <> r.column_name;
+    UPDATE rolecall.watch_references r SET column_name = a.attname
+    FROM rolecall.watches w, pg_attribute a
+    WHERE (w.projection, w.builtin) = (follow_columns.projection, follow_columns.builtin) AND r.watch = w.id
+      AND a.attrelid = r.relation AND a.attnum = r.column_number AND NOT a.attisdropped AND a.attname <> r.column_name;
+END
+$$;
+COMMENT ON FUNCTION rolecall.follow_columns(name, boolean) IS 'gives watches and references the names that their columns have by now';
+
 CREATE FUNCTION rolecall.repair_projection(projection name) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     p rolecall.projections;
 BEGIN
     FOR p IN SELECT * FROM rolecall.projections q WHERE q.name = projection FOR UPDATE LOOP
+        -- Notes its name and its owner, if it is there.
+        UPDATE rolecall.projections q
+        SET view = CASE WHEN EXISTS (SELECT FROM pg_class c WHERE c.oid = q.view) THEN q.view ELSE coalesce(rolecall.view_by_name(q.id), q.view) END
+        WHERE q.id = p.id;
         DELETE FROM rolecall.watches w
         WHERE (w.projection, w.builtin) = (p.name, p.builtin) AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = w.relation);
+        PERFORM rolecall.follow_columns(p.name, p.builtin);
         PERFORM rolecall.drop_watch_triggers(p.id, w.relation)
         FROM (SELECT DISTINCT relation FROM rolecall.watches WHERE (watches.projection, builtin) = (p.name, p.builtin)) w;
-        PERFORM rolecall.put_watch_triggers(w.id) FROM rolecall.watches w WHERE (w.projection, w.builtin) = (p.name, p.builtin);
+        PERFORM rolecall.put_watch_triggers(w.id) FROM rolecall.watches w
+        WHERE (w.projection, w.builtin) = (p.name, p.builtin) AND NOT rolecall.is_distributed(w.relation);
     END LOOP;
     IF NOT FOUND THEN
         PERFORM rolecall.application_projection(projection);
     END IF;
 END
 $$;
-COMMENT ON FUNCTION rolecall.repair_projection(name) IS 'creates the triggers of a projection''s watches anew';
+COMMENT ON FUNCTION rolecall.repair_projection(name) IS 'takes the view that has the name of a dropped one, follows columns to their names, and creates the triggers of a projection''s watches anew';
 
 CREATE FUNCTION rolecall.check_projections(
     OUT projection name, OUT relation regclass, OUT problem text, OUT repair text)
 RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    remedy text;
 BEGIN
-    FOR projection IN SELECT DISTINCT p.name FROM rolecall.projections p WHERE p.ttl IS NULL ORDER BY 1 LOOP
+    FOR projection IN SELECT DISTINCT p.name FROM rolecall.projections p ORDER BY 1 LOOP
         BEGIN
             RETURN QUERY SELECT check_projections.projection, p.relation, p.problem, p.repair
-                         FROM rolecall.projection_problems(check_projections.projection) p;
+                         FROM rolecall.projection_problems(check_projections.projection) p
+                         -- With a ttl it need not be exact, only safe.
+                         WHERE p.lasting OR EXISTS (SELECT FROM rolecall.projections q
+                                                    WHERE q.name = check_projections.projection AND q.ttl IS NULL);
         EXCEPTION WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS remedy = PG_EXCEPTION_HINT;
             relation := NULL;
             problem := SQLERRM;
-            repair := 'restore the view, or drop the projection';
+            repair := coalesce(nullif(remedy, ''), 'restore the view, or drop the projection');
             RETURN NEXT;
         END;
     END LOOP;
+    projection := NULL;
+    RETURN QUERY SELECT NULL::name, t.relation, format('trigger "%s" is of no projection of this database', t.name), t.repair
+                 FROM rolecall.stray_watch_triggers() t;
 END
 $$;
 COMMENT ON FUNCTION rolecall.check_projections() IS 'what keeps documents from being cached, and the command that repairs it; no row: all is in order';
@@ -1084,6 +1251,9 @@ REVOKE ALL ON FUNCTION
     rolecall.apply_provider_event(text, jsonb),
     rolecall.random_id(),
     rolecall.projection_dropped(),
+    rolecall.view_by_name(bigint),
+    rolecall.is_distributed(regclass),
+    rolecall.stray_watch_triggers(),
     rolecall.members_of(regclass),
     rolecall.put_watch_triggers(bigint),
     rolecall.projection_problems(name),

@@ -3,6 +3,7 @@
 
 #include "pg/acting.h"
 #include "pg/function.h"
+#include "projection/detaching.h"
 #include "projection/keys.h"
 #include "projection/read.h"
 #include "projection/shared.h"
@@ -72,14 +73,16 @@ Plan& email_plan(Definition& d) {
                                  by_tenant ? " AND ($2 IS NULL OR v.tenant_id = $2)" : " AND $2 IS NULL");
     const Oid types[] = {TEXTOID, UUIDOID};
     d.email_plan = make_plan(d.name, d.view, query, types);
+    if (d.detaching)
+        plan_each_time(*d.email_plan);
     return *d.email_plan;
 }
 
 // The key, as read_document() wants it, in the current memory context. False: nobody has the address.
 bool find_by_email(Definition& d, Datum email, Datum tenant, bool any_tenant, Datum& key) {
     MemoryContext caller = CurrentMemoryContext;
-    definition_refresh(d);
-    const pg::Acting acting = pg::act_as_pinned(d.plan->owner);
+    definition_ready(d);
+    const pg::Acting acting = act_as_view_owner(d);
     SPI_connect();
     const Datum values[] = {email, tenant};
     const bool nulls[] = {false, any_tenant};

@@ -5,6 +5,7 @@
 
 #include "pg/acting.h"
 #include "pg/function.h"
+#include "pg/read_only.h"
 #include "pg/spi.h"
 #include "pg/version.h"
 #include "sync/apply.h"
@@ -15,6 +16,7 @@
 #include "sync/roster.h"
 #include "sync/rules.h"
 #include "sync/statistics.h"
+#include "sync/subscriber.h"
 
 namespace rolecall::sync {
 
@@ -363,7 +365,11 @@ extern "C" {
 // sync_provider(name text) -> provider_sync_result
 ROLECALL_FUNCTION(rolecall_sync_provider, pg::takes(RECORDOID, TEXTOID)) {
     return pg::guarded([&]() -> Datum {
-        pg::call([] { pg::require_current_sql(); });
+        pg::call([] {
+            pg::require_writable("synchronize roles");
+            pg::require_current_sql();
+            require_own_users();
+        });
         const char* name = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
         const Pass pass = sync_provider(name);
         return pg::call([&] {

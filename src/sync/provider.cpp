@@ -132,9 +132,9 @@ Credentials credentials_of(const ForeignServer& foreign, const Options& server, 
 Rules rules_of(const Options& server) {
     Rules rules;
     rules.max_revocation = server.share("max_revocation");
-    rules.revocation_window_seconds = server.milliseconds("revocation_window") / 1000;
+    rules.revocation_window_seconds = server.seconds("revocation_window");
     if (server.has("max_staleness"))
-        rules.max_staleness_seconds = server.milliseconds("max_staleness") / 1000;
+        rules.max_staleness_seconds = server.seconds("max_staleness");
     rules.protected_roles = split_list(server.get("protected_roles"));
     const std::string unknown = server.get("unknown_roles");
     rules.unknown_roles = unknown == "skip"    ? Rules::UnknownRoles::skip
@@ -185,13 +185,12 @@ Provider read_provider(const std::string& name) {
     p.list_paging = paging_of(server, "list_paging", server.get("users_path"));
     p.credentials = credentials_of(*found.server, server, mapping);
     p.ca_file = server.get("ca_file");
-    p.ttl_seconds =
-        server.has("sync_ttl") ? server.milliseconds("sync_ttl") / 1000 : Provider::default_ttl_seconds();
+    p.ttl_seconds = server.has("sync_ttl") ? server.seconds("sync_ttl") : Provider::default_ttl_seconds();
     const bool active_only = server.has("sync_scope") ? server.get("sync_scope") == "active"
                                                       : settings::sync_scope == settings::active;
     if (active_only)
-        p.active_seconds = server.has("active_window") ? server.milliseconds("active_window") / 1000
-                                                       : settings::active_window;
+        p.active_seconds =
+            server.has("active_window") ? server.seconds("active_window") : settings::active_window;
     p.timeout = std::chrono::milliseconds(
         server.has("request_timeout") ? server.milliseconds("request_timeout") : settings::request_timeout);
     p.connect_timeout = std::chrono::milliseconds(

@@ -8,7 +8,6 @@
 #include "pg/settings.h"
 #include "pg/testing.h"
 #include "pg/version.h"
-#include "provider/curl_transport.h"
 #include "provider/fetcher.h"
 #include "sync/attribution.h"
 #include "sync/cleaning.h"
@@ -19,6 +18,7 @@
 #include "sync/process.h"
 #include "sync/roster.h"
 #include "sync/statistics.h"
+#include "sync/subscriber.h"
 
 extern "C" {
 #include "commands/dbcommands.h"
@@ -51,7 +51,7 @@ class Worker {
     explicit Worker(const Place& place)
         : place_(place),
           claimer_{.index = place.index, .started = place.started},
-          fetcher_(provider::make_curl_transport()) {}
+          fetcher_(make_transport()) {}
 
     /// Until somebody tells it to leave, or there is nothing here to do.
     void run() {
@@ -109,8 +109,10 @@ class Worker {
     // Inside a transaction. True: users were taken, whatever came of it; otherwise `due` says when to look
     // again.
     bool take_claims(std::vector<JobPtr>& jobs, std::optional<TimestampTz>& due) {
-        wanted_ =
-            settings::worker && OidIsValid(pg::call([] { return get_extension_oid("rolecall", true); }));
+        wanted_ = pg::call([] {
+            return settings::worker && OidIsValid(get_extension_oid("rolecall", true)) &&
+                   !is_left_to_publisher();
+        });
         if (!wanted_)
             return false;
         const TimestampTz time = now();
@@ -309,7 +311,7 @@ class Worker {
             } catch (const Error& error) {
                 job->error = error.summary();
             }
-            job->answers = answers_of(std::move(fetched));
+            job->answers = answers_of(*job->provider, std::move(fetched));
             finish(std::move(job));
         }
     }
@@ -410,6 +412,11 @@ bool is_worth_staying() {
     return pg::call([] {
         StartTransactionCommand();
         bool wanted = settings::worker && OidIsValid(get_extension_oid("rolecall", true));
+        if (wanted && is_left_to_publisher()) {
+            ereport(DEBUG1, (errmsg("users of database \"%s\" are those of a subscription",
+                                    get_database_name(MyDatabaseId))));
+            wanted = false;
+        }
         if (wanted && !pg::sql_is_current()) {
             pg::warn_of_other_sql("No worker synchronizes its users.");
             wanted = false;

@@ -123,7 +123,10 @@ def rounds_of(count):
     return f'{count} round' + ('s' if count != 1 else '')
 
 
-def heading(title, how=f'{rounds_of(ROUNDS)} of {SECONDS:.0f} s, medians; server and client on one core'):
+OVER_THE_WIRE = f'{rounds_of(ROUNDS)} of {SECONDS:.0f} s, medians; server and client on one core'
+
+
+def heading(title, how=OVER_THE_WIRE):
     print(f'## {title}\n')
     print(f'`{os.environ["COMMAND"]}`, {how}.')
     print(run('postgres', '--version').strip() + f', {cpu()}.\n')
@@ -166,7 +169,7 @@ def reads():
     for _ in range(2):
         server.sql('SELECT count(rolecall.me(id)), count(rolecall.me_json(id)) FROM rolecall.users')
     server.sql('CREATE TABLE stored AS SELECT uid, doc FROM rolecall.me_view; ALTER TABLE stored ADD PRIMARY KEY (uid); ANALYZE stored')
-    heading('Reading one user', f'{rounds_of(ROUNDS)} of {SECONDS:.0f} s, medians; server and client on one core; huge pages {pages}')
+    heading('Reading one user', f'{OVER_THE_WIRE}; huge pages {pages}')
     uid = f'\\set uid random(1, {USERS})\n'
     four = '''SELECT * FROM rolecall.users WHERE id = :uid;
 SELECT * FROM rolecall.user_roles WHERE user_id = :uid;
@@ -233,7 +236,7 @@ SELECT t.* FROM rolecall.tenants t JOIN rolecall.users u ON u.tenant_id = t.id W
 
 def crowds():
     """Does it matter how many users there are, when all are cached?"""
-    heading('Few users and many', f'{rounds_of(ROUNDS)} of {SECONDS:.0f} s, medians; server and client on one core, uniformly random users, all cached')
+    heading('Few users and many', f'{OVER_THE_WIRE}, uniformly random users, all cached')
     print('| users | me(uid) per second | against the constant C function | inside the server, ns | hits |')
     print('|---:|---:|---:|---:|---:|')
     for users, pages in [(users, pages) for users in CROWDS for pages in ('off', 'on')]:

@@ -3,6 +3,95 @@
 -- granted for the extension's own, and forget it.
 \echo Use "ALTER EXTENSION rolecall UPDATE" to load this file. \quit
 
+-- Names below are found in pg_catalog and nowhere else, whatever is in this schema already.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE FUNCTION rolecall.check_installation(OUT problem text, OUT repair text) RETURNS SETOF record
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    WITH extension AS (
+        SELECT e.oid, e.extowner AS owner FROM pg_extension e WHERE e.extname = 'rolecall'
+    ), schema AS (
+        SELECT n.oid, n.nspowner AS owner, n.nspacl AS acl FROM pg_namespace n WHERE n.nspname = 'rolecall'
+    ), trusted AS (
+        SELECT r.oid FROM pg_roles r WHERE r.rolsuper OR r.oid = (SELECT e.owner FROM extension e)
+    ), members AS (
+        SELECT d.classid, d.objid FROM pg_depend d
+        WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid = (SELECT e.oid FROM extension e) AND d.deptype = 'e'
+    ), objects AS (  -- what has an owner and privileges
+        SELECT m.classid, m.objid, o.owner, o.acl
+        FROM members m
+        CROSS JOIN LATERAL (
+            SELECT c.relowner, c.relacl FROM pg_class c WHERE m.classid = 'pg_class'::regclass AND c.oid = m.objid
+            UNION ALL
+            SELECT p.proowner, p.proacl FROM pg_proc p WHERE m.classid = 'pg_proc'::regclass AND p.oid = m.objid
+            UNION ALL
+            SELECT t.typowner, t.typacl FROM pg_type t WHERE m.classid = 'pg_type'::regclass AND t.oid = m.objid
+            UNION ALL
+            SELECT w.fdwowner, w.fdwacl FROM pg_foreign_data_wrapper w WHERE m.classid = 'pg_foreign_data_wrapper'::regclass AND w.oid = m.objid
+            UNION ALL
+            SELECT t.evtowner, NULL FROM pg_event_trigger t WHERE m.classid = 'pg_event_trigger'::regclass AND t.oid = m.objid
+        ) o(owner, acl)
+    )
+    SELECT format('schema rolecall belongs to role %s', s.owner::regrole),
+           format('ALTER SCHEMA rolecall OWNER TO %s', (SELECT e.owner::regrole FROM extension e))
+    FROM schema s WHERE s.owner NOT IN (SELECT t.oid FROM trusted t)
+    UNION ALL
+    SELECT format('%s may create objects in schema rolecall', CASE a.grantee WHEN 0 THEN 'everybody' ELSE format('role %s', a.grantee::regrole) END),
+           format('REVOKE CREATE ON SCHEMA rolecall FROM %s', CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)
+    FROM schema s CROSS JOIN LATERAL aclexplode(s.acl) a
+    WHERE a.privilege_type = 'CREATE' AND a.grantee <> s.owner AND a.grantee NOT IN (SELECT t.oid FROM trusted t)
+    UNION ALL
+    SELECT format('%s %s is in schema rolecall, and not of the extension', i.type, i.identity), format('DROP %s %s', upper(i.type), i.identity)
+    FROM schema s
+    JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = s.oid
+    CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) i
+    WHERE d.classid NOT IN ('pg_extension'::regclass, 'pg_default_acl'::regclass, 'pg_publication_namespace'::regclass)
+      AND NOT EXISTS (SELECT FROM members m WHERE m.classid = d.classid AND m.objid = d.objid)
+    UNION ALL
+    SELECT format('%s %s belongs to role %s', i.type, i.identity, o.owner::regrole),
+           format('ALTER %s %s OWNER TO %s', upper(i.type), i.identity, (SELECT e.owner::regrole FROM extension e))
+    FROM objects o CROSS JOIN LATERAL pg_identify_object(o.classid, o.objid, 0) i
+    WHERE o.owner NOT IN (SELECT t.oid FROM trusted t)
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype = 'i')  -- goes with its table
+    UNION ALL
+    -- What a grant of an administrator's is not among: the initial privileges.
+    SELECT format('default privileges gave role %s %s on %s %s', a.grantee::regrole, a.privilege_type, i.type, i.identity),
+           format('REVOKE ALL ON %s %s FROM %s', CASE i.type WHEN 'view' THEN 'TABLE' ELSE upper(i.type) END, i.identity, a.grantee::regrole)
+    FROM objects o
+    JOIN pg_init_privs p ON p.classoid = o.classid AND p.objoid = o.objid AND p.objsubid = 0
+    CROSS JOIN LATERAL aclexplode(p.initprivs) a
+    CROSS JOIN LATERAL pg_identify_object(o.classid, o.objid, 0) i
+    WHERE a.grantee <> 0 AND a.grantee <> o.owner AND a.grantee <> 'pg_monitor'::regrole AND a.grantee NOT IN (SELECT t.oid FROM trusted t)
+      AND EXISTS (SELECT FROM aclexplode(o.acl) n WHERE n.grantee = a.grantee AND n.privilege_type = a.privilege_type)
+    ORDER BY 1
+$$;
+COMMENT ON FUNCTION rolecall.check_installation() IS 'what lets others than the extension''s owner decide what its functions do, and the command that repairs it; no row: all is in order';
+
+-- Whoever owns this schema, can create in it, or has been here before, could put functions in the place of the
+-- extension's, for superusers to call.
+DO $$
+DECLARE
+    grantee text;
+    problems text;
+    repairs text;
+BEGIN
+    -- Made just now by CREATE EXTENSION, it has what default privileges give.
+    FOR grantee IN
+        SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END
+        FROM pg_namespace n CROSS JOIN LATERAL aclexplode(n.nspacl) a
+        WHERE n.nspname = 'rolecall' AND a.grantee <> n.nspowner
+          AND CASE WHEN age(n.xmin) <= 0 THEN pg_xact_status((pg_current_xact_id()::text::bigint - age(n.xmin))::text::xid8) = 'in progress' END
+    LOOP
+        EXECUTE format('REVOKE ALL ON SCHEMA rolecall FROM %s', grantee);
+    END LOOP;
+    SELECT string_agg(c.problem, '; '), string_agg(c.repair, '; ') INTO problems, repairs FROM rolecall.check_installation() c;
+    IF problems IS NOT NULL THEN
+        RAISE EXCEPTION 'schema "rolecall" is not safe to install into'
+            USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = format('In the way: %s.', problems), HINT = format('To repair: %s.', repairs);
+    END IF;
+END
+$$;
+
 -- ---- Sync ---------------------------------------------------------------------------------------------------
 
 ALTER TABLE rolecall.sync_state ADD COLUMN last_revocation_at timestamptz, ADD COLUMN last_modified text, ADD COLUMN fingerprint bigint, ADD COLUMN active_at timestamptz;
@@ -439,7 +528,8 @@ COMMENT ON FUNCTION rolecall.stray_watch_triggers() IS 'triggers of watches whos
 
 DROP INDEX rolecall.watches_key;
 ALTER TABLE rolecall.watches ADD COLUMN id bigint PRIMARY KEY DEFAULT rolecall.random_id(),
-    ADD COLUMN is_lookup boolean NOT NULL DEFAULT false;
+    ADD COLUMN is_lookup boolean NOT NULL DEFAULT false,
+    ADD COLUMN key_number smallint;
 -- A lookup belonged to all documents, and goes on to. What is built in is made anew below.
 UPDATE rolecall.watches w SET is_lookup = w.key_column IS NULL, builtin = p.builtin
 FROM rolecall.projections p WHERE p.name = w.projection;
@@ -448,6 +538,7 @@ ALTER TABLE rolecall.watches ADD FOREIGN KEY (projection, builtin) REFERENCES ro
 COMMENT ON COLUMN rolecall.watches.id IS 'random and never reused: names the groups of a lookup';
 COMMENT ON COLUMN rolecall.watches.is_lookup IS 'a row may belong to many documents';
 COMMENT ON COLUMN rolecall.watches.key_column IS 'the column that holds the key of the document a row belongs to; of a lookup: what those documents'' rows refer to, or NULL: a row belongs to all documents';
+COMMENT ON COLUMN rolecall.watches.key_number IS 'the number of that column, which stays when names change places; kept by a trigger';
 
 CREATE UNIQUE INDEX watches_key ON rolecall.watches (projection, builtin, relation, is_lookup, coalesce(key_column, ''));
 
@@ -456,10 +547,42 @@ CREATE TABLE rolecall.watch_references (
     builtin boolean NOT NULL DEFAULT false,
     relation regclass NOT NULL,
     column_name name NOT NULL,
+    column_number smallint,
     PRIMARY KEY (watch, relation, column_name)
 );
 COMMENT ON TABLE rolecall.watch_references IS 'how documents refer to rows of a lookup: by which columns of their own rows';
 COMMENT ON COLUMN rolecall.watch_references.relation IS 'a watched table, whose rows belong to one document each';
+COMMENT ON COLUMN rolecall.watch_references.column_number IS 'the number of that column; kept by a trigger';
+
+CREATE FUNCTION rolecall.column_number(relation oid, column_name name) RETURNS smallint
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT a.attnum FROM pg_attribute a
+    WHERE a.attrelid = relation AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
+$$;
+COMMENT ON FUNCTION rolecall.column_number(oid, name) IS 'the number of a column; NULL: there is none';
+
+-- A restore inserts rows with numbers of another database.
+CREATE FUNCTION rolecall.set_column_number() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_RELID = 'rolecall.watches'::regclass THEN
+        NEW.key_number := rolecall.column_number(NEW.relation, NEW.key_column);
+    ELSE
+        NEW.column_number := rolecall.column_number(NEW.relation, NEW.column_name);
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION rolecall.set_column_number() IS 'keeps watches.key_number and watch_references.column_number';
+
+CREATE TRIGGER set_number BEFORE INSERT ON rolecall.watches
+FOR EACH ROW EXECUTE FUNCTION rolecall.set_column_number();
+CREATE TRIGGER set_number BEFORE INSERT ON rolecall.watch_references
+FOR EACH ROW EXECUTE FUNCTION rolecall.set_column_number();
+ALTER TABLE rolecall.watches ENABLE ALWAYS TRIGGER set_number;
+ALTER TABLE rolecall.watch_references ENABLE ALWAYS TRIGGER set_number;
+
+UPDATE rolecall.watches SET key_number = rolecall.column_number(relation, key_column);
 
 CREATE TRIGGER definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rolecall.watch_references
 FOR EACH STATEMENT EXECUTE FUNCTION rolecall.definition_changed();
@@ -644,7 +767,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.watch(name, regclass, name) IS 'a changed row belongs to the document whose key is in this column';
 
-CREATE FUNCTION rolecall.watch_lookup(projection name, relation regclass, key_column name DEFAULT NULL, referencing jsonb DEFAULT NULL) RETURNS void
+CREATE FUNCTION rolecall.add_lookup(projection name, relation regclass, key_column name, referencing jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     new_watch bigint := rolecall.add_watch(projection, relation, true, key_column);
@@ -661,17 +784,17 @@ BEGIN
     UNION
     SELECT new_watch, k.conrelid, a.attname
     FROM pg_constraint k
-    JOIN rolecall.watches w ON w.projection = watch_lookup.projection AND NOT w.builtin AND NOT w.is_lookup AND w.relation = k.conrelid
+    JOIN rolecall.watches w ON w.projection = add_lookup.projection AND NOT w.builtin AND NOT w.is_lookup AND w.relation = k.conrelid
     JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
-    WHERE referencing IS NULL AND k.contype = 'f' AND k.confrelid = watch_lookup.relation AND cardinality(k.conkey) = 1
-      AND k.confkey[1] = (SELECT f.attnum FROM pg_attribute f WHERE f.attrelid = k.confrelid AND f.attname = watch_lookup.key_column);
+    WHERE referencing IS NULL AND k.contype = 'f' AND k.confrelid = add_lookup.relation AND cardinality(k.conkey) = 1
+      AND k.confkey[1] = (SELECT f.attnum FROM pg_attribute f WHERE f.attrelid = k.confrelid AND f.attname = add_lookup.key_column);
     IF NOT FOUND THEN
         RAISE EXCEPTION 'nothing refers to column "%" of %', key_column, relation
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   DETAIL = 'No table that is watched by key has a foreign key to this column.',
                   HINT = 'Watch such tables first, or say which columns refer to it: referencing => ''{"schema.table": "column"}''.';
     END IF;
-    SELECT p.problem INTO wrong FROM rolecall.projection_problems(projection) p WHERE p.relation = watch_lookup.relation LIMIT 1;
+    SELECT p.problem INTO wrong FROM rolecall.projection_problems(projection) p WHERE p.relation = add_lookup.relation LIMIT 1;
     IF wrong IS NOT NULL THEN
         RAISE EXCEPTION 'relation % cannot be watched by column "%"', relation, key_column
             USING ERRCODE = 'datatype_mismatch', DETAIL = format('In the way: %s.', wrong),
@@ -679,6 +802,11 @@ BEGIN
     END IF;
 END
 $$;
+COMMENT ON FUNCTION rolecall.add_lookup(name, regclass, name, jsonb) IS 'watch_lookup() where the tables of referencing have their schemas';
+
+-- In C, so that names in referencing are found by the caller's search_path, as that of the relation is.
+CREATE FUNCTION rolecall.watch_lookup(projection name, relation regclass, key_column name DEFAULT NULL, referencing jsonb DEFAULT NULL) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_watch_lookup';
 COMMENT ON FUNCTION rolecall.watch_lookup(name, regclass, name, jsonb) IS 'a changed row belongs to all documents; with key_column: to those whose rows refer to it';
 
 CREATE FUNCTION rolecall.unwatch(projection name, relation regclass, key_column name DEFAULT NULL) RETURNS void
@@ -700,9 +828,16 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.unwatch(name, regclass, name) IS 'ends the watches on a table, or the one by a column';
 
-CREATE FUNCTION rolecall.create_projection(
-    projection name, view regclass, key_column name, doc_column name, ttl interval DEFAULT NULL,
-    strict boolean DEFAULT true, watches jsonb DEFAULT '{}') RETURNS void
+CREATE FUNCTION rolecall.refuse_unsafe(projection name) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_refuse_unsafe';
+COMMENT ON FUNCTION rolecall.refuse_unsafe(name) IS 'raises an error where a projection would run others'' code with the rights of its view''s owner';
+
+CREATE FUNCTION rolecall.read_one(projection name) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_read_one';
+COMMENT ON FUNCTION rolecall.read_one(name) IS 'reads one document as it will be read, or raises the error that every reader would get';
+
+CREATE FUNCTION rolecall.add_projection(
+    projection name, view regclass, key_column name, doc_column name, ttl interval, strict boolean, watches jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     w record;
@@ -717,11 +852,12 @@ BEGIN
     END IF;
     BEGIN
         INSERT INTO rolecall.projections (name, view, key_column, doc_column, ttl)
-        VALUES (projection, view, create_projection.key_column, doc_column, ttl);
+        VALUES (projection, view, add_projection.key_column, doc_column, ttl);
     EXCEPTION WHEN unique_violation THEN
         RAISE EXCEPTION 'projection "%" already exists', projection
             USING ERRCODE = 'duplicate_object', HINT = 'rolecall.drop_projection() drops it.';
     END;
+    PERFORM rolecall.refuse_unsafe(projection);
     -- What cannot be exact is refused before any table gets a trigger.
     SELECT 'In the way: ' || string_agg(p.problem, '; ') || '.' INTO wrong
     FROM rolecall.projection_problems(projection) p WHERE p.lasting;
@@ -738,9 +874,9 @@ BEGIN
             WHEN jsonb_typeof(w.what) = 'string' THEN
                 PERFORM rolecall.watch(projection, w.relation, (w.what #>> '{}')::name);
             WHEN jsonb_typeof(w.what) = 'null' THEN
-                PERFORM rolecall.watch_lookup(projection, w.relation);
+                PERFORM rolecall.add_lookup(projection, w.relation, NULL, NULL);
             WHEN jsonb_typeof(w.what -> 'lookup') = 'string' THEN
-                PERFORM rolecall.watch_lookup(projection, w.relation, (w.what ->> 'lookup')::name, w.what -> 'referencing');
+                PERFORM rolecall.add_lookup(projection, w.relation, (w.what ->> 'lookup')::name, w.what -> 'referencing');
             ELSE
                 RAISE EXCEPTION 'invalid watch on %: %', w.relation, w.what
                     USING ERRCODE = 'invalid_parameter_value',
@@ -750,16 +886,30 @@ BEGIN
 
     SELECT 'In the way: ' || string_agg(p.problem, '; ') || '.', string_agg(p.repair, '; ')
     INTO wrong, repairs FROM rolecall.projection_problems(projection) p;
-    IF wrong IS NULL OR ttl IS NOT NULL THEN
-        RETURN;
-    ELSIF strict THEN
+    IF wrong IS NOT NULL AND ttl IS NULL AND strict THEN
         RAISE EXCEPTION 'changes behind view % would go unseen', view
             USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = wrong,
                   HINT = 'Name these tables in watches => ''{"schema.table": "key column", ...}'', or pass strict => false and watch them before it is used.';
     END IF;
-    RAISE WARNING 'documents of projection "%" are not cached yet', projection USING DETAIL = wrong, HINT = repairs;
+    BEGIN
+        PERFORM rolecall.read_one(projection);
+    EXCEPTION WHEN OTHERS THEN
+        RAISE EXCEPTION 'documents of view % cannot be read', view
+            USING ERRCODE = SQLSTATE, DETAIL = format('In the way: %s.', SQLERRM),
+                  HINT = 'They are read as the owner of the view, with search_path = pg_catalog, pg_temp.';
+    END;
+    IF wrong IS NOT NULL AND ttl IS NULL THEN
+        RAISE WARNING 'documents of projection "%" are not cached yet', projection USING DETAIL = wrong, HINT = repairs;
+    END IF;
 END
 $$;
+COMMENT ON FUNCTION rolecall.add_projection(name, regclass, name, name, interval, boolean, jsonb) IS 'create_projection() where the tables of watches have their schemas';
+
+-- In C, so that names in watches are found by the caller's search_path, as that of the view is.
+CREATE FUNCTION rolecall.create_projection(
+    projection name, view regclass, key_column name, doc_column name, ttl interval DEFAULT NULL,
+    strict boolean DEFAULT true, watches jsonb DEFAULT '{}') RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_create_projection';
 COMMENT ON FUNCTION rolecall.create_projection(name, regclass, name, name, interval, boolean, jsonb) IS 'caches a view''s documents by key; one named me takes the place of the built-in one';
 
 CREATE FUNCTION rolecall.cancel_load(projection bigint) RETURNS boolean
@@ -780,6 +930,31 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.drop_projection(name) IS 'drops a projection with its watches; the built-in me comes back when yours goes';
 
+CREATE FUNCTION rolecall.follow_columns(projection name, builtin boolean) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    of_watches bigint[] := ARRAY(
+        SELECT w.id FROM rolecall.watches w JOIN pg_attribute a ON a.attrelid = w.relation AND a.attnum = w.key_number
+        WHERE (w.projection, w.builtin) = (follow_columns.projection, follow_columns.builtin)
+          AND NOT a.attisdropped AND a.attname <> w.key_column);
+BEGIN
+    -- Two columns may have changed places, and no two watches have one column's name at any time.
+    UPDATE rolecall.watches w SET key_column = '@' || w.key_number WHERE w.id = ANY (of_watches);
+    UPDATE rolecall.watches w SET key_column = a.attname FROM pg_attribute a
+    WHERE w.id = ANY (of_watches) AND a.attrelid = w.relation AND a.attnum = w.key_number;
+
+    UPDATE rolecall.watch_references r SET column_name = '@' || r.column_number
+    FROM rolecall.watches w, pg_attribute a
+    WHERE (w.projection, w.builtin) = (follow_columns.projection, follow_columns.builtin) AND r.watch = w.id
+      AND a.attrelid = r.relation AND a.attnum = r.column_number AND NOT a.attisdropped AND a.attname <> r.column_name;
+    UPDATE rolecall.watch_references r SET column_name = a.attname
+    FROM rolecall.watches w, pg_attribute a
+    WHERE (w.projection, w.builtin) = (follow_columns.projection, follow_columns.builtin) AND r.watch = w.id
+      AND a.attrelid = r.relation AND a.attnum = r.column_number AND NOT a.attisdropped AND a.attname <> r.column_name;
+END
+$$;
+COMMENT ON FUNCTION rolecall.follow_columns(name, boolean) IS 'gives watches and references the names that their columns have by now';
+
 CREATE FUNCTION rolecall.repair_projection(projection name) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -792,6 +967,7 @@ BEGIN
         WHERE q.id = p.id;
         DELETE FROM rolecall.watches w
         WHERE (w.projection, w.builtin) = (p.name, p.builtin) AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = w.relation);
+        PERFORM rolecall.follow_columns(p.name, p.builtin);
         PERFORM rolecall.drop_watch_triggers(p.id, w.relation)
         FROM (SELECT DISTINCT relation FROM rolecall.watches WHERE (watches.projection, builtin) = (p.name, p.builtin)) w;
         PERFORM rolecall.put_watch_triggers(w.id) FROM rolecall.watches w
@@ -802,7 +978,7 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION rolecall.repair_projection(name) IS 'creates the triggers of a projection''s watches anew, and takes the view that has its view''s name if that was dropped';
+COMMENT ON FUNCTION rolecall.repair_projection(name) IS 'follows columns to their names and a dropped view to the one made anew, and creates the triggers of a projection''s watches anew';
 
 CREATE FUNCTION rolecall.check_projections(
     OUT projection name, OUT relation regclass, OUT problem text, OUT repair text)
@@ -811,10 +987,13 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp 
 DECLARE
     remedy text;
 BEGIN
-    FOR projection IN SELECT DISTINCT p.name FROM rolecall.projections p WHERE p.ttl IS NULL ORDER BY 1 LOOP
+    FOR projection IN SELECT DISTINCT p.name FROM rolecall.projections p ORDER BY 1 LOOP
         BEGIN
             RETURN QUERY SELECT check_projections.projection, p.relation, p.problem, p.repair
-                         FROM rolecall.projection_problems(check_projections.projection) p;
+                         FROM rolecall.projection_problems(check_projections.projection) p
+                         -- With a ttl it need not be exact, only safe.
+                         WHERE p.lasting OR EXISTS (SELECT FROM rolecall.projections q
+                                                    WHERE q.name = check_projections.projection AND q.ttl IS NULL);
         EXCEPTION WHEN OTHERS THEN
             GET STACKED DIAGNOSTICS remedy = PG_EXCEPTION_HINT;
             relation := NULL;
@@ -1016,6 +1195,38 @@ REVOKE ALL ON FUNCTION
     rolecall.projection_statistics(bigint[])
 FROM PUBLIC;
 REVOKE ALL ON rolecall.watch_references, rolecall.revocations, rolecall.stopped_providers, rolecall.stat_projection, rolecall.stat_progress FROM PUBLIC;
+REVOKE ALL ON TYPE rolecall.oauth_state, rolecall.issued_token, rolecall.role_sync_result FROM PUBLIC;
+
+-- Nothing is granted to PUBLIC, nor by default privileges of whoever installs. Recipes for roles stand in
+-- docs/operations.md. Only what was made just now: what there was before an update has what administrators granted.
+DO $$
+DECLARE
+    granted record;
+BEGIN
+    FOR granted IN
+        SELECT DISTINCT o.kind, o.name, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS grantee
+        FROM pg_extension e
+        JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+        CROSS JOIN LATERAL (
+            SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::regclass::text, c.relowner,
+                   coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))
+            FROM pg_class c WHERE d.classid = 'pg_class'::regclass AND c.oid = d.objid AND c.relkind IN ('r', 'v', 'S')
+            UNION ALL
+            SELECT 'FUNCTION', p.oid::regprocedure::text, p.proowner, coalesce(p.proacl, acldefault('f', p.proowner))
+            FROM pg_proc p WHERE d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+            UNION ALL
+            SELECT 'TYPE', t.oid::regtype::text, t.typowner, coalesce(t.typacl, acldefault('T', t.typowner))
+            FROM pg_type t WHERE d.classid = 'pg_type'::regclass AND t.oid = d.objid
+        ) o(kind, name, owner, acl)
+        CROSS JOIN LATERAL aclexplode(o.acl) a
+        WHERE e.extname = 'rolecall' AND a.grantee <> o.owner
+          AND CASE WHEN age(d.xmin) <= 0 THEN pg_xact_status((pg_current_xact_id()::text::bigint - age(d.xmin))::text::xid8) = 'in progress' END
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s %s FROM %s', granted.kind, granted.name, granted.grantee);
+    END LOOP;
+END
+$$;
+
 GRANT SELECT ON rolecall.stat_projection, rolecall.stat_progress TO pg_monitor;
 GRANT EXECUTE ON FUNCTION rolecall.projection_statistics(bigint[]), rolecall.load_progress() TO pg_monitor;
 

@@ -2,6 +2,7 @@
 
 #include "pg/acting.h"
 #include "pg/background.h"
+#include "pg/function.h"
 #include "pg/spi.h"
 
 extern "C" {
@@ -59,10 +60,7 @@ using namespace rolecall::auth;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_random_token);
-PG_FUNCTION_INFO_V1(rolecall_revoke_family_durably);
-
-Datum rolecall_random_token(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_random_token, pg::takes(TEXTOID)) {
     (void)fcinfo;
     std::uint8_t bytes[token_bytes];
     char text[64];
@@ -77,7 +75,7 @@ Datum rolecall_random_token(PG_FUNCTION_ARGS) {
 }
 
 // revoke_family_durably(family uuid)
-Datum rolecall_revoke_family_durably(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_revoke_family_durably, pg::takes(VOIDOID, UUIDOID)) {
     const pg_uuid_t* family = PG_GETARG_UUID_P(0);
     run_revoker(*family);
     if (!is_revoked(*family))

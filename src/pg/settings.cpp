@@ -124,7 +124,7 @@ void init() {
         "All users, or those who were active. A provider's option sync_scope overrides it.", &sync_scope, all,
         sync_scopes, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("rolecall.sync_ttl", "Time for which synchronized roles count as fresh.",
-                            "A provider's option sync_ttl overrides it.", &sync_ttl, 15 * 60, 0,
+                            "A provider's option sync_ttl overrides it.", &sync_ttl, 15 * 60, 1,
                             INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("rolecall.sync_workers", "Sync workers in each database that has the extension.",
                             nullptr, &sync_workers, 1, 1, 16, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);

@@ -2,6 +2,7 @@
 
 #include "pg/acting.h"
 #include "pg/testing.h"
+#include "pg/trigger.h"
 #include "projection/rights.h"
 #include "projection/shared.h"
 
@@ -124,19 +125,14 @@ using namespace rolecall::projection;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_on_ddl_start);
-
 // ddl_command_start for ALTER TABLE: DETACH PARTITION ... CONCURRENTLY commits half-way, before the event
 // trigger at its end runs. Everything else is announced there, by what it did rather than by what it asked
 // for.
-Datum rolecall_on_ddl_start(PG_FUNCTION_ARGS) {
-    if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
-        ereport(ERROR, (errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
-                        errmsg("an event trigger function can only be called as an event trigger")));
-    const auto* data = reinterpret_cast<const EventTriggerData*>(fcinfo->context);
-    if (!preloaded() || !IsA(data->parsetree, AlterTableStmt))
+ROLECALL_FUNCTION(rolecall_on_ddl_start, rolecall::pg::takes(EVENT_TRIGGEROID)) {
+    const Node* tree = rolecall::pg::EventTrigger(fcinfo).statement();
+    if (!preloaded() || tree == nullptr || !IsA(tree, AlterTableStmt))
         PG_RETURN_NULL();
-    const auto* statement = reinterpret_cast<const AlterTableStmt*>(data->parsetree);
+    const auto* statement = reinterpret_cast<const AlterTableStmt*>(tree);
     const Oid relation = RangeVarGetRelid(statement->relation, NoLock, true);
     if (!OidIsValid(relation))
         PG_RETURN_NULL();

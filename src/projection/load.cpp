@@ -134,11 +134,11 @@ Loaded load(Definition& d, Datum key, bool may_install) {
     testing::point("before-definition");
     if (!testing::fault(Fault::no_invalidations))
         AcceptInvalidationMessages();
-    const bool fresh = definition_refresh_same_key(d);
+    const bool fresh = definition_ready_same_key(d);
 
     testing::point("before-query");
     MemoryContext caller = CurrentMemoryContext;
-    const pg::Acting acting = pg::act_as_pinned(d.plan->owner);
+    const pg::Acting acting = act_as_view_owner(d);
     SPI_connect();
     Loaded loaded = query(d, key, caller);
     Count result = Count::installs;

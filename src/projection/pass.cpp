@@ -66,7 +66,7 @@ const char* document_columns(const Definition& d) {
 // Made for this stretch alone. Planned as for who wants the first rows soon: by an index of keys, if there is
 // one, rather than by sorting documents.
 Portal open_view(const Definition& d, const Pass& pass, const char* columns) {
-    const pg::Acting acting = pg::act_as_pinned(d.plan->owner);
+    const pg::Acting acting = act_as_view_owner(d);
     const Oid type = key_type_of(d.key_kind);
     Plan* plan = make_plan(d.name, d.view, query_of(d, columns, pass.has_last),
                            {&type, pass.has_last ? 1U : 0U}, CURSOR_OPT_FAST_PLAN);
@@ -197,7 +197,7 @@ bool add(const Run& run, HeapTuple tuple, TupleDesc columns) {
 }
 
 SPITupleTable* fetch(const Definition& d, Portal portal) {
-    const pg::Acting acting = pg::act_as_pinned(d.plan->owner);
+    const pg::Acting acting = act_as_view_owner(d);
     SPI_cursor_fetch(portal, true, batch_size);
     pg::stop_acting(acting);
     return SPI_tuptable;
@@ -271,7 +271,7 @@ Stretch load_stretch(Pass& pass, bool (*report)(const Pass&)) {
     if (!floor_is_ready() || !pg::is_plain(GetActiveSnapshot()) || !definitions_are_quiet())
         return Stretch::wait;
     AcceptInvalidationMessages();
-    if (!definition_refresh(d))
+    if (!definition_ready(d))
         return Stretch::wait;
     if (d.id != pass.id)
         return Stretch::gone;
@@ -312,7 +312,7 @@ bool is_same_key(const Definition& d, Datum a, Datum b) {
 
 std::span<const Datum> next_keys(const Pass& pass) {
     Definition& d = definition_seen(NameStr(pass.projection));
-    definition_refresh(d);
+    definition_ready(d);
     auto* keys = static_cast<Datum*>(palloc(sizeof(Datum) * batch_size));
     MemoryContext caller = CurrentMemoryContext;
     SPI_connect();

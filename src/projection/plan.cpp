@@ -5,11 +5,13 @@ extern "C" {
 #include "catalog/pg_class.h"
 #include "nodes/makefuncs.h"
 #include "nodes/params.h"
+#include "nodes/plannodes.h"
 #include "parser/parse_node.h"
 #include "parser/parse_relation.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
+#include "utils/resowner.h"
 #include "utils/syscache.h"
 }
 
@@ -132,15 +134,33 @@ void run_plan(const Plan& plan, const Datum* values, const bool* nulls, bool rea
         elog(ERROR, "could not query projection \"%s\"", NameStr(plan.projection));
 }
 
-List* plan_queries(const Plan& plan, List** relations) {
+List* plan_queries(const Plan& plan) {
     List* queries = NIL;
     ListCell* cell = nullptr;
-    foreach (cell, SPI_plan_get_plan_sources(plan.saved)) {
-        const auto* source = static_cast<CachedPlanSource*>(lfirst(cell));
-        queries = list_concat(queries, source->query_list);
-        *relations = list_concat_unique_oid(*relations, source->relationOids);
-    }
+    foreach (cell, SPI_plan_get_plan_sources(plan.saved))
+        queries = list_concat(queries, static_cast<CachedPlanSource*>(lfirst(cell))->query_list);
     return queries;
+}
+
+List* plan_relations(const Plan& plan) {
+    List* relations = NIL;
+    ListCell* cell = nullptr;
+    foreach (cell, SPI_plan_get_plan_sources(plan.saved))
+        relations =
+            list_concat_unique_oid(relations, static_cast<CachedPlanSource*>(lfirst(cell))->relationOids);
+    return relations;
+}
+
+List* planned_relations(const Plan& plan) {
+    CachedPlan* planned = SPI_plan_get_cached_plan(plan.saved);
+    if (planned == nullptr)
+        elog(ERROR, "could not plan projection \"%s\"", NameStr(plan.projection));
+    List* relations = NIL;
+    ListCell* cell = nullptr;
+    foreach (cell, planned->stmt_list)
+        relations = list_concat_unique_oid(relations, lfirst_node(PlannedStmt, cell)->relationOids);
+    ReleaseCachedPlan(planned, CurrentResourceOwner);
+    return relations;
 }
 
 const char* qualified_name(Oid relation) {

@@ -41,8 +41,13 @@ void run_plan(const Plan& plan, const Datum* values, const bool* nulls, bool rea
 /// Opens a cursor over it instead, likewise, which reads under the active snapshot.
 Portal open_plan(const Plan& plan, const Datum* values);
 
-/// The rewritten queries of a plan; adds the relations they read to `relations`.
-List* plan_queries(const Plan& plan, List** relations);
+/// The rewritten queries of a plan, and the relations they name.
+List* plan_queries(const Plan& plan);
+List* plan_relations(const Plan& plan);
+
+/// The relations that it reads as it is planned: where functions were put in place, theirs too. Call it
+/// inside SPI, acting as it will be run: planning evaluates calls of immutable functions of constants.
+List* planned_relations(const Plan& plan);
 
 /// The schema-qualified name of a relation, quoted.
 const char* qualified_name(Oid relation);

@@ -4,6 +4,7 @@
 #include <unordered_set>
 
 #include "pg/acting.h"
+#include "pg/function.h"
 #include "pg/spi.h"
 #include "pg/version.h"
 #include "sync/apply.h"
@@ -360,10 +361,8 @@ using namespace rolecall::sync;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_sync_provider);
-
 // sync_provider(name text) -> provider_sync_result
-Datum rolecall_sync_provider(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_sync_provider, pg::takes(RECORDOID, TEXTOID)) {
     return pg::guarded([&]() -> Datum {
         pg::call([] {
             pg::require_current_sql();
@@ -372,14 +371,12 @@ Datum rolecall_sync_provider(PG_FUNCTION_ARGS) {
         const char* name = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
         const Pass pass = sync_provider(name);
         return pg::call([&] {
-            TupleDesc columns = nullptr;
-            if (get_call_result_type(fcinfo, nullptr, &columns) != TYPEFUNC_COMPOSITE)
-                elog(ERROR, "return type must be a row type");
+            TupleDesc columns = pg::result_row(fcinfo, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, BOOLOID);
             Datum values[] = {Int64GetDatum(pass.listed),  Int64GetDatum(pass.unknown),
                               Int64GetDatum(pass.changed), Int64GetDatum(pass.unchanged),
                               Int64GetDatum(pass.missing), BoolGetDatum(pass.complete)};
             bool nulls[std::size(values)] = {};
-            return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls));
+            return HeapTupleGetDatum(heap_form_tuple(columns, values, nulls));
         });
     });
 }

@@ -10,9 +10,13 @@
 
 namespace rolecall::sync {
 
+/// A transport whose sockets count among the process's descriptors, as the server counts them.
+std::unique_ptr<provider::Transport> make_transport();
+
 struct Answers {
     std::vector<provider::Pages> pages;  ///< to requests_for()
     std::string not_found;  ///< otherwise than empty: the provider does not know the subject, and says so how
+    std::optional<Error> failed{};  ///< of a request after the first: no roles, but who is gone is gone
 };
 
 /// The requests to make about one subject: the user, and the roles where those come apart. Where `known` is
@@ -36,11 +40,12 @@ provider::Completion fetch_page(const Provider& provider, const provider::Reques
 
 /// Reports to the breaker and the rate limit what came of a fetch, and throws the error that it ended with,
 /// if it did: Error RC101 where the provider cannot be reached or is in trouble, RC102 where it refuses us,
-/// RC104 for any other status and for pages that cannot be followed. A subject that is not found is no error.
+/// RC104 for any other status and for pages that cannot be followed. A subject that is not found is no error,
+/// nor is a request after the first that failed: the first answer may say that the subject is gone.
 void judge(const Provider& provider, const provider::Fetched& fetched);
 
 /// A fetch that judge() lets pass, as answers.
-Answers answers_of(provider::Fetched fetched);
+Answers answers_of(const Provider& provider, provider::Fetched fetched);
 
 /// What asking about a subject takes.
 Asking asking(const Provider& provider);

@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "pg/acting.h"
+#include "pg/function.h"
 #include "pg/settings.h"
 #include "pg/spi.h"
 #include "pg/testing.h"
@@ -259,15 +260,14 @@ Datum to_record(FunctionCallInfo fcinfo, const Result& result) {
     if (!result.skipped)
         log_outcome(result.user, o);
     return pg::call([&] {
-        TupleDesc columns = nullptr;
-        if (get_call_result_type(fcinfo, nullptr, &columns) != TYPEFUNC_COMPOSITE)
-            elog(ERROR, "return type must be a row type");
+        TupleDesc columns =
+            pg::result_row(fcinfo, INT8OID, BOOLOID, BOOLOID, BOOLOID, BOOLOID, JSONBOID, JSONBOID);
         Datum values[] = {Int64GetDatum(result.user),    BoolGetDatum(o.changed()),
                           BoolGetDatum(o.roles_changed), BoolGetDatum(o.units_changed),
                           BoolGetDatum(result.skipped),  JsonbPGetDatum(old_roles),
                           JsonbPGetDatum(new_roles)};
         bool nulls[std::size(values)] = {};
-        return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls));
+        return HeapTupleGetDatum(heap_form_tuple(columns, values, nulls));
     });
 }
 
@@ -280,22 +280,16 @@ using namespace rolecall::sync;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_sync_user_roles);
-PG_FUNCTION_INFO_V1(rolecall_force_sync_user_roles);
-PG_FUNCTION_INFO_V1(rolecall_apply_user_roles);
-PG_FUNCTION_INFO_V1(rolecall_sync_user_units);
-PG_FUNCTION_INFO_V1(rolecall_trigger_role_sync);
-
-Datum rolecall_sync_user_roles(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_sync_user_roles, pg::takes(RECORDOID, INT8OID)) {
     return pg::guarded([&] { return to_record(fcinfo, sync_from_provider(PG_GETARG_INT64(0), false)); });
 }
 
-Datum rolecall_force_sync_user_roles(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_force_sync_user_roles, pg::takes(RECORDOID, INT8OID)) {
     return pg::guarded([&] { return to_record(fcinfo, sync_from_provider(PG_GETARG_INT64(0), true)); });
 }
 
 // sync_user_roles(uid, provider_user jsonb, force boolean)
-Datum rolecall_apply_user_roles(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_apply_user_roles, pg::takes(RECORDOID, INT8OID, JSONBOID, BOOLOID)) {
     return pg::guarded([&] {
         const Jsonb* said = pg::call([&] { return PG_GETARG_JSONB_P(1); });
         return to_record(fcinfo, sync_from_argument(PG_GETARG_INT64(0), said, PG_GETARG_BOOL(2)));
@@ -303,7 +297,7 @@ Datum rolecall_apply_user_roles(PG_FUNCTION_ARGS) {
 }
 
 // sync_user_units(uid, roles jsonb) -> false: no such user
-Datum rolecall_sync_user_units(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_sync_user_units, pg::takes(BOOLOID, INT8OID, JSONBOID)) {
     return pg::guarded([&]() -> Datum {
         require_syncs();
         const Jsonb* given = pg::call([&] { return PG_GETARG_JSONB_P(1); });
@@ -323,7 +317,7 @@ Datum rolecall_sync_user_units(PG_FUNCTION_ARGS) {
 }
 
 // trigger_role_sync_for_user(uid bigint, force boolean)
-Datum rolecall_trigger_role_sync(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_trigger_role_sync, pg::takes(VOIDOID, INT8OID, BOOLOID)) {
     return pg::guarded([&]() -> Datum {
         const std::int64_t id = PG_GETARG_INT64(0);
         const bool force = PG_GETARG_BOOL(1);
@@ -336,10 +330,8 @@ Datum rolecall_trigger_role_sync(PG_FUNCTION_ARGS) {
     });
 }
 
-PG_FUNCTION_INFO_V1(rolecall_apply_provider_event);
-
 // apply_provider_event(server text, event jsonb)
-Datum rolecall_apply_provider_event(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_apply_provider_event, pg::takes(RECORDOID, TEXTOID, JSONBOID)) {
     return pg::guarded([&]() -> Datum {
         require_syncs();
         const char* server = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
@@ -351,9 +343,7 @@ Datum rolecall_apply_provider_event(PG_FUNCTION_ARGS) {
     });
 }
 
-PG_FUNCTION_INFO_V1(rolecall_wake_worker);
-
-Datum rolecall_wake_worker(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_wake_worker, pg::takes(VOIDOID)) {
     wake_workers_at_commit();
     PG_RETURN_VOID();
 }

@@ -245,6 +245,11 @@ ProviderUser map_answers(const Provider& provider, const std::string& subject,
     return *std::move(user);
 }
 
+ProviderUser map_subject(const Provider& provider, const std::string& subject,
+                         const provider::Pages& answer) {
+    return read_profile(provider, subject, parse_answer(provider, answer.front().body));
+}
+
 ListPage map_list_page(const Provider& provider, const std::string& page) {
     const Jsonb* json = parse_answer(provider, page);
     if (!pg::json_path_fits(json, provider.mapping.users))

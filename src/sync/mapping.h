@@ -34,6 +34,9 @@ struct ProviderUser {
 ProviderUser map_answers(const Provider& provider, const std::string& subject,
                          const std::vector<provider::Pages>& answers);
 
+/// The first half of it: whom the answer is about, and whether that subject is gone.
+ProviderUser map_subject(const Provider& provider, const std::string& subject, const provider::Pages& answer);
+
 /// A page of a provider's list.
 struct ListPage {
     std::vector<ProviderUser> users;    ///< each with a code

@@ -1,6 +1,7 @@
 #include "sync/provider.h"
 
 #include "core/error.h"
+#include "pg/acting.h"
 #include "pg/guard.h"
 #include "pg/settings.h"
 #include "provider/url.h"
@@ -13,6 +14,7 @@ extern "C" {
 #include "catalog/pg_user_mapping.h"
 #include "foreign/foreign.h"
 #include "storage/fd.h"
+#include "utils/acl.h"
 #include "utils/syscache.h"
 }
 
@@ -40,14 +42,25 @@ struct Found {
     ForeignServer* server;
     List* mapping;
     bool ours;
+    const char* owner;  // who may not write grants; nullptr: who may
 };
+
+// May this role say what roles users have, by writing them? Whoever may make servers could else take the name
+// of a provider that has none, and say it by answering.
+bool may_write_grants(Oid role) {
+    constexpr AclMode grants = ACL_INSERT | ACL_UPDATE | ACL_DELETE;
+    return pg_class_aclmask(pg::extension_relation("user_roles"), role, grants, ACLMASK_ALL) == grants &&
+           pg_class_aclmask(pg::extension_relation("users"), role, ACL_UPDATE, ACLMASK_ALL) == ACL_UPDATE;
+}
 
 Found find_server(const std::string& name) {
     return pg::call([&] {
-        Found found{GetForeignServerByName(name.c_str(), true), NIL, false};
+        Found found{GetForeignServerByName(name.c_str(), true), NIL, false, nullptr};
         if (found.server != nullptr) {
             found.ours = found.server->fdwid == get_foreign_data_wrapper_oid("rolecall", true);
             found.mapping = owner_mapping(*found.server);
+            if (!may_write_grants(found.server->owner))
+                found.owner = GetUserNameFromId(found.server->owner, false);
         }
         return found;
     });
@@ -119,9 +132,9 @@ Credentials credentials_of(const ForeignServer& foreign, const Options& server, 
 Rules rules_of(const Options& server) {
     Rules rules;
     rules.max_revocation = server.share("max_revocation");
-    rules.revocation_window_seconds = server.milliseconds("revocation_window") / 1000;
+    rules.revocation_window_seconds = server.seconds("revocation_window");
     if (server.has("max_staleness"))
-        rules.max_staleness_seconds = server.milliseconds("max_staleness") / 1000;
+        rules.max_staleness_seconds = server.seconds("max_staleness");
     rules.protected_roles = split_list(server.get("protected_roles"));
     const std::string unknown = server.get("unknown_roles");
     rules.unknown_roles = unknown == "skip"    ? Rules::UnknownRoles::skip
@@ -152,6 +165,12 @@ Provider read_provider(const std::string& name) {
     if (!found.ours)
         throw Error("42809", "server \"" + name + "\" is not a provider",
                     "It does not belong to the foreign data wrapper rolecall.");
+    if (found.owner != nullptr)
+        throw Error(
+            "42501", "the owner of provider \"" + name + "\" may not write grants",
+            std::string("Role \"") + found.owner +
+                "\" lacks INSERT, UPDATE and DELETE on rolecall.user_roles, or UPDATE on rolecall.users.",
+            "Use ALTER SERVER ... OWNER TO a role that may, such as the extension's owner.");
     const Options server = Options::of_server(found.server->options);
     const Options mapping = Options::of_mapping(found.mapping);
 
@@ -166,13 +185,12 @@ Provider read_provider(const std::string& name) {
     p.list_paging = paging_of(server, "list_paging", server.get("users_path"));
     p.credentials = credentials_of(*found.server, server, mapping);
     p.ca_file = server.get("ca_file");
-    p.ttl_seconds =
-        server.has("sync_ttl") ? server.milliseconds("sync_ttl") / 1000 : Provider::default_ttl_seconds();
+    p.ttl_seconds = server.has("sync_ttl") ? server.seconds("sync_ttl") : Provider::default_ttl_seconds();
     const bool active_only = server.has("sync_scope") ? server.get("sync_scope") == "active"
                                                       : settings::sync_scope == settings::active;
     if (active_only)
-        p.active_seconds = server.has("active_window") ? server.milliseconds("active_window") / 1000
-                                                       : settings::active_window;
+        p.active_seconds =
+            server.has("active_window") ? server.seconds("active_window") : settings::active_window;
     p.timeout = std::chrono::milliseconds(
         server.has("request_timeout") ? server.milliseconds("request_timeout") : settings::request_timeout);
     p.connect_timeout = std::chrono::milliseconds(

@@ -8,7 +8,6 @@
 #include "pg/settings.h"
 #include "pg/testing.h"
 #include "pg/version.h"
-#include "provider/curl_transport.h"
 #include "provider/fetcher.h"
 #include "sync/attribution.h"
 #include "sync/cleaning.h"
@@ -52,7 +51,7 @@ class Worker {
     explicit Worker(const Place& place)
         : place_(place),
           claimer_{.index = place.index, .started = place.started},
-          fetcher_(provider::make_curl_transport()) {}
+          fetcher_(make_transport()) {}
 
     /// Until somebody tells it to leave, or there is nothing here to do.
     void run() {
@@ -312,7 +311,7 @@ class Worker {
             } catch (const Error& error) {
                 job->error = error.summary();
             }
-            job->answers = answers_of(std::move(fetched));
+            job->answers = answers_of(*job->provider, std::move(fetched));
             finish(std::move(job));
         }
     }

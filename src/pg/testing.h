@@ -36,6 +36,13 @@ enum class Fault {
     miss_not_stamped = 20,
     id_used_again = 21,
     watches_not_verified = 24,
+    old_catalogs = 30,
+    database_floor_not_read = 31,
+    floors_not_compared = 32,
+    half_way_not_announced = 33,
+    prepared_not_announced = 34,
+    own_changes_ignored = 35,
+    subtransactions_forgotten = 36,
 };
 
 #ifdef ROLECALL_TESTING

@@ -134,7 +134,7 @@ Loaded load(Definition& d, Datum key, bool may_install) {
     testing::point("before-definition");
     if (!testing::fault(Fault::no_invalidations))
         AcceptInvalidationMessages();
-    const bool fresh = definition_refresh_same_key(d);
+    const bool fresh = definition_refresh_same_key(d, quiet);
 
     testing::point("before-query");
     MemoryContext caller = CurrentMemoryContext;

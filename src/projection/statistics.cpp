@@ -12,6 +12,15 @@ extern "C" {
 using namespace rolecall;
 using namespace rolecall::projection;
 
+namespace {
+
+// Changes of the extension's own tables have no statement of their own.
+const char* name_of(CommandTag tag) {
+    return tag == CMDTAG_UNKNOWN ? "a projection or watch" : GetCommandTagName(tag);
+}
+
+}  // namespace
+
 extern "C" {
 
 PG_FUNCTION_INFO_V1(rolecall_cache_statistics);
@@ -96,7 +105,8 @@ Datum rolecall_projection_statistics(PG_FUNCTION_ARGS) {
                                  Count::loads,
                                  Count::evictions};
     constexpr int fixed = 3;
-    constexpr int all = fixed + static_cast<int>(std::size(columns)) + 1;
+    constexpr int after_counts = fixed + static_cast<int>(std::size(columns));
+    constexpr int all = after_counts + 3;
     for (int i = 0; i < count; ++i) {
         const CounterPlace place = counters::existing_place_of(projection_hash(ids[i]));
         Datum values[all];
@@ -109,7 +119,12 @@ Datum rolecall_projection_statistics(PG_FUNCTION_ARGS) {
         };
         for (std::size_t c = 0; c < std::size(columns); ++c)
             values[fixed + c] = Int64GetDatum(number(columns[c]));
-        values[all - 1] = Float8GetDatum(static_cast<double>(number(Count::load_time)) / 1000.0);
+        values[after_counts] = Float8GetDatum(static_cast<double>(number(Count::load_time)) / 1000.0);
+        const Invalidations invalidations = invalidations_of(ids[i]);
+        values[after_counts + 1] = Int64GetDatum(static_cast<int64>(invalidations.count));
+        nulls[after_counts + 2] = invalidations.count == 0;
+        if (invalidations.count > 0)
+            values[after_counts + 2] = CStringGetTextDatum(name_of(invalidations.last));
         tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
     }
     return Datum{0};

@@ -1,6 +1,9 @@
 #include "projection/watch.h"
 
+#include "pg/acting.h"
 #include "pg/testing.h"
+#include "projection/announce.h"
+#include "projection/closure.h"
 #include "projection/definition.h"
 #include "projection/groups.h"
 #include "projection/shared.h"
@@ -85,11 +88,18 @@ const TriggerData& trigger_data(FunctionCallInfo fcinfo) {
 
 }  // namespace
 
-void announce_change(std::uint64_t projection) {
-    if (testing::fault(Fault::ddl_not_announced))
+void watch_child(Oid child) {
+    if (!is_below_watched(child, nullptr))
         return;
-    lock_definitions_for_change();
-    stamp_projection(projection);
+    const pg::Acting acting = pg::act_as_owner();
+    SPI_connect();
+    Oid type = OIDOID;
+    Datum value = ObjectIdGetDatum(child);
+    if (SPI_execute_with_args("SELECT rolecall.watch_member($1)", 1, &type, &value, nullptr, false, 0) !=
+        SPI_OK_SELECT)
+        elog(ERROR, "could not watch a partition or child");
+    SPI_finish();
+    pg::stop_acting(acting);
 }
 
 }  // namespace rolecall::projection
@@ -103,6 +113,7 @@ PG_FUNCTION_INFO_V1(rolecall_watch_truncate);
 PG_FUNCTION_INFO_V1(rolecall_definition_changed);
 PG_FUNCTION_INFO_V1(rolecall_projection_dropped);
 PG_FUNCTION_INFO_V1(rolecall_raise_floor);
+PG_FUNCTION_INFO_V1(rolecall_on_ddl_start);
 
 // AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW; arguments: projection id [, key column [, id of the watch,
 // of a lookup]]. Without the library preloaded nothing is cached anywhere, and there is nothing to do.
@@ -144,10 +155,7 @@ Datum rolecall_watch_truncate(PG_FUNCTION_ARGS) {
 // definitions, and none installs before that.
 Datum rolecall_definition_changed(PG_FUNCTION_ARGS) {
     const TriggerData& data = trigger_data(fcinfo);
-    if (preloaded()) {
-        lock_definitions_for_change();
-        stamp_everything();
-    }
+    note_database();
     CacheInvalidateRelcacheByRelid(RelationGetRelid(data.tg_relation));
     return PointerGetDatum(nullptr);
 }
@@ -159,18 +167,17 @@ Datum rolecall_projection_dropped(PG_FUNCTION_ARGS) {
     bool is_null = false;
     const Datum id = heap_getattr(data.tg_trigtuple, SPI_fnumber(columns, "id"), columns, &is_null);
     const auto projection = static_cast<std::uint64_t>(DatumGetInt64(id));
-    if (preloaded()) {
-        announce_change(projection);
+    if (preloaded())
         forget_documents(MyDatabaseId, projection);
-    }
     return PointerGetDatum(nullptr);
 }
 
-// raise_floor(projection_id bigint): what DDL on a projection's objects does.
+// What the event triggers of version 0.1.0 call until ALTER EXTENSION ... UPDATE drops them: the hooks do it all.
 Datum rolecall_raise_floor(PG_FUNCTION_ARGS) {
-    if (preloaded())
-        announce_change(static_cast<std::uint64_t>(PG_GETARG_INT64(0)));
+    note_database();
     PG_RETURN_VOID();
 }
+
+Datum rolecall_on_ddl_start(PG_FUNCTION_ARGS) { PG_RETURN_NULL(); }
 
 }  // extern "C"

@@ -3,6 +3,7 @@
 #ifdef ROLECALL_TESTING
 
 #include "projection/definition.h"
+#include "projection/reach.h"
 #include "projection/shared.h"
 
 extern "C" {
@@ -126,6 +127,7 @@ PG_FUNCTION_INFO_V1(rolecall_test_release);
 PG_FUNCTION_INFO_V1(rolecall_test_waiting);
 PG_FUNCTION_INFO_V1(rolecall_test_throw);
 PG_FUNCTION_INFO_V1(rolecall_test_witnessed);
+PG_FUNCTION_INFO_V1(rolecall_test_reach);
 
 // hold(point text): whoever of the sessions with rolecall.debug_points comes there waits.
 Datum rolecall_test_hold(PG_FUNCTION_ARGS) {
@@ -175,6 +177,13 @@ Datum rolecall_test_throw(PG_FUNCTION_ARGS) {
             });
         return pg::call([&] { return CStringGetTextDatum("nothing thrown"); });
     });
+}
+
+// reach(tag int): how far statements with this node tag reach.
+Datum rolecall_test_reach(PG_FUNCTION_ARGS) {
+    constexpr const char* names[] = {"nothing", "relation", "roles", "database", "all databases"};
+    const auto reach = projection::reach_of_tag(static_cast<NodeTag>(PG_GETARG_INT32(0)));
+    PG_RETURN_TEXT_P(cstring_to_text(names[static_cast<int>(reach)]));
 }
 
 Datum rolecall_test_witnessed(PG_FUNCTION_ARGS) { PG_RETURN_BOOL(witnessed); }

@@ -39,10 +39,9 @@ enum class Fault {
     old_catalogs = 30,
     database_floor_not_read = 31,
     floors_not_compared = 32,
-    half_way_not_announced = 33,
-    prepared_not_announced = 34,
-    own_changes_ignored = 35,
-    subtransactions_forgotten = 36,
+    prepared_not_announced = 33,
+    own_changes_ignored = 34,
+    subtransactions_forgotten = 35,
 };
 
 #ifdef ROLECALL_TESTING

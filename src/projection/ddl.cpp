@@ -1,6 +1,5 @@
 #include "projection/ddl.h"
 
-#include "pg/testing.h"
 #include "pg/utility.h"
 #include "projection/announce.h"
 #include "projection/closure.h"
@@ -13,6 +12,7 @@
 extern "C" {
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_attrdef.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
@@ -23,8 +23,6 @@ extern "C" {
 }
 
 namespace rolecall::projection {
-
-using testing::Fault;
 
 namespace {
 
@@ -109,8 +107,8 @@ void note_object(ObjectAccessType access, Oid catalog, Oid object, int part, voi
         note_created(object);
     } else if (catalog == RelationRelationId && part == 0 && access == OAT_DROP) {
         note_dropped_relation(object);
-    } else if (catalog == RelationRelationId) {
-        note_any_relation(object);
+    } else if (catalog == RelationRelationId || (catalog == AttrDefaultRelationId && part != 0)) {
+        note_any_relation(object);  // a column, or its default, of a relation
     } else if (catalog == InheritsRelationId) {
         if (access == OAT_POST_ALTER)
             note_child(object, static_cast<ObjectAccessPostAlter*>(argument)->auxiliary_id);
@@ -188,8 +186,6 @@ void note_change(Change& c) {
 }
 
 void note_changes_under_way() {
-    if (testing::fault(Fault::half_way_not_announced))
-        return;
     for (Change* c = change; c != nullptr; c = c->outer)
         note_change(*c);
 }

@@ -26,22 +26,21 @@ void on_utility(PlannedStmt* statement, const char* text, bool read_only_tree, P
     const bool is_alone = context == PROCESS_UTILITY_TOPLEVEL && !IsTransactionBlock();
     void* states[most_watchers] = {};
     volatile bool failed = true;
-    PG_TRY();
-    {
-        for (int i = 0; i < watcher_count; ++i)
-            watchers[i]->before(statement->utilityStmt, is_alone, states[i]);
-        auto* next = previous_hook != nullptr ? previous_hook : standard_ProcessUtility;
-        next(statement, text, read_only_tree, context, parameters, environment, destination, completion);
-        for (int i = 0; i < watcher_count; ++i)
-            if (states[i] != nullptr)
-                watchers[i]->after(states[i]);
-        failed = false;
-    }
-    PG_FINALLY();
-    {
-        end(states, failed);
-    }
-    PG_END_TRY();
+    PG_TRY()
+        ;
+        {
+            for (int i = 0; i < watcher_count; ++i)
+                watchers[i]->before(statement->utilityStmt, is_alone, states[i]);
+            auto* next = previous_hook != nullptr ? previous_hook : standard_ProcessUtility;
+            next(statement, text, read_only_tree, context, parameters, environment, destination, completion);
+            for (int i = 0; i < watcher_count; ++i)
+                if (states[i] != nullptr)
+                    watchers[i]->after(states[i]);
+            failed = false;
+        }
+        PG_FINALLY();
+        { end(states, failed); }
+        PG_END_TRY();
 }
 
 }  // namespace

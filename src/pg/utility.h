@@ -1,5 +1,5 @@
-// The library's one utility hook. It looks at a statement before it runs and never afterwards: what ran may have
-// freed it.
+// The library's one utility hook. It looks at a statement before it runs and never afterwards: what ran may
+// have freed it.
 #pragma once
 
 #include "pg/pg.h"

@@ -27,8 +27,8 @@ void note_relation(Oid relation);
 /// A relation is created by this transaction: what happens to it is of no matter to others.
 void note_created(Oid relation);
 
-/// What a role may do changes; it counts in all databases, if the role or a member of it owns what projections
-/// run.
+/// What a role may do changes; it counts in all databases, if the role or a member of it owns what
+/// projections run.
 void note_role(Oid role);
 
 /// What is not shown to be bound to one relation changes: it counts for all of this database, or of all.

@@ -63,9 +63,9 @@ struct Root {
 };
 
 struct Roots {
-    List* all = NIL;    // of Root *
+    List* all = NIL;     // of Root *
     List* tables = NIL;  // of ours, that say what projections are
-    bool known = true;  // false: they cannot be read now, or are others than this library knows
+    bool known = true;   // false: they cannot be read now, or are others than this library knows
 };
 
 // A table of the extension's by its columns, as whatever version of the SQL has them; nobody is waited for.
@@ -184,8 +184,7 @@ void visit_dependents(Walk& walk, const Object& on) {
 void step(Walk& walk, const Object& at) {
     Oid whole = InvalidOid;
     if (at.catalog == RelationRelationId)
-        each_parent(at.object, walk.snapshot,
-                    [&](Oid parent) { visit(walk, RelationRelationId, parent); });
+        each_parent(at.object, walk.snapshot, [&](Oid parent) { visit(walk, RelationRelationId, parent); });
     else if (part_of_relation(at.catalog, at.object, walk.snapshot, whole) && OidIsValid(whole))
         visit(walk, RelationRelationId, whole);
     visit_dependents(walk, at);

@@ -17,8 +17,8 @@ struct Affected {
 };
 
 /// The projections of this database whose views a relation of `relations` (oids) may decide about: it is the
-/// view, is watched, is read by it through other views, functions, policies or generated columns, is a child of
-/// what is, or is a type in it. A superset. In the current memory context.
+/// view, is watched, is read by it through other views, functions, policies or generated columns, is a child
+/// of what is, or is a type in it. A superset. In the current memory context.
 Affected projections_over(List* relations, Snapshot snapshot);
 
 /// Is a relation a child, on whatever level, of one that is watched?
@@ -34,8 +34,9 @@ Oid look_up(Oid catalog, Oid index, AttrNumber own, Oid object, AttrNumber wante
 /// Is this the schema of a session's temporary objects? One that this statement creates too.
 bool is_temporary_schema(Oid schema);
 
-/// The relation that an object is a part of: a default, constraint, trigger, policy, rule or statistics. False:
-/// objects of this catalog are parts of none. `relation` is InvalidOid where this object is part of none.
+/// The relation that an object is a part of: a default, constraint, trigger, policy, rule or statistics.
+/// False: objects of this catalog are parts of none. `relation` is InvalidOid where this object is part of
+/// none.
 bool part_of_relation(Oid catalog, Oid object, Snapshot snapshot, Oid& relation);
 
 }  // namespace rolecall::projection

@@ -45,8 +45,8 @@ Change* change = nullptr;  // the innermost
 
 // ---- Objects
 
-// Nobody else reads temporary relations, nor by way of indexes or TOAST tables. A composite type is a relation
-// too, but not bound to one.
+// Nobody else reads temporary relations, nor by way of indexes or TOAST tables. A composite type is a
+// relation too, but not bound to one.
 void note_any_relation(Oid relation) {
     if (!OidIsValid(relation) || get_rel_persistence(relation) == RELPERSISTENCE_TEMP)
         return;
@@ -195,8 +195,7 @@ void before(const Node* statement, bool, void*& state) {
     const bool drops_database = IsA(statement, DropdbStmt);
     if ((reach == Reach::nothing && !drops_database) || !preloaded() || !IsTransactionState())
         return;
-    MemoryContext context =
-        AllocSetContextCreate(TopMemoryContext, "rolecall change", ALLOCSET_SMALL_SIZES);
+    MemoryContext context = AllocSetContextCreate(TopMemoryContext, "rolecall change", ALLOCSET_SMALL_SIZES);
     MemoryContext caller = MemoryContextSwitchTo(context);
     auto* c = static_cast<Change*>(palloc0(sizeof(Change)));
     c->outer = change;
@@ -206,8 +205,7 @@ void before(const Node* statement, bool, void*& state) {
     if (reach == Reach::relation)
         c->named = static_cast<List*>(copyObjectImpl(relations_named_by(statement)));
     if (drops_database)
-        c->dropped_database =
-            get_database_oid(reinterpret_cast<const DropdbStmt*>(statement)->dbname, true);
+        c->dropped_database = get_database_oid(reinterpret_cast<const DropdbStmt*>(statement)->dbname, true);
     MemoryContextSwitchTo(caller);
     state = change = c;
     if (reach == Reach::roles)

@@ -19,23 +19,23 @@ enum class KeyKind {
 
 struct Definition {
     NameData name;
-    bool fresh;                   // false: something it was read from has changed here
-    bool quiet;                   // no change of definitions was about to be committed when it was read
-    std::uint64_t read_at;        // the versions of its floors, added up, from before it was read
-    std::uint64_t usable_at;      // the same where documents may be used while they are so; else never
-    std::uint64_t id;  // random, never reused; 0 before it was read
+    bool fresh;               // false: something it was read from has changed here
+    bool quiet;               // no change of definitions was about to be committed when it was read
+    std::uint64_t read_at;    // the versions of its floors, added up, from before it was read
+    std::uint64_t usable_at;  // the same where documents may be used while they are so; else never
+    std::uint64_t id;         // random, never reused; 0 before it was read
     Oid view;
     KeyKind key_kind;
     NameData key_column;
     NameData doc_column;
-    Plan* plan;           // of the view: $1 is the key; one row: document, valid_from, valid_until
-    List* group_sources;  // of GroupSource *, groups.h
-    List* group_plans;    // of Plan *, of these sources
-    Plan* email_plan;     // me_by_email()'s, made when it is asked for
+    Plan* plan;                // of the view: $1 is the key; one row: document, valid_from, valid_until
+    List* group_sources;       // of GroupSource *, groups.h
+    List* group_plans;         // of Plan *, of these sources
+    Plan* email_plan;          // me_by_email()'s, made when it is asked for
     int counters;              // its place among the counters
     const core::Stamp* floor;  // its floor; the database's is the same for all (shared.h)
-    std::int64_t ttl;     // microseconds; 0: none, documents are exact
-    List* problems;       // of Problem * (check.h): why exact documents cannot be cached; NIL: they can
+    std::int64_t ttl;          // microseconds; 0: none, documents are exact
+    List* problems;            // of Problem * (check.h): why exact documents cannot be cached; NIL: they can
     int relation_count;
     Oid* relations;  // behind the view, partitions and children included, and the extension's own tables
     MemoryContext context;

@@ -126,8 +126,8 @@ Reach reach_of_tag(NodeTag tag) {
         case T_NotifyStmt:
         case T_ListenStmt:
         case T_UnlistenStmt:
-        // Settings, kept ones too: projections run with pinned ones. What a session loads it could have loaded
-        // before.
+        // Settings, kept ones too: projections run with pinned ones. What a session loads it could have
+        // loaded before.
         case T_VariableSetStmt:
         case T_VariableShowStmt:
         case T_AlterSystemStmt:

@@ -67,7 +67,8 @@ bool needs_predicate_locks() {
 // A transaction that has an id may have changed what it reads.
 [[gnu::noinline]] void be_careful(Standing& s, Definition& d) {
     s.may_install = false;
-    const bool changes_definitions = definitions_are_changing_here() && !testing::fault(Fault::own_changes_ignored);
+    const bool changes_definitions =
+        definitions_are_changing_here() && !testing::fault(Fault::own_changes_ignored);
     s.may_use = !changes_definitions && !may_have_written(d);
 }
 
@@ -226,7 +227,8 @@ bool try_hit(Lookup& l, core::Part part, Reserve&& reserve) {
         count(l, l.standing.why);
         return false;
     }
-    if (hit(l, part, reserve) || (definition_becomes_usable(l.d) && l.is_named_as_before() && hit(l, part, reserve))) {
+    if (hit(l, part, reserve) ||
+        (definition_becomes_usable(l.d) && l.is_named_as_before() && hit(l, part, reserve))) {
         count(l, Count::hits);
         return true;
     }

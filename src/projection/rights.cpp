@@ -31,8 +31,7 @@ List* with_members(List* roles, Snapshot snapshot) {
                     ObjectIdGetDatum(list_nth_oid(all, i)));
         SysScanDesc rows = systable_beginscan(members, AuthMemRoleMemIndexId, true, snapshot, 1, &key);
         while (HeapTuple row = systable_getnext(rows))
-            all = list_append_unique_oid(all,
-                                         reinterpret_cast<Form_pg_auth_members>(GETSTRUCT(row))->member);
+            all = list_append_unique_oid(all, reinterpret_cast<Form_pg_auth_members>(GETSTRUCT(row))->member);
         systable_endscan(rows);
     }
     table_close(members, AccessShareLock);

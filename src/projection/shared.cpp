@@ -64,7 +64,8 @@ Layout plan() {
     };
     layout.floors_at = take(core::Stamps::bytes(floor_slots));
     layout.database_floors_at = take(core::Stamps::bytes(database_slots));
-    layout.invalidations_at = take(sizeof(Record) * (floor_slots + database_slots) + sizeof(*last_invalidation));
+    layout.invalidations_at =
+        take(sizeof(Record) * (floor_slots + database_slots) + sizeof(*last_invalidation));
     layout.stamps_at = take(core::Stamps::bytes(layout.stamp_slots));
     layout.counters_at = take(counters::bytes());
     layout.cache_at = take(layout.cache.bytes);
@@ -87,8 +88,7 @@ void attach(void* memory, bool is_new, LWLockPadded* locks) {
     shared.database_floors = {reinterpret_cast<core::Stamp*>(base + layout.database_floors_at),
                               database_slots};
     records = reinterpret_cast<Record*>(base + layout.invalidations_at);
-    last_invalidation =
-        reinterpret_cast<std::atomic<std::uint64_t>*>(records + floor_slots + database_slots);
+    last_invalidation = reinterpret_cast<std::atomic<std::uint64_t>*>(records + floor_slots + database_slots);
     shared.stamps = {reinterpret_cast<core::Stamp*>(base + layout.stamps_at), layout.stamp_slots};
     counters::attach(base + layout.counters_at);
     shared.cache = {base + layout.cache_at, layout.cache};

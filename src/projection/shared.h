@@ -131,7 +131,8 @@ struct Invalidations {
     std::uint64_t count = 0;
     CommandTag last = CMDTAG_UNKNOWN;
 };
-/// Notes that a statement did, of what was stamped; and tells what was noted of a projection, or its database.
+/// Notes that a statement did, of what was stamped; and tells what was noted of a projection, or its
+/// database.
 void note_invalidation(std::uint64_t projection, CommandTag by);
 void note_invalidation_of_database(Oid database, CommandTag by);
 void note_invalidation_of_all(CommandTag by);

@@ -172,7 +172,8 @@ Datum rolecall_projection_dropped(PG_FUNCTION_ARGS) {
     return PointerGetDatum(nullptr);
 }
 
-// What the event triggers of version 0.1.0 call until ALTER EXTENSION ... UPDATE drops them: the hooks do it all.
+// What the event triggers of version 0.1.0 call until ALTER EXTENSION ... UPDATE drops them: the hooks do it
+// all.
 Datum rolecall_raise_floor(PG_FUNCTION_ARGS) {
     note_database();
     PG_RETURN_VOID();

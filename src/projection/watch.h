@@ -5,8 +5,8 @@
 
 namespace rolecall::projection {
 
-/// Gives a new partition or child of a watched relation, and what is below it, the triggers of the watches, as
-/// the extension's owner.
+/// Gives a new partition or child of a watched relation, and what is below it, the triggers of the watches,
+/// as the extension's owner.
 void watch_child(Oid child);
 
 }  // namespace rolecall::projection

@@ -85,7 +85,8 @@ Oid model_of(const CreatedbStmt& create) {
 }
 
 // The database that nobody may be connected to while the statement runs; InvalidOid where there is none, and
-// where the server will refuse: for lack of rights, or inside of a transaction. Who is refused changes nothing.
+// where the server will refuse: for lack of rights, or inside of a transaction. Who is refused changes
+// nothing.
 Oid database_to_leave(const Node* statement, bool is_alone) {
     switch (nodeTag(statement)) {
         case T_DropdbStmt:

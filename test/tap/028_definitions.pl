@@ -218,15 +218,17 @@ sub set_fault {
 sub open_sessions { $reader = session($node); $changer = session($node); return; }
 sub close_sessions { $_->quit for $reader, $changer; return; }
 
-open_sessions();
 for my $case (@cases) {
+	open_sessions();
 	for my $moment (sort keys %moments) {
 		next if $case->{alone} and $moment eq 'begun when it was made';
 		is_deeply([ wrong($case, $moment) ], [], "$case->{name}, $moment");
 	}
+	close_sessions();
 }
 
 # What the session itself changes, before it commits
+open_sessions();
 for my $case (@cases) {
 	next if $case->{then} or $case->{by_hand};    # what is done by hand is noted when it is committed
 	$node->safe_psql('postgres', "$world$case->{setup}; $create; " . ($case->{created} // ''));

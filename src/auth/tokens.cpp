@@ -21,7 +21,7 @@ constexpr int removed_at_once = 10'000;
 
 pg::Statement remove_states("SELECT rolecall.cleanup_expired_oauth_states($1)", {INT8OID});
 pg::Statement remove_tokens("SELECT rolecall.cleanup_expired_refresh_tokens($1)", {INT8OID});
-pg::Statement revoke_statement("SELECT rolecall.revoke_tokens($1, NULL)", {UUIDOID});
+pg::Statement revoke_statement("SELECT rolecall.revoke_tokens($1, NULL::bigint)", {UUIDOID});
 
 void run_revoker(const pg_uuid_t& family) {
     if (!pg::run_in_background("rolecall_revoker_main", "rolecall token revoker", &family, sizeof family))

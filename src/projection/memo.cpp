@@ -194,7 +194,8 @@ Moment memo_moment(const Definition& d, const core::Key& key) {
     if ((!settings::cache && !testing::fault(Fault::memo_while_off)) || !ActiveSnapshotSet() ||
         GetActiveSnapshot()->snapshot_type != SNAPSHOT_MVCC)
         return {};
-    AcceptInvalidationMessages();
+    if (!testing::fault(Fault::no_invalidations))
+        AcceptInvalidationMessages();
     return {.usable = true,
             .command = GetCurrentCommandId(false),
             .messages = SharedInvalidMessageCounter,

@@ -6,6 +6,7 @@
 #   ROLECALL_SEED    repeats a run; the scripts of its sessions are in tmp_check/definitions_SEED
 #   ROLECALL_SWEEP   all: each unit of DDL by itself in each way, which takes an hour
 #   ROLECALL_KITS    only these kits, by their names
+#   ROLECALL_FAULT   a seeded fault, to see it found
 use strict;
 use warnings;
 
@@ -60,6 +61,32 @@ sub describe {
 	my ($d) = @_;
 	return "projection $d->{kit}, key $d->{key}\n  cached: $d->{cached}\n  view:   $d->{own}\n" . join '', map { "  before: $_\n" } @{ $d->{last} };
 }
+
+sub unit_named {
+	my ($kit, $name) = @_;
+	my ($unit) = grep { $_->[0] eq $name } units_of($kit);
+	return $unit->[1]->();
+}
+
+# --- Each guard of definitions is switched off once, and is missed.
+my @faults = (
+	[ 6, 'lo', 'rows as a replica', 'by itself' ],
+	[ 18, 'fn', 'function f is replaced', 'by itself' ],
+	[ 24, 'co', 'triggers disabled, rows', 'in a transaction' ],
+	[ 30, 'vw', 'view middle is replaced', 'with a snapshot older than the projection' ],
+	[ 31, 'fn', 'function h is replaced', 'in a function' ],
+	[ 33, 'fn', 'function g is replaced', 'in a prepared transaction' ],
+	[ 34, 'fn', 'function h is replaced', 'and read by the session itself' ],
+	[ 35, 'co', 'attributes change names', 'in a savepoint' ]);
+for my $fault (@faults) {
+	my ($number, $kit, $what, $way) = @$fault;
+	next if !grep { $_->{name} eq $kit } @kits;
+	set_fault($number);
+	my (undef, $verdict) = alone($node, $directory, $kits{$kit}, $what, $way, unit_named($kits{$kit}, $what));
+	set_fault(0);
+	cmp_ok(scalar(@{ $verdict->{different} }), '>', 0, "seeded fault $number is found: $kit: $what, $way");
+}
+set_fault($ENV{ROLECALL_FAULT}) if $ENV{ROLECALL_FAULT};
 
 # --- Each unit by itself.
 sub run_unit {

@@ -66,8 +66,8 @@ sub compare_or_careful {
 
 # All keys of a kit.
 sub compare_all {
-	my ($kit) = @_;
-	my @arguments = ($kit, $statement_begin, @{ $kit->{keys} });
+	my ($kit, $begin) = @_;
+	my @arguments = ($kit, $begin // $statement_begin, @{ $kit->{keys} });
 	return compare(@arguments) . "\\if :ERROR\n" . careful(@arguments) . "\\endif\n";
 }
 
@@ -90,6 +90,8 @@ my %ways = (
 	'in a transaction with an older snapshot' => sub { my ($kit, $what, @s) = @_;
 		return "BEGIN ISOLATION LEVEL REPEATABLE READ;\n" . compare_inside(pick(@kits)) . compare_inside(pick(@kits)) . join('', map { "$_;\n" } @s)
 		  . change($kit, $what) . "COMMIT;\n" . changed() },
+	'and read by the session itself' => sub { my ($kit, $what, @s) = @_;
+		return "BEGIN;\n" . join('', map { "$_;\n" } @s) . accept_messages() . compare_all($kit, ':t0') . change($kit, $what) . "COMMIT;\n" . changed() },
 	'in DO' => sub { my ($kit, $what, @s) = @_;
 		return "BEGIN;\nDO \$do\$ BEGIN\n" . as_plpgsql(@s) . "END \$do\$;\n" . change($kit, $what) . "COMMIT;\n" . changed() },
 	'in a function' => sub { my ($kit, $what, @s) = @_;

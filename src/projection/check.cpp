@@ -40,6 +40,8 @@ void add(Check& check, Oid relation, bool lasting, const char* text, const char*
     check.problems = lappend(check.problems, problem);
 }
 
+bool exists(Oid relation) { return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)); }
+
 const char* literal(const char* value) { return quote_literal_cstr(value); }
 
 const char* repair_all(const Check& check) {
@@ -139,7 +141,7 @@ bool key_fits(Oid relation, const Watch& watch, const Check& check) {
 
 // Looks at a watched relation and its children, and adds them to check.watched.
 void check_watch(const Watch& watch, Check& check) {
-    if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(watch.relation))) {
+    if (!exists(watch.relation)) {
         add(check, InvalidOid, false, "a watched relation was dropped", repair_all(check));
         return;
     }
@@ -169,20 +171,23 @@ void check_watch(const Watch& watch, Check& check) {
 void check_reference(const Reference& reference, Check& check) {
     const auto& watches = check.projection.watches;
     const Watch& lookup = watches[reference.watch];
+    if (!exists(lookup.relation))
+        return;  // that was said of the watch
     const bool keyed = std::any_of(watches.begin(), watches.end(), [&](const Watch& w) {
         return !w.lookup && w.relation == reference.relation;
     });
-    if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(reference.relation)) &&
+    if (exists(reference.relation) &&
         !column_is_in_place(check, lookup.relation, reference.relation, reference.column, reference.number))
         return;
+    if (moved_column(lookup.relation, lookup.key_column, lookup.key_number) != nullptr)
+        return;  // that was said of the lookup
     KeyKind kind{};
     if (!keyed || !key_kind_of_column(lookup.relation, NameStr(lookup.key_column), kind) ||
         !is_key_column(reference.relation, NameStr(reference.column), kind))
         add(check, lookup.relation, false,
             psprintf("column \"%s\" of %s does not refer to the lookup %s", NameStr(reference.column),
-                     SearchSysCacheExists1(RELOID, ObjectIdGetDatum(reference.relation))
-                         ? qualified_name(reference.relation)
-                         : "a relation that was dropped",
+                     exists(reference.relation) ? qualified_name(reference.relation)
+                                                : "a relation that was dropped",
                      qualified_name(lookup.relation)),
             rewatch(check, lookup.relation));
 }
@@ -191,7 +196,7 @@ void check_reference(const Reference& reference, Check& check) {
 void check_is_referred_to(int number, Check& check) {
     const Watch& watch = check.projection.watches[number];
     const auto& references = check.projection.references;
-    if (watch.lookup && watch.keyed &&
+    if (watch.lookup && watch.keyed && exists(watch.relation) &&
         std::none_of(references.begin(), references.end(),
                      [number](const Reference& r) { return r.watch == number; }))
         add(check, watch.relation, false,

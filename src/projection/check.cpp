@@ -55,11 +55,21 @@ const char* rewatch(const Check& check, Oid relation) {
 
 // ---- Columns are numbers
 
+// nullptr: there is none, or it was dropped.
+const char* name_of_column(Oid relation, AttrNumber number) {
+    HeapTuple tuple = SearchSysCacheAttNum(relation, number);
+    if (!HeapTupleIsValid(tuple))
+        return nullptr;
+    const char* name = pstrdup(NameStr(reinterpret_cast<Form_pg_attribute>(GETSTRUCT(tuple))->attname));
+    ReleaseSysCache(tuple);
+    return name;
+}
+
 // What became of a column that is not where its name says; nullptr: it is there. Names may change places.
 const char* moved_column(Oid relation, const NameData& name, AttrNumber number) {
     if (get_attnum(relation, NameStr(name)) == number)
         return nullptr;
-    const char* now = get_attname(relation, number, true);
+    const char* now = name_of_column(relation, number);
     if (now == nullptr)
         return psprintf("column \"%s\" of %s was dropped", NameStr(name), qualified_name(relation));
     return psprintf("column \"%s\" of %s is called \"%s\" now", NameStr(name), qualified_name(relation), now);
@@ -70,7 +80,7 @@ bool column_is_in_place(Check& check, Oid watched, Oid relation, const NameData&
     const char* moved = moved_column(relation, name, number);
     if (moved == nullptr)
         return true;
-    const bool is_there = get_attname(relation, number, true) != nullptr;
+    const bool is_there = name_of_column(relation, number) != nullptr;
     add(check, watched, false, moved, is_there ? repair_all(check) : rewatch(check, watched));
     return false;
 }

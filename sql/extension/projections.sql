@@ -158,8 +158,8 @@ LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp A
 $$;
 COMMENT ON FUNCTION rolecall.members_of(regclass) IS 'a table with its partitions and children, on every level';
 
-CREATE FUNCTION rolecall.put_watch_triggers(watch bigint) RETURNS void
-LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION rolecall.put_watch_triggers(watch bigint, part regclass DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     w rolecall.watches := (SELECT w FROM rolecall.watches w WHERE w.id = watch);
     projection_id text := (SELECT p.id FROM rolecall.projections p WHERE (p.name, p.builtin) = (w.projection, w.builtin));
@@ -171,7 +171,7 @@ DECLARE
         WHERE a IS NOT NULL);
     member regclass;
 BEGIN
-    FOR member IN SELECT m FROM rolecall.members_of(w.relation) m LOOP
+    FOR member IN SELECT m FROM rolecall.members_of(coalesce(part, w.relation)) m LOOP
         -- A partition has its parent's row trigger already; no other child has.
         IF row_trigger NOT IN (SELECT tgname FROM pg_trigger WHERE tgrelid = member) THEN
             EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW
@@ -186,92 +186,18 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION rolecall.put_watch_triggers(bigint) IS 'creates the triggers of one watch on a table and its children, where they are missing';
+COMMENT ON FUNCTION rolecall.put_watch_triggers(bigint, regclass) IS 'creates the triggers of one watch on a table and its children, or on a part of them, where they are missing';
 
--- ---- DDL ----------------------------------------------------------------------------------------------------
-
-CREATE FUNCTION rolecall.raise_floor(projection_id bigint) RETURNS void
-LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_raise_floor';
-COMMENT ON FUNCTION rolecall.raise_floor(bigint) IS 'makes every document of a projection unusable for who may not see this transaction';
-
-CREATE FUNCTION rolecall.dependency_closure(view regclass) RETURNS TABLE (classid oid, objid oid)
-LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    WITH RECURSIVE closure(classid, objid) AS (
-        SELECT 'pg_class'::regclass::oid, view::oid
+CREATE FUNCTION rolecall.watch_member(member regclass) RETURNS void
+LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+    WITH RECURSIVE ancestors AS (
+        SELECT i.inhparent AS oid FROM pg_inherits i WHERE i.inhrelid = member
         UNION
-        SELECT next.classid, next.objid
-        FROM closure c
-        CROSS JOIN LATERAL (
-            SELECT d.refclassid, d.refobjid FROM pg_depend d
-            WHERE d.classid = c.classid AND d.objid = c.objid AND d.deptype <> 'e'
-            UNION ALL
-            SELECT 'pg_rewrite'::regclass, r.oid FROM pg_rewrite r
-            WHERE c.classid = 'pg_class'::regclass AND r.ev_class = c.objid
-            UNION ALL
-            SELECT 'pg_class'::regclass, i.inhrelid FROM pg_inherits i
-            WHERE c.classid = 'pg_class'::regclass AND i.inhparent = c.objid
-        ) next(classid, objid)
+        SELECT i.inhparent FROM ancestors a JOIN pg_inherits i ON i.inhrelid = a.oid
     )
-    SELECT * FROM closure
+    SELECT rolecall.put_watch_triggers(w.id, member) FROM rolecall.watches w JOIN ancestors a ON a.oid = w.relation
 $$;
-COMMENT ON FUNCTION rolecall.dependency_closure(regclass) IS 'every object that decides what a view returns: tables and their children, functions, types ...';
-
-CREATE FUNCTION rolecall.announce_ddl(classid oid, objid oid) RETURNS void
-LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT rolecall.raise_floor(p.id) FROM rolecall.projections p
-    WHERE (announce_ddl.classid, announce_ddl.objid) IN (SELECT * FROM rolecall.dependency_closure(p.view))
-$$;
-COMMENT ON FUNCTION rolecall.announce_ddl(oid, oid) IS 'raises the floors of the projections behind which an object is';
-
-CREATE FUNCTION rolecall.on_ddl_start() RETURNS event_trigger
-LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_on_ddl_start';
-COMMENT ON FUNCTION rolecall.on_ddl_start() IS 'announces ALTER TABLE, some of whose forms commit half-way';
-
-CREATE FUNCTION rolecall.on_ddl_end() RETURNS event_trigger
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    PERFORM rolecall.announce_ddl(touched.classid::oid, touched.objid::oid)
-    FROM (
-        SELECT DISTINCT
-               CASE WHEN coalesce(t.tgrelid, r.ev_class, y.polrelid) IS NULL THEN c.classid ELSE 'pg_class'::regclass END,
-               coalesce(t.tgrelid, r.ev_class, y.polrelid, c.objid)
-        FROM pg_event_trigger_ddl_commands() c
-        LEFT JOIN pg_trigger t ON c.classid = 'pg_trigger'::regclass AND t.oid = c.objid
-        LEFT JOIN pg_rewrite r ON c.classid = 'pg_rewrite'::regclass AND r.oid = c.objid
-        LEFT JOIN pg_policy y ON c.classid = 'pg_policy'::regclass AND y.oid = c.objid
-        WHERE c.schema_name IS DISTINCT FROM 'pg_temp'
-          AND c.command_tag NOT IN ('COMMENT', 'GRANT', 'REVOKE', 'SECURITY LABEL', 'ALTER DEFAULT PRIVILEGES')
-    ) touched(classid, objid);
-END
-$$;
-COMMENT ON FUNCTION rolecall.on_ddl_end() IS 'raises the floors of the projections behind which something was created or altered';
-
-CREATE FUNCTION rolecall.on_drop() RETURNS event_trigger
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    -- A dropped table cannot be looked up any more, but its watches were dropped with it. What else may be
-    -- dropped under a view without the view: parts of its tables, which are named with their table.
-    PERFORM rolecall.raise_floor(p.id)
-    FROM rolecall.projections p
-    WHERE EXISTS (
-        SELECT FROM pg_event_trigger_dropped_objects() d
-        WHERE NOT d.is_temporary
-          AND (d.objid = p.view
-               OR d.object_type = 'trigger' AND d.address_names[3] LIKE 'rolecall\_%'
-               OR d.object_type IN ('trigger', 'rule', 'policy', 'table column')
-                  AND to_regclass(format('%I.%I', d.address_names[1], d.address_names[2])) IN (
-                      SELECT c.objid FROM rolecall.dependency_closure(p.view) c WHERE c.classid = 'pg_class'::regclass)));
-END
-$$;
-COMMENT ON FUNCTION rolecall.on_drop() IS 'raises the floors of the projections behind which something was dropped';
-
-CREATE EVENT TRIGGER rolecall_ddl_start ON ddl_command_start WHEN TAG IN ('ALTER TABLE')
-EXECUTE FUNCTION rolecall.on_ddl_start();
-CREATE EVENT TRIGGER rolecall_ddl_end ON ddl_command_end EXECUTE FUNCTION rolecall.on_ddl_end();
-CREATE EVENT TRIGGER rolecall_drop ON sql_drop EXECUTE FUNCTION rolecall.on_drop();
-ALTER EVENT TRIGGER rolecall_ddl_start ENABLE ALWAYS;
-ALTER EVENT TRIGGER rolecall_ddl_end ENABLE ALWAYS;
-ALTER EVENT TRIGGER rolecall_drop ENABLE ALWAYS;
+COMMENT ON FUNCTION rolecall.watch_member(regclass) IS 'creates the triggers of the watches on a table''s parents on it, and on what is below it; a new partition or child gets them by itself';
 
 -- ---- The built-in projection --------------------------------------------------------------------------------
 

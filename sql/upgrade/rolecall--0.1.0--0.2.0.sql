@@ -460,6 +460,13 @@ COMMENT ON VIEW rolecall.me_view IS 'the document of me(uid); email and tenant_i
 
 -- ---- Projections and watches over an application's tables ---------------------------------------------------
 
+-- The library hears of changes of definitions by itself.
+DROP EVENT TRIGGER rolecall_ddl_start;
+DROP EVENT TRIGGER rolecall_ddl_end;
+DROP EVENT TRIGGER rolecall_drop;
+DROP FUNCTION rolecall.on_ddl_start(), rolecall.on_ddl_end(), rolecall.on_drop(), rolecall.announce_ddl(oid, oid),
+    rolecall.dependency_closure(regclass), rolecall.raise_floor(bigint);
+
 CREATE FUNCTION rolecall.random_id() RETURNS bigint
 LANGUAGE sql VOLATILE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT ('x' || encode(substring(uuid_send(gen_random_uuid()) FOR 8), 'hex'))::bit(64)::bigint
@@ -607,8 +614,8 @@ LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp A
 $$;
 COMMENT ON FUNCTION rolecall.members_of(regclass) IS 'a table with its partitions and children, on every level';
 
-CREATE FUNCTION rolecall.put_watch_triggers(watch bigint) RETURNS void
-LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION rolecall.put_watch_triggers(watch bigint, part regclass DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     w rolecall.watches := (SELECT w FROM rolecall.watches w WHERE w.id = watch);
     projection_id text := (SELECT p.id FROM rolecall.projections p WHERE (p.name, p.builtin) = (w.projection, w.builtin));
@@ -620,7 +627,7 @@ DECLARE
         WHERE a IS NOT NULL);
     member regclass;
 BEGIN
-    FOR member IN SELECT m FROM rolecall.members_of(w.relation) m LOOP
+    FOR member IN SELECT m FROM rolecall.members_of(coalesce(part, w.relation)) m LOOP
         -- A partition has its parent's row trigger already; no other child has.
         IF row_trigger NOT IN (SELECT tgname FROM pg_trigger WHERE tgrelid = member) THEN
             EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW
@@ -635,7 +642,18 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION rolecall.put_watch_triggers(bigint) IS 'creates the triggers of one watch on a table and its children, where they are missing';
+COMMENT ON FUNCTION rolecall.put_watch_triggers(bigint, regclass) IS 'creates the triggers of one watch on a table and its children, or on a part of them, where they are missing';
+
+CREATE FUNCTION rolecall.watch_member(member regclass) RETURNS void
+LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+    WITH RECURSIVE ancestors AS (
+        SELECT i.inhparent AS oid FROM pg_inherits i WHERE i.inhrelid = member
+        UNION
+        SELECT i.inhparent FROM ancestors a JOIN pg_inherits i ON i.inhrelid = a.oid
+    )
+    SELECT rolecall.put_watch_triggers(w.id, member) FROM rolecall.watches w JOIN ancestors a ON a.oid = w.relation
+$$;
+COMMENT ON FUNCTION rolecall.watch_member(regclass) IS 'creates the triggers of the watches on a table''s parents on it, and on what is below it; a new partition or child gets them by itself';
 
 CREATE FUNCTION rolecall.projection_problems(
     projection name, OUT relation regclass, OUT lasting boolean, OUT problem text, OUT repair text)
@@ -1113,7 +1131,7 @@ CREATE FUNCTION rolecall.projection_statistics(
     OUT bypassed_serializable bigint, OUT bypassed_own_writes bigint,
     OUT not_installed_own_id bigint, OUT not_installed_ddl bigint, OUT not_installed_unwatched bigint,
     OUT not_installed_writers bigint, OUT not_installed_size bigint,
-    OUT loads bigint, OUT evictions bigint, OUT load_ms double precision)
+    OUT loads bigint, OUT evictions bigint, OUT load_ms double precision, OUT invalidations bigint, OUT invalidated_by text)
 RETURNS SETOF record
 LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'rolecall_projection_statistics';
 COMMENT ON FUNCTION rolecall.projection_statistics(bigint[]) IS 'counters of projections of this database, by id, since the server started; walks the cache';
@@ -1121,10 +1139,13 @@ COMMENT ON FUNCTION rolecall.projection_statistics(bigint[]) IS 'counters of pro
 CREATE VIEW rolecall.stat_projection AS
 SELECT p.name AS projection, p.builtin, s.entries, s.bytes, s.hits, s.misses, s.loads, s.load_ms, s.evictions,
        s.bypassed_off, s.bypassed_recovery, s.bypassed_snapshot, s.bypassed_serializable, s.bypassed_own_writes,
-       s.not_installed_own_id, s.not_installed_ddl, s.not_installed_unwatched, s.not_installed_writers, s.not_installed_size
+       s.not_installed_own_id, s.not_installed_ddl, s.not_installed_unwatched, s.not_installed_writers, s.not_installed_size,
+       s.invalidations, s.invalidated_by
 FROM rolecall.projections p
 JOIN rolecall.projection_statistics(ARRAY(SELECT q.id FROM rolecall.projections q)) s ON s.id = p.id;
 COMMENT ON VIEW rolecall.stat_projection IS 'for each projection of this database: what is cached, and how reads were answered, since the server started';
+COMMENT ON COLUMN rolecall.stat_projection.invalidations IS 'how often a change of definitions made all its documents unusable';
+COMMENT ON COLUMN rolecall.stat_projection.invalidated_by IS 'the statement that did so last';
 
 CREATE FUNCTION rolecall.load_progress(
     OUT projection bigint, OUT phase text, OUT pid integer, OUT documents_total bigint, OUT documents_read bigint,
@@ -1258,7 +1279,8 @@ REVOKE ALL ON FUNCTION
     rolecall.is_distributed(regclass),
     rolecall.stray_watch_triggers(),
     rolecall.members_of(regclass),
-    rolecall.put_watch_triggers(bigint),
+    rolecall.put_watch_triggers(bigint, regclass),
+    rolecall.watch_member(regclass),
     rolecall.projection_problems(name),
     rolecall.drop_watch_triggers(bigint, regclass),
     rolecall.restore_watch(),

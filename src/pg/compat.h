@@ -3,8 +3,9 @@
 
 extern "C" {
 #include "access/genam.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
-#include "commands/event_trigger.h"
+#include "catalog/pg_tablespace.h"
 #include "common/base64.h"
 #include "nodes/parsenodes.h"
 #include "nodes/primnodes.h"
@@ -47,12 +48,28 @@ inline bool owns_extension(Oid extension, Oid role) {
 #endif
 }
 
-/// Event triggers can be switched off for a session from PostgreSQL 17 on.
-inline bool event_triggers_enabled() {
-#if PG_VERSION_NUM >= 170000
-    return event_triggers;
+inline bool owns_database(Oid database, Oid role) {
+#if PG_VERSION_NUM >= 160000
+    return object_ownercheck(DatabaseRelationId, database, role);
 #else
-    return true;
+    return pg_database_ownercheck(database, role);
+#endif
+}
+
+inline bool may_create_in_tablespace(Oid tablespace, Oid role) {
+#if PG_VERSION_NUM >= 160000
+    return object_aclcheck(TableSpaceRelationId, tablespace, role, ACL_CREATE) == ACLCHECK_OK;
+#else
+    return pg_tablespace_aclcheck(tablespace, role, ACL_CREATE) == ACLCHECK_OK;
+#endif
+}
+
+/// May `role` make something that belongs to `owner`?
+inline bool may_give_to(Oid owner, Oid role) {
+#if PG_VERSION_NUM >= 160000
+    return member_can_set_role(role, owner);
+#else
+    return is_member_of_role(role, owner);
 #endif
 }
 

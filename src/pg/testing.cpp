@@ -4,6 +4,7 @@
 
 #include "pg/function.h"
 #include "projection/definition.h"
+#include "projection/reach.h"
 #include "projection/shared.h"
 
 extern "C" {
@@ -173,6 +174,13 @@ ROLECALL_FUNCTION(rolecall_test_throw, pg::takes(TEXTOID, TEXTOID)) {
 }
 
 ROLECALL_FUNCTION(rolecall_test_witnessed, pg::takes(BOOLOID)) { PG_RETURN_BOOL(witnessed); }
+
+// reach(tag int): how far statements with this node tag reach.
+ROLECALL_FUNCTION(rolecall_test_reach, pg::takes(TEXTOID, INT4OID)) {
+    constexpr const char* names[] = {"nothing", "relation", "roles", "database", "all databases"};
+    const auto reach = projection::reach_of_tag(static_cast<NodeTag>(PG_GETARG_INT32(0)));
+    PG_RETURN_TEXT_P(cstring_to_text(names[static_cast<int>(reach)]));
+}
 
 }  // extern "C"
 

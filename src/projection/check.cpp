@@ -10,7 +10,6 @@ extern "C" {
 #include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_event_trigger.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
@@ -299,21 +298,6 @@ void check_distribution(const List* relations, Check& check) {
                 "make it a table of this node only, give the projection a ttl, or drop the projection");
 }
 
-// Without them DDL goes unseen.
-void check_event_triggers(Check& check) {
-    for (const char* name : {"rolecall_ddl_start", "rolecall_ddl_end", "rolecall_drop"}) {
-        HeapTuple tuple = SearchSysCache1(EVENTTRIGGERNAME, CStringGetDatum(name));
-        const bool fires =
-            HeapTupleIsValid(tuple) &&
-            reinterpret_cast<Form_pg_event_trigger>(GETSTRUCT(tuple))->evtenabled == TRIGGER_FIRES_ALWAYS;
-        if (HeapTupleIsValid(tuple))
-            ReleaseSysCache(tuple);
-        if (!fires)
-            add(check, InvalidOid, false, psprintf("event trigger %s is not in place", name),
-                psprintf("ALTER EVENT TRIGGER %s ENABLE ALWAYS", name));
-    }
-}
-
 Oid watch_function(const char* name) {
     List* qualified = list_make2(makeString(pstrdup("rolecall")), makeString(pstrdup(name)));
     return LookupFuncName(qualified, 0, nullptr, false);
@@ -344,7 +328,6 @@ Verdict check_projection(const Description& projection, const Plan& plan, const 
     if (exact)
         check_exactness(check, plan, execution, behind, unsafe == nullptr);
     check_view(check);
-    check_event_triggers(check);
     for (const Watch& watch : projection.watches)
         check_watch(watch, check);
     for (std::size_t w = 0; w < projection.watches.size(); ++w)

@@ -42,6 +42,8 @@ struct Description {
     NameData doc_column;
     std::int64_t ttl;  // microseconds; 0: none, the documents are exact
     KeyKind key_kind;
+    std::uint64_t floors;  // the versions of its floors when its reading began
+    bool quiet;            // no change of definitions was about to be committed then
     std::span<Watch> watches;
     std::span<Reference> references;
 };

@@ -26,19 +26,29 @@ extern "C" {
 
 namespace rolecall::projection {
 
+using testing::Fault;
+
 namespace {
 
 constexpr int most_attempts = 3;
 
+// No sum of versions is: two are even, or one of them is about to grow.
+constexpr std::uint64_t never = UINT64_MAX;
+
 Definition* definitions = nullptr;
 std::uint64_t changes = 0;  // relation invalidations received
+
+void expire(Definition& d) {
+    d.fresh = false;
+    d.usable_at = never;
+}
 
 void on_relation_change(Datum, Oid relation) {
     ++changes;
     for (Definition* d = definitions; d != nullptr; d = d->next) {
         const Oid* end = d->relations + d->relation_count;
         if (!OidIsValid(relation) || std::find(const_cast<const Oid*>(d->relations), end, relation) != end)
-            d->fresh = false;
+            expire(*d);
     }
 }
 
@@ -244,7 +254,9 @@ void adopt(Definition& d, const Description& now, Plan* plan, List* group_source
     d.doc_column = now.doc_column;
     d.ttl = now.ttl;
     if (preloaded()) {
-        d.floor = shared.floors.index(projection_hash(now.id));
+        d.floor = &shared.floors.of(projection_hash(now.id));
+        d.quiet = now.quiet;
+        d.read_at = now.floors;
         d.counters = counters::place_of(projection_hash(now.id));
     }
 
@@ -281,12 +293,24 @@ Verdict other_sql(const Plan& plan, const Execution& execution, const List* rela
     return {.problems = list_make1(problem), .unsafe = unsafe_part(plan.owner, execution, relations)};
 }
 
+// The order matters. What stamps a floor from here on changes its version; what has stamped it before has
+// ended if definitions are quiet, and its invalidations are there.
+void begin_verification(Description& now, std::uint64_t database_version) {
+    if (!preloaded())
+        return;
+    now.floors = database_version + core::version_of(shared.floors.of(projection_hash(now.id)));
+    now.quiet = definitions_are_quiet();
+    AcceptInvalidationMessages();
+}
+
 // Runs inside SPI, as the extension's owner, under a fresh snapshot.
 bool read_definition(Definition& d) {
     Description now{};
     now.name = d.name;
+    const std::uint64_t database_version = version_of_database_floor();
     if (!read_projection(now))
         return false;
+    begin_verification(now, database_version);
     const bool current = pg::sql_is_current();
     if (get_rel_relkind(now.view) == '\0' && current) {
         now.view = view_by_name(now.id);
@@ -349,6 +373,7 @@ Definition* find(const char* name) {
 Definition* create(const char* name) {
     auto* d = static_cast<Definition*>(MemoryContextAllocZero(TopMemoryContext, sizeof(Definition)));
     d->context = AllocSetContextCreate(TopMemoryContext, "rolecall projection", ALLOCSET_SMALL_SIZES);
+    d->usable_at = never;
     namestrcpy(&d->name, name);
     d->next = definitions;
     definitions = d;
@@ -381,15 +406,45 @@ void definition_init() {
     plan_init();
 }
 
-bool definition_refresh(Definition& d) {
-    for (int attempt = 0; !d.fresh && attempt < most_attempts; ++attempt) {
+void definitions_expire() {
+    ++changes;  // also for what is being read
+    for (Definition* d = definitions; d != nullptr; d = d->next)
+        expire(*d);
+}
+
+namespace {
+
+bool is_fresh(const Definition& d) {
+    return d.fresh && (!preloaded() || d.read_at == floor_versions(d.floor) ||
+                       testing::fault(Fault::floors_not_compared));
+}
+
+bool is_usable(const Definition& d) {
+    return d.problems == NIL || d.ttl > 0 || testing::fault(Fault::watches_not_verified);
+}
+
+}  // namespace
+
+bool definition_refresh(Definition& d, bool to_install) {
+    for (int attempt = 0; attempt < most_attempts; ++attempt) {
+        if (is_fresh(d) && (d.quiet || !to_install))
+            return true;
         const std::uint64_t before = changes;
         if (!read_as_owner(d))
             forget_and_complain(d);
         // Which relations matter was not known before: whatever changed meanwhile means reading again.
         d.fresh = changes == before;
+        d.usable_at = d.fresh && is_usable(d) ? d.read_at : never;
+        if (to_install && !d.quiet)
+            return false;
     }
-    return d.fresh;
+    return is_fresh(d) && (d.quiet || !to_install);
+}
+
+bool definition_becomes_usable(Definition& d) {
+    if (is_fresh(d))
+        return false;
+    return definition_refresh_same_key(d) && d.usable_at != never;
 }
 
 void complain_of_key_type(const Definition& d, Oid given) {
@@ -400,9 +455,9 @@ void complain_of_key_type(const Definition& d, Oid given) {
     pg_unreachable();
 }
 
-bool definition_refresh_same_key(Definition& d) {
+bool definition_refresh_same_key(Definition& d, bool to_install) {
     const KeyKind kind = d.key_kind;
-    const bool fresh = definition_refresh(d);
+    const bool fresh = definition_refresh(d, to_install);
     if (d.key_kind != kind)
         complain_of_key_type(d, key_type_of(kind));
     return fresh;

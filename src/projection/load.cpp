@@ -99,7 +99,7 @@ Count install(const Definition& d, const core::Key& key, const Loaded& loaded,
     testing::point("before-install");
     const Dependencies on{key.hash, d.floor, groups};
     if (testing::fault(Fault::writers_not_asked))
-        head.versions = sum_of_versions(on);
+        head.versions = floor_versions(on.floor) + stamp_versions(on);
     else if (!settled(on, snapshot, head.versions))
         return Count::skip_writers;
     const core::Payload payload{.groups = reinterpret_cast<const char*>(groups.data()),
@@ -137,7 +137,7 @@ Loaded load(Definition& d, Datum key, bool may_install) {
     testing::point("before-definition");
     if (!testing::fault(Fault::no_invalidations))
         AcceptInvalidationMessages();
-    const bool fresh = definition_ready_same_key(d);
+    const bool fresh = definition_ready_same_key(d, quiet);
 
     testing::point("before-query");
     MemoryContext caller = CurrentMemoryContext;

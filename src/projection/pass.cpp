@@ -213,8 +213,8 @@ Stretch look_at_floor(const Run& run) {
                 (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                  errmsg("the view of projection \"%s\" assigns a transaction id", NameStr(run.d.name))));
     std::uint64_t versions = 0;
-    const bool settled = core::settled(shared.floors[run.d.floor], run.snapshot, versions) &&
-                         core::settled(shared.head->common_floor, run.snapshot, versions);
+    const bool settled = core::settled(*run.d.floor, run.snapshot, versions) &&
+                         core::settled(*shared.database_floor, run.snapshot, versions);
     return settled && definitions_are_quiet() ? Stretch::go_on : Stretch::wait;
 }
 
@@ -274,7 +274,7 @@ Stretch load_stretch(Pass& pass, bool (*report)(const Pass&)) {
     if (!floor_is_ready() || !pg::is_plain(GetActiveSnapshot()) || !definitions_are_quiet())
         return Stretch::wait;
     AcceptInvalidationMessages();
-    if (!definition_ready(d))
+    if (!definition_ready(d, true))
         return Stretch::wait;
     if (d.id != pass.id)
         return Stretch::gone;

@@ -4,6 +4,7 @@
 #include "pg/settings.h"
 #include "pg/snapshot.h"
 #include "pg/testing.h"
+#include "projection/announce.h"
 #include "projection/check.h"
 #include "projection/document.h"
 #include "projection/flight.h"
@@ -68,7 +69,9 @@ bool needs_predicate_locks() {
 // A transaction that has an id may have changed what it reads.
 [[gnu::noinline]] void be_careful(Standing& s, Definition& d) {
     s.may_install = false;
-    s.may_use = !may_have_written(d);
+    const bool changes_definitions =
+        definitions_are_changing_here() && !testing::fault(Fault::own_changes_ignored);
+    s.may_use = !changes_definitions && !may_have_written(d);
 }
 
 inline Standing standing_of(Definition& d) {
@@ -125,7 +128,10 @@ bool is_within_ttl(const Definition& d, const core::EntryHead& head) {
 // Is what was copied what the view would return? With a ttl: is it what nobody has asked to read anew?
 inline bool is_current(const Definition& d, const Dependencies& on, const Standing& standing,
                        const core::EntryHead& head) {
-    if (sum_of_versions(on) != head.versions && !testing::fault(Fault::versions_not_compared))
+    const std::uint64_t floors = floor_versions(on.floor);
+    const bool is_verified = floors == d.usable_at || testing::fault(Fault::floors_not_compared);
+    if (!is_verified ||
+        (floors + stamp_versions(on) != head.versions && !testing::fault(Fault::versions_not_compared)))
         return false;
     if (d.ttl > 0)
         return is_within_ttl(d, head);
@@ -158,6 +164,8 @@ struct Lookup {
         expect(named);
         return named;
     }
+    // The definition was read anew: is it still the same projection?
+    bool is_named_as_before() const { return key.projection == d.id; }
     Dependencies depends_on() const { return {key.hash, d.floor, groups.of(head)}; }
     bool was_found() const { return head.document_bytes > 0; }
 };
@@ -236,7 +244,8 @@ bool try_hit(Lookup& l, core::Part part, Reserve&& reserve, Recall& recalled) {
         (void)recall(l, recalled);
         return false;
     }
-    if (hit(l, part, reserve)) {
+    if (hit(l, part, reserve) ||
+        (definition_becomes_usable(l.d) && l.is_named_as_before() && hit(l, part, reserve))) {
         count(l, Count::hits);
         return true;
     }

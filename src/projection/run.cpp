@@ -11,16 +11,16 @@ namespace rolecall::projection {
 // The views and tables are locked before their definitions are verified: those whose owners may not do what
 // the view's owner may are then what they were found to be, until they have been read. Functions cannot be
 // locked, but nobody can replace one that was found to be safe who has not the owner's rights anyway.
-bool definition_ready(Definition& d) {
+bool definition_ready(Definition& d, bool to_install) {
     const ListCell* cell = nullptr;
     foreach (cell, d.named)
         LockRelationOid(lfirst_oid(cell), AccessShareLock);
-    return definition_refresh(d);  // what is read anew is locked by reading it
+    return definition_refresh(d, to_install);  // what is read anew is locked by reading it
 }
 
-bool definition_ready_same_key(Definition& d) {
+bool definition_ready_same_key(Definition& d, bool to_install) {
     const KeyKind kind = d.key_kind;
-    const bool fresh = definition_ready(d);
+    const bool fresh = definition_ready(d, to_install);
     if (d.key_kind != kind)
         complain_of_key_type(d, key_type_of(kind));
     return fresh;

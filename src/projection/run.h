@@ -11,10 +11,10 @@ namespace rolecall::projection {
 
 /// definition_refresh() for who is about to run the view: what its queries name is locked first, to the end
 /// of the transaction, so that the verdict holds for what is run.
-bool definition_ready(Definition& definition);
+bool definition_ready(Definition& definition, bool to_install = false);
 
 /// The same for who holds a key already: raises as definition_refresh_same_key().
-bool definition_ready_same_key(Definition& definition);
+bool definition_ready_same_key(Definition& definition, bool to_install = false);
 
 /// Becomes the view's owner. Raises insufficient_privilege where running the view would run code of roles
 /// that have not the owner's rights. The definition must be ready.

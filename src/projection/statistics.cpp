@@ -13,6 +13,15 @@ extern "C" {
 using namespace rolecall;
 using namespace rolecall::projection;
 
+namespace {
+
+// Changes of the extension's own tables have no statement of their own.
+const char* name_of(CommandTag tag) {
+    return tag == CMDTAG_UNKNOWN ? "a projection or watch" : GetCommandTagName(tag);
+}
+
+}  // namespace
+
 extern "C" {
 
 // One row: the columns of the view stat_cache, in its order.
@@ -88,10 +97,13 @@ ROLECALL_FUNCTION(rolecall_projection_statistics, pg::gives_rows(INT8ARRAYOID)) 
                                  Count::loads,
                                  Count::evictions};
     constexpr int fixed = 3;
-    constexpr int all = fixed + static_cast<int>(std::size(columns)) + 1;
+    constexpr int after_counts = fixed + static_cast<int>(std::size(columns));
+    constexpr int all = after_counts + 3;
     Oid types[all];
-    std::fill(types, types + all - 1, Oid{INT8OID});
-    types[all - 1] = FLOAT8OID;
+    std::fill(types, types + after_counts, Oid{INT8OID});
+    types[after_counts] = FLOAT8OID;
+    types[after_counts + 1] = INT8OID;
+    types[after_counts + 2] = TEXTOID;
     const ReturnSetInfo& result = pg::result_set(fcinfo, std::span<const Oid>(types));
     for (int i = 0; i < count; ++i) {
         const CounterPlace place = counters::existing_place_of(projection_hash(ids[i]));
@@ -105,7 +117,12 @@ ROLECALL_FUNCTION(rolecall_projection_statistics, pg::gives_rows(INT8ARRAYOID)) 
         };
         for (std::size_t c = 0; c < std::size(columns); ++c)
             values[fixed + c] = Int64GetDatum(number(columns[c]));
-        values[all - 1] = Float8GetDatum(static_cast<double>(number(Count::load_time)) / 1000.0);
+        values[after_counts] = Float8GetDatum(static_cast<double>(number(Count::load_time)) / 1000.0);
+        const Invalidations invalidations = invalidations_of(ids[i]);
+        values[after_counts + 1] = Int64GetDatum(static_cast<int64>(invalidations.count));
+        nulls[after_counts + 2] = invalidations.count == 0;
+        if (invalidations.count > 0)
+            values[after_counts + 2] = CStringGetTextDatum(name_of(invalidations.last));
         tuplestore_putvalues(result.setResult, result.setDesc, values, nulls);
     }
     return Datum{0};

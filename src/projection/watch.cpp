@@ -1,7 +1,10 @@
 #include "projection/watch.h"
 
+#include "pg/acting.h"
 #include "pg/testing.h"
 #include "pg/trigger.h"
+#include "projection/announce.h"
+#include "projection/closure.h"
 #include "projection/definition.h"
 #include "projection/groups.h"
 #include "projection/shared.h"
@@ -65,11 +68,18 @@ void stamp_row(const Watcher& watcher, HeapTuple row, TupleDesc columns) {
 
 }  // namespace
 
-void announce_change(std::uint64_t projection) {
-    if (testing::fault(Fault::ddl_not_announced))
+void watch_child(Oid child) {
+    if (!is_below_watched(child, nullptr))
         return;
-    lock_definitions_for_change();
-    stamp_projection(projection);
+    const pg::Acting acting = pg::act_as_owner();
+    SPI_connect();
+    Oid type = OIDOID;
+    Datum value = ObjectIdGetDatum(child);
+    if (SPI_execute_with_args("SELECT rolecall.watch_member($1)", 1, &type, &value, nullptr, false, 0) !=
+        SPI_OK_SELECT)
+        elog(ERROR, "could not watch a partition or child");
+    SPI_finish();
+    pg::stop_acting(acting);
 }
 
 }  // namespace rolecall::projection
@@ -113,10 +123,7 @@ ROLECALL_FUNCTION(rolecall_watch_truncate, pg::takes(TRIGGEROID)) {
 // definitions, and none installs before that.
 ROLECALL_FUNCTION(rolecall_definition_changed, pg::takes(TRIGGEROID)) {
     const pg::StatementTrigger call(fcinfo);
-    if (preloaded()) {
-        lock_definitions_for_change();
-        stamp_everything();
-    }
+    note_database();
     CacheInvalidateRelcacheByRelid(RelationGetRelid(call.relation()));
     return PointerGetDatum(nullptr);
 }
@@ -130,18 +137,22 @@ ROLECALL_FUNCTION(rolecall_projection_dropped, pg::takes(TRIGGEROID)) {
     bool is_null = false;
     const Datum id = heap_getattr(call.old_row(), column, call.columns(), &is_null);
     const auto projection = static_cast<std::uint64_t>(DatumGetInt64(id));
-    if (preloaded() && !is_null) {
-        announce_change(projection);
+    if (preloaded() && !is_null)
         forget_documents(MyDatabaseId, projection);
-    }
     return PointerGetDatum(nullptr);
 }
 
-// raise_floor(projection_id bigint): what DDL on a projection's objects does.
+// What the event triggers of version 0.1.0 call until ALTER EXTENSION ... UPDATE drops them: the hooks do it
+// all.
 ROLECALL_FUNCTION(rolecall_raise_floor, pg::takes(VOIDOID, INT8OID)) {
-    if (preloaded())
-        announce_change(static_cast<std::uint64_t>(PG_GETARG_INT64(0)));
+    (void)fcinfo;
+    note_database();
     PG_RETURN_VOID();
+}
+
+ROLECALL_FUNCTION(rolecall_on_ddl_start, pg::takes(EVENT_TRIGGEROID)) {
+    (void)fcinfo;
+    PG_RETURN_NULL();
 }
 
 }  // extern "C"

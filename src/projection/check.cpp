@@ -39,6 +39,8 @@ void add(Check& check, Oid relation, bool lasting, const char* text, const char*
     check.problems = lappend(check.problems, problem);
 }
 
+bool exists(Oid relation) { return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)); }
+
 const char* literal(const char* value) { return quote_literal_cstr(value); }
 
 const char* repair_all(const Check& check) {
@@ -52,11 +54,21 @@ const char* rewatch(const Check& check, Oid relation) {
 
 // ---- Columns are numbers
 
+// nullptr: there is none, or it was dropped.
+const char* name_of_column(Oid relation, AttrNumber number) {
+    HeapTuple tuple = SearchSysCacheAttNum(relation, number);
+    if (!HeapTupleIsValid(tuple))
+        return nullptr;
+    const char* name = pstrdup(NameStr(reinterpret_cast<Form_pg_attribute>(GETSTRUCT(tuple))->attname));
+    ReleaseSysCache(tuple);
+    return name;
+}
+
 // What became of a column that is not where its name says; nullptr: it is there. Names may change places.
 const char* moved_column(Oid relation, const NameData& name, AttrNumber number) {
     if (get_attnum(relation, NameStr(name)) == number)
         return nullptr;
-    const char* now = get_attname(relation, number, true);
+    const char* now = name_of_column(relation, number);
     if (now == nullptr)
         return psprintf("column \"%s\" of %s was dropped", NameStr(name), qualified_name(relation));
     return psprintf("column \"%s\" of %s is called \"%s\" now", NameStr(name), qualified_name(relation), now);
@@ -67,7 +79,7 @@ bool column_is_in_place(Check& check, Oid watched, Oid relation, const NameData&
     const char* moved = moved_column(relation, name, number);
     if (moved == nullptr)
         return true;
-    const bool is_there = get_attname(relation, number, true) != nullptr;
+    const bool is_there = name_of_column(relation, number) != nullptr;
     add(check, watched, false, moved, is_there ? repair_all(check) : rewatch(check, watched));
     return false;
 }
@@ -138,7 +150,7 @@ bool key_fits(Oid relation, const Watch& watch, const Check& check) {
 
 // Looks at a watched relation and its children, and adds them to check.watched.
 void check_watch(const Watch& watch, Check& check) {
-    if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(watch.relation))) {
+    if (!exists(watch.relation)) {
         add(check, InvalidOid, false, "a watched relation was dropped", repair_all(check));
         return;
     }
@@ -168,20 +180,23 @@ void check_watch(const Watch& watch, Check& check) {
 void check_reference(const Reference& reference, Check& check) {
     const auto& watches = check.projection.watches;
     const Watch& lookup = watches[reference.watch];
+    if (!exists(lookup.relation))
+        return;  // that was said of the watch
     const bool keyed = std::any_of(watches.begin(), watches.end(), [&](const Watch& w) {
         return !w.lookup && w.relation == reference.relation;
     });
-    if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(reference.relation)) &&
+    if (exists(reference.relation) &&
         !column_is_in_place(check, lookup.relation, reference.relation, reference.column, reference.number))
         return;
+    if (moved_column(lookup.relation, lookup.key_column, lookup.key_number) != nullptr)
+        return;  // that was said of the lookup
     KeyKind kind{};
     if (!keyed || !key_kind_of_column(lookup.relation, NameStr(lookup.key_column), kind) ||
         !is_key_column(reference.relation, NameStr(reference.column), kind))
         add(check, lookup.relation, false,
             psprintf("column \"%s\" of %s does not refer to the lookup %s", NameStr(reference.column),
-                     SearchSysCacheExists1(RELOID, ObjectIdGetDatum(reference.relation))
-                         ? qualified_name(reference.relation)
-                         : "a relation that was dropped",
+                     exists(reference.relation) ? qualified_name(reference.relation)
+                                                : "a relation that was dropped",
                      qualified_name(lookup.relation)),
             rewatch(check, lookup.relation));
 }
@@ -190,7 +205,7 @@ void check_reference(const Reference& reference, Check& check) {
 void check_is_referred_to(int number, Check& check) {
     const Watch& watch = check.projection.watches[number];
     const auto& references = check.projection.references;
-    if (watch.lookup && watch.keyed &&
+    if (watch.lookup && watch.keyed && exists(watch.relation) &&
         std::none_of(references.begin(), references.end(),
                      [number](const Reference& r) { return r.watch == number; }))
         add(check, watch.relation, false,

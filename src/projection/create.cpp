@@ -76,7 +76,10 @@ bool is_object(Datum json) { return JB_ROOT_IS_OBJECT(DatumGetJsonbP(json)); }
 // then.
 Datum call_with_schemas(FunctionCallInfo fcinfo, const char* name, Names which) {
     List* qualified = list_make2(makeString(pstrdup("rolecall")), makeString(pstrdup(name)));
-    const Oid function = LookupFuncName(qualified, -1, nullptr, false);
+    Oid* types = nullptr;
+    int type_count = 0;
+    (void)get_func_signature(fcinfo->flinfo->fn_oid, &types, &type_count);
+    const Oid function = LookupFuncName(qualified, type_count, types, false);
     constexpr int most_arguments = pg::Declaration::most_arguments;
     const short count = PG_NARGS();
     FmgrInfo info;

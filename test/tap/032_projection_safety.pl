@@ -243,8 +243,8 @@ $reader->query_safe(q(SELECT rolecall.project('p', '1')));    # it knows the def
 hold($node, 'before-query');
 begin_query($reader, q(SELECT rolecall.project('p', '2')));
 wait_at($node, 'before-query');
-like(error_of($node, "$as_lesser LOCK TABLE evil.t IN ACCESS EXCLUSIVE MODE NOWAIT"), qr/55P03: could not obtain lock/, 'what was found to be safe is locked until it was read');
-like(error_of($node, 'SET ROLE owner; LOCK TABLE app.v IN ACCESS EXCLUSIVE MODE NOWAIT'), qr/55P03: could not obtain lock/, '... the view as well');
+like(error_of($node, "$as_lesser BEGIN; LOCK TABLE evil.t IN ACCESS EXCLUSIVE MODE NOWAIT"), qr/55P03: could not obtain lock/, 'what was found to be safe is locked until it was read');
+like(error_of($node, 'SET ROLE owner; BEGIN; LOCK TABLE app.v IN ACCESS EXCLUSIVE MODE NOWAIT'), qr/55P03: could not obtain lock/, '... the view as well');
 release($node, 'before-query');
 like(finish_query($reader), qr/"two"/, '... and read');
 $reader->quit;

@@ -2,6 +2,7 @@
 // have a search_path of their own; and trying what was made.
 #include "pg/pg.h"
 
+#include "pg/function.h"
 #include "projection/keys.h"
 #include "projection/load.h"
 #include "projection/shared.h"
@@ -70,18 +71,20 @@ Datum qualify_names(Datum json, Names which) {
 
 bool is_object(Datum json) { return JB_ROOT_IS_OBJECT(DatumGetJsonbP(json)); }
 
+constexpr pg::Declaration create_projection_declaration =
+    pg::takes_null(VOIDOID, NAMEOID, REGCLASSOID, NAMEOID, NAMEOID, INTERVALOID, BOOLOID, JSONBOID);
+constexpr pg::Declaration watch_lookup_declaration =
+    pg::takes_null(VOIDOID, NAMEOID, REGCLASSOID, NAMEOID, JSONBOID);
+
 // Calls a function of the extension's with the same arguments, but for the last, whose names are numbers
 // then.
-Datum call_with_schemas(FunctionCallInfo fcinfo, const char* name, Names which) {
+Datum call_with_schemas(FunctionCallInfo fcinfo, const char* name, const pg::Declaration& same, Names which) {
     List* qualified = list_make2(makeString(pstrdup("rolecall")), makeString(pstrdup(name)));
-    const Oid function = LookupFuncName(qualified, -1, nullptr, false);
-    constexpr int most_arguments = 7;
-    const short count = PG_NARGS();
-    if (count > most_arguments)
-        elog(ERROR, "too many arguments");
+    const Oid function = LookupFuncName(qualified, same.count, same.arguments, false);
+    const auto count = static_cast<short>(same.count);
     FmgrInfo info;
     fmgr_info(function, &info);
-    LOCAL_FCINFO(call, most_arguments);
+    LOCAL_FCINFO(call, pg::Declaration::most_arguments);
     InitFunctionCallInfoData(*call, &info, count, InvalidOid, nullptr, nullptr);
     std::copy(fcinfo->args, fcinfo->args + count, call->args);
     NullableDatum& last = call->args[count - 1];
@@ -132,28 +135,26 @@ using namespace rolecall::projection;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_create_projection);
-PG_FUNCTION_INFO_V1(rolecall_watch_lookup);
-PG_FUNCTION_INFO_V1(rolecall_refuse_unsafe);
-PG_FUNCTION_INFO_V1(rolecall_read_one);
-
 // create_projection(projection name, view regclass, key_column name, doc_column name, ttl interval, strict
 // boolean, watches jsonb)
-Datum rolecall_create_projection(PG_FUNCTION_ARGS) {
-    return call_with_schemas(fcinfo, "add_projection", Names::keys_and_referencing);
+ROLECALL_FUNCTION(rolecall_create_projection, create_projection_declaration) {
+    return call_with_schemas(fcinfo, "add_projection", create_projection_declaration,
+                             Names::keys_and_referencing);
 }
 
 // watch_lookup(projection name, relation regclass, key_column name, referencing jsonb)
-Datum rolecall_watch_lookup(PG_FUNCTION_ARGS) { return call_with_schemas(fcinfo, "add_lookup", Names::keys); }
+ROLECALL_FUNCTION(rolecall_watch_lookup, watch_lookup_declaration) {
+    return call_with_schemas(fcinfo, "add_lookup", watch_lookup_declaration, Names::keys);
+}
 
 // refuse_unsafe(projection name)
-Datum rolecall_refuse_unsafe(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_refuse_unsafe, rolecall::pg::takes(VOIDOID, NAMEOID)) {
     refuse_unsafe(ready_definition(*PG_GETARG_NAME(0)));
     PG_RETURN_VOID();
 }
 
 // read_one(projection name)
-Datum rolecall_read_one(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_read_one, rolecall::pg::takes(VOIDOID, NAMEOID)) {
     Definition& d = ready_definition(*PG_GETARG_NAME(0));
     Datum key{0};
     if (read_any_row(d, key))

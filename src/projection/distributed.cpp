@@ -1,5 +1,6 @@
 #include "projection/distributed.h"
 
+#include "pg/function.h"
 #include "pg/settings.h"
 
 extern "C" {
@@ -140,9 +141,9 @@ using namespace rolecall::projection;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_is_distributed);
-
 // is_distributed(relation regclass)
-Datum rolecall_is_distributed(PG_FUNCTION_ARGS) { PG_RETURN_BOOL(is_distributed(PG_GETARG_OID(0))); }
+ROLECALL_FUNCTION(rolecall_is_distributed, rolecall::pg::takes(BOOLOID, REGCLASSOID)) {
+    PG_RETURN_BOOL(is_distributed(PG_GETARG_OID(0)));
+}
 
 }  // extern "C"

@@ -1,24 +1,48 @@
 -- DDL behind a projection makes documents unusable; DDL elsewhere does not.
 SELECT rolecall.me(1) IS NOT NULL AS loaded;
 
--- Unrelated and temporary objects, rights, comments, indexes
-CREATE TABLE unrelated (id int);
+-- Unrelated and temporary objects, what roles own nothing may do, comments, indexes, statistics
+CREATE TABLE unrelated (id serial PRIMARY KEY);
 CREATE INDEX ON unrelated (id);
+CREATE VIEW unrelated_view AS SELECT u.id FROM unrelated u;
 CREATE TEMP TABLE temporary (id int);
 ALTER TABLE temporary ADD COLUMN x int;
 DROP TABLE temporary;
 ALTER TABLE unrelated ADD COLUMN x int;
-CREATE FUNCTION unrelated() RETURNS int LANGUAGE sql AS 'SELECT 1';
+ALTER TABLE unrelated RENAME TO related_to_nothing;
 CREATE ROLE regress_ddl;
-GRANT SELECT ON rolecall.users TO regress_ddl;
-REVOKE SELECT ON rolecall.users FROM regress_ddl;
+GRANT SELECT ON related_to_nothing TO regress_ddl;
+REVOKE SELECT ON related_to_nothing FROM regress_ddl;
+ALTER ROLE regress_ddl SUPERUSER;
 DROP ROLE regress_ddl;
+COMMENT ON TABLE rolecall.users IS 'users';
 CREATE INDEX extra ON rolecall.users (display_name);
 DROP INDEX rolecall.extra;
 ANALYZE rolecall.users;
-DROP TABLE unrelated;
-DROP FUNCTION unrelated();
+DROP TABLE related_to_nothing CASCADE;
 SELECT hits('SELECT rolecall.me(1)') AS hit;
+COMMENT ON TABLE rolecall.users IS NULL;
+
+-- What is refused, or rolled back, or changes nothing
+BEGIN;
+SAVEPOINT s;
+ALTER TABLE rolecall.users ADD COLUMN extra text;
+ROLLBACK TO s;
+COMMIT;
+DROP FUNCTION IF EXISTS no_such_function();
+ALTER TABLE rolecall.users ADD COLUMN email text;
+SELECT hits('SELECT rolecall.me(1)') AS hit;
+
+-- A function may be in any projection, and a right may be missing in any.
+SELECT invalidations AS before FROM rolecall.stat_projection WHERE projection = 'me' \gset
+CREATE FUNCTION unrelated() RETURNS int LANGUAGE sql AS 'SELECT 1';
+SELECT hits('SELECT rolecall.me(1)') AS hit_after_create_function;
+GRANT SELECT ON rolecall.users TO pg_monitor;
+SELECT hits('SELECT rolecall.me(1)') AS hit_after_grant;
+SELECT invalidations - :before AS invalidations, invalidated_by FROM rolecall.stat_projection WHERE projection = 'me';
+REVOKE SELECT ON rolecall.users FROM pg_monitor;
+DROP FUNCTION unrelated();
+SELECT rolecall.me(1) IS NOT NULL AS loaded;
 
 -- A column's values changed without any row trigger
 ALTER TABLE rolecall.users ADD COLUMN extra text;

@@ -52,4 +52,3 @@ SELECT name, builtin, view, key_column, doc_column, ttl, query FROM rolecall.pro
 SELECT projection, builtin, relation, key_column FROM rolecall.watches ORDER BY relation::text COLLATE "C";
 SELECT tgrelid::regclass AS relation, regexp_replace(tgname, '^rolecall_[0-9a-f]+', 'rolecall_ID') AS trigger, tgenabled
 FROM pg_trigger WHERE tgname LIKE 'rolecall\_%' ORDER BY tgrelid::regclass::text COLLATE "C", 2;
-SELECT evtname, evtevent, evtenabled FROM pg_event_trigger WHERE evtname LIKE 'rolecall\_%' ORDER BY 1;

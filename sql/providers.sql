@@ -26,6 +26,10 @@ CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.ex
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', sync_ttl 'soon');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', sync_ttl '-1s');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', request_timeout '0');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', sync_ttl '0');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', sync_ttl '300000 years');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', active_window '0');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', max_staleness '11 years');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', request_timeout '2 hours');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', headers 'X-Tenant');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', headers ': seven');
@@ -55,6 +59,9 @@ ALTER SERVER hr OPTIONS (DROP base_url);
 ALTER SERVER hr OPTIONS (ADD auth 'magic');
 CREATE USER MAPPING FOR CURRENT_USER SERVER hr OPTIONS (base_url 'x');
 CREATE USER MAPPING FOR CURRENT_USER SERVER hr OPTIONS (token '');
+CREATE USER MAPPING FOR CURRENT_USER SERVER hr OPTIONS (token E'a\r\nX-Role: admin');
+CREATE USER MAPPING FOR CURRENT_USER SERVER hr OPTIONS (username 'a', password E'b\n');
+CREATE USER MAPPING FOR CURRENT_USER SERVER hr OPTIONS (username 'a:b', password 'c');
 ALTER FOREIGN DATA WRAPPER rolecall OPTIONS (ADD nonsense '1');
 CREATE FOREIGN TABLE nothing (id int) SERVER hr OPTIONS (nonsense '1');
 

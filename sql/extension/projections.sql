@@ -15,12 +15,16 @@ CREATE TABLE rolecall.projections (
     doc_column name NOT NULL,
     ttl interval CHECK (ttl > interval '0'),
     query text NOT NULL,
+    view_schema name,
+    view_name name,
+    view_owner name,
     PRIMARY KEY (name, builtin)
 );
 COMMENT ON TABLE rolecall.projections IS 'views whose documents are held in shared memory, one document per key';
 COMMENT ON COLUMN rolecall.projections.builtin IS 'made by the extension; one of the application''s with the same name takes its place';
 COMMENT ON COLUMN rolecall.projections.id IS 'random and never reused, so that nothing of a dropped projection is ever shown';
 COMMENT ON COLUMN rolecall.projections.query IS 'what a document is: one column, with $1 as the key; kept by a trigger';
+COMMENT ON COLUMN rolecall.projections.view_schema IS 'kept by a trigger, as view_name and view_owner: a view that is made anew is found by its name, if its owner is the same';
 
 CREATE TABLE rolecall.watches (
     projection name NOT NULL,
@@ -29,6 +33,7 @@ CREATE TABLE rolecall.watches (
     relation regclass NOT NULL,
     is_lookup boolean NOT NULL DEFAULT false,
     key_column name,
+    key_number smallint,
     FOREIGN KEY (projection, builtin) REFERENCES rolecall.projections ON UPDATE CASCADE ON DELETE CASCADE,
     CONSTRAINT watches_key_column_check CHECK (is_lookup OR key_column IS NOT NULL)
 );
@@ -36,6 +41,7 @@ COMMENT ON TABLE rolecall.watches IS 'the tables behind each projection''s view'
 COMMENT ON COLUMN rolecall.watches.id IS 'random and never reused: names the groups of a lookup';
 COMMENT ON COLUMN rolecall.watches.is_lookup IS 'a row may belong to many documents';
 COMMENT ON COLUMN rolecall.watches.key_column IS 'the column that holds the key of the document a row belongs to; of a lookup: what those documents'' rows refer to, or NULL: a row belongs to all documents';
+COMMENT ON COLUMN rolecall.watches.key_number IS 'the number of that column, which stays when names change places; kept by a trigger';
 
 CREATE UNIQUE INDEX watches_key ON rolecall.watches (projection, builtin, relation, is_lookup, coalesce(key_column, ''));
 
@@ -44,22 +50,70 @@ CREATE TABLE rolecall.watch_references (
     builtin boolean NOT NULL DEFAULT false,
     relation regclass NOT NULL,
     column_name name NOT NULL,
+    column_number smallint,
     PRIMARY KEY (watch, relation, column_name)
 );
 COMMENT ON TABLE rolecall.watch_references IS 'how documents refer to rows of a lookup: by which columns of their own rows';
 COMMENT ON COLUMN rolecall.watch_references.relation IS 'a watched table, whose rows belong to one document each';
+COMMENT ON COLUMN rolecall.watch_references.column_number IS 'the number of that column; kept by a trigger';
 
 CREATE FUNCTION rolecall.set_projection_query() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v record;
 BEGIN
     NEW.query := format('SELECT v.%I FROM %s v WHERE v.%I = $1', NEW.doc_column, NEW.view, NEW.key_column);
+    SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner) AS owner INTO v
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = NEW.view;
+    IF FOUND THEN
+        NEW.view_schema := v.nspname;
+        NEW.view_name := v.relname;
+        NEW.view_owner := v.owner;
+    END IF;
     RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION rolecall.set_projection_query() IS 'keeps projections.query';
+COMMENT ON FUNCTION rolecall.set_projection_query() IS 'keeps projections.query, and the name and the owner of the view';
 
 CREATE TRIGGER set_query BEFORE INSERT OR UPDATE ON rolecall.projections
 FOR EACH ROW EXECUTE FUNCTION rolecall.set_projection_query();
+
+CREATE FUNCTION rolecall.view_by_name(projection_id bigint) RETURNS regclass
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.oid FROM rolecall.projections p
+    JOIN pg_namespace n ON n.nspname = p.view_schema
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.view_name
+    WHERE p.id = projection_id AND c.relkind = 'v' AND pg_get_userbyid(c.relowner) = p.view_owner
+$$;
+COMMENT ON FUNCTION rolecall.view_by_name(bigint) IS 'the view that has the name and the owner of a projection''s now; NULL: there is none';
+
+CREATE FUNCTION rolecall.column_number(relation oid, column_name name) RETURNS smallint
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT a.attnum FROM pg_attribute a
+    WHERE a.attrelid = relation AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
+$$;
+COMMENT ON FUNCTION rolecall.column_number(oid, name) IS 'the number of a column; NULL: there is none';
+
+-- A restore inserts rows with numbers of another database.
+CREATE FUNCTION rolecall.set_column_number() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_RELID = 'rolecall.watches'::regclass THEN
+        NEW.key_number := rolecall.column_number(NEW.relation, NEW.key_column);
+    ELSE
+        NEW.column_number := rolecall.column_number(NEW.relation, NEW.column_name);
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION rolecall.set_column_number() IS 'keeps watches.key_number and watch_references.column_number';
+
+CREATE TRIGGER set_number BEFORE INSERT ON rolecall.watches
+FOR EACH ROW EXECUTE FUNCTION rolecall.set_column_number();
+CREATE TRIGGER set_number BEFORE INSERT ON rolecall.watch_references
+FOR EACH ROW EXECUTE FUNCTION rolecall.set_column_number();
+ALTER TABLE rolecall.watches ENABLE ALWAYS TRIGGER set_number;
+ALTER TABLE rolecall.watch_references ENABLE ALWAYS TRIGGER set_number;
 
 CREATE FUNCTION rolecall.definition_changed() RETURNS trigger
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_definition_changed';
@@ -104,8 +158,8 @@ LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp A
 $$;
 COMMENT ON FUNCTION rolecall.members_of(regclass) IS 'a table with its partitions and children, on every level';
 
-CREATE FUNCTION rolecall.put_watch_triggers(watch bigint) RETURNS void
-LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION rolecall.put_watch_triggers(watch bigint, part regclass DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     w rolecall.watches := (SELECT w FROM rolecall.watches w WHERE w.id = watch);
     projection_id text := (SELECT p.id FROM rolecall.projections p WHERE (p.name, p.builtin) = (w.projection, w.builtin));
@@ -117,7 +171,7 @@ DECLARE
         WHERE a IS NOT NULL);
     member regclass;
 BEGIN
-    FOR member IN SELECT m FROM rolecall.members_of(w.relation) m LOOP
+    FOR member IN SELECT m FROM rolecall.members_of(coalesce(part, w.relation)) m LOOP
         -- A partition has its parent's row trigger already; no other child has.
         IF row_trigger NOT IN (SELECT tgname FROM pg_trigger WHERE tgrelid = member) THEN
             EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW
@@ -132,92 +186,18 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION rolecall.put_watch_triggers(bigint) IS 'creates the triggers of one watch on a table and its children, where they are missing';
+COMMENT ON FUNCTION rolecall.put_watch_triggers(bigint, regclass) IS 'creates the triggers of one watch on a table and its children, or on a part of them, where they are missing';
 
--- ---- DDL ----------------------------------------------------------------------------------------------------
-
-CREATE FUNCTION rolecall.raise_floor(projection_id bigint) RETURNS void
-LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_raise_floor';
-COMMENT ON FUNCTION rolecall.raise_floor(bigint) IS 'makes every document of a projection unusable for who may not see this transaction';
-
-CREATE FUNCTION rolecall.dependency_closure(view regclass) RETURNS TABLE (classid oid, objid oid)
-LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    WITH RECURSIVE closure(classid, objid) AS (
-        SELECT 'pg_class'::regclass::oid, view::oid
+CREATE FUNCTION rolecall.watch_member(member regclass) RETURNS void
+LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+    WITH RECURSIVE ancestors AS (
+        SELECT i.inhparent AS oid FROM pg_inherits i WHERE i.inhrelid = member
         UNION
-        SELECT next.classid, next.objid
-        FROM closure c
-        CROSS JOIN LATERAL (
-            SELECT d.refclassid, d.refobjid FROM pg_depend d
-            WHERE d.classid = c.classid AND d.objid = c.objid AND d.deptype <> 'e'
-            UNION ALL
-            SELECT 'pg_rewrite'::regclass, r.oid FROM pg_rewrite r
-            WHERE c.classid = 'pg_class'::regclass AND r.ev_class = c.objid
-            UNION ALL
-            SELECT 'pg_class'::regclass, i.inhrelid FROM pg_inherits i
-            WHERE c.classid = 'pg_class'::regclass AND i.inhparent = c.objid
-        ) next(classid, objid)
+        SELECT i.inhparent FROM ancestors a JOIN pg_inherits i ON i.inhrelid = a.oid
     )
-    SELECT * FROM closure
+    SELECT rolecall.put_watch_triggers(w.id, member) FROM rolecall.watches w JOIN ancestors a ON a.oid = w.relation
 $$;
-COMMENT ON FUNCTION rolecall.dependency_closure(regclass) IS 'every object that decides what a view returns: tables and their children, functions, types ...';
-
-CREATE FUNCTION rolecall.announce_ddl(classid oid, objid oid) RETURNS void
-LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT rolecall.raise_floor(p.id) FROM rolecall.projections p
-    WHERE (announce_ddl.classid, announce_ddl.objid) IN (SELECT * FROM rolecall.dependency_closure(p.view))
-$$;
-COMMENT ON FUNCTION rolecall.announce_ddl(oid, oid) IS 'raises the floors of the projections behind which an object is';
-
-CREATE FUNCTION rolecall.on_ddl_start() RETURNS event_trigger
-LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_on_ddl_start';
-COMMENT ON FUNCTION rolecall.on_ddl_start() IS 'announces ALTER TABLE, some of whose forms commit half-way';
-
-CREATE FUNCTION rolecall.on_ddl_end() RETURNS event_trigger
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    PERFORM rolecall.announce_ddl(touched.classid, touched.objid)
-    FROM (
-        SELECT DISTINCT
-               CASE WHEN coalesce(t.tgrelid, r.ev_class, y.polrelid) IS NULL THEN c.classid ELSE 'pg_class'::regclass END,
-               coalesce(t.tgrelid, r.ev_class, y.polrelid, c.objid)
-        FROM pg_event_trigger_ddl_commands() c
-        LEFT JOIN pg_trigger t ON c.classid = 'pg_trigger'::regclass AND t.oid = c.objid
-        LEFT JOIN pg_rewrite r ON c.classid = 'pg_rewrite'::regclass AND r.oid = c.objid
-        LEFT JOIN pg_policy y ON c.classid = 'pg_policy'::regclass AND y.oid = c.objid
-        WHERE c.schema_name IS DISTINCT FROM 'pg_temp'
-          AND c.command_tag NOT IN ('COMMENT', 'GRANT', 'REVOKE', 'SECURITY LABEL', 'ALTER DEFAULT PRIVILEGES')
-    ) touched(classid, objid);
-END
-$$;
-COMMENT ON FUNCTION rolecall.on_ddl_end() IS 'raises the floors of the projections behind which something was created or altered';
-
-CREATE FUNCTION rolecall.on_drop() RETURNS event_trigger
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    -- A dropped table cannot be looked up any more, but its watches were dropped with it. What else may be
-    -- dropped under a view without the view: parts of its tables, which are named with their table.
-    PERFORM rolecall.raise_floor(p.id)
-    FROM rolecall.projections p
-    WHERE EXISTS (
-        SELECT FROM pg_event_trigger_dropped_objects() d
-        WHERE NOT d.is_temporary
-          AND (d.objid = p.view
-               OR d.object_type = 'trigger' AND d.address_names[3] LIKE 'rolecall\_%'
-               OR d.object_type IN ('trigger', 'rule', 'policy', 'table column')
-                  AND to_regclass(format('%I.%I', d.address_names[1], d.address_names[2])) IN (
-                      SELECT c.objid FROM rolecall.dependency_closure(p.view) c WHERE c.classid = 'pg_class'::regclass)));
-END
-$$;
-COMMENT ON FUNCTION rolecall.on_drop() IS 'raises the floors of the projections behind which something was dropped';
-
-CREATE EVENT TRIGGER rolecall_ddl_start ON ddl_command_start WHEN TAG IN ('ALTER TABLE')
-EXECUTE FUNCTION rolecall.on_ddl_start();
-CREATE EVENT TRIGGER rolecall_ddl_end ON ddl_command_end EXECUTE FUNCTION rolecall.on_ddl_end();
-CREATE EVENT TRIGGER rolecall_drop ON sql_drop EXECUTE FUNCTION rolecall.on_drop();
-ALTER EVENT TRIGGER rolecall_ddl_start ENABLE ALWAYS;
-ALTER EVENT TRIGGER rolecall_ddl_end ENABLE ALWAYS;
-ALTER EVENT TRIGGER rolecall_drop ENABLE ALWAYS;
+COMMENT ON FUNCTION rolecall.watch_member(regclass) IS 'creates the triggers of the watches on a table''s parents on it, and on what is below it; a new partition or child gets them by itself';
 
 -- ---- The built-in projection --------------------------------------------------------------------------------
 

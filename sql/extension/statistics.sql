@@ -19,7 +19,7 @@ CREATE FUNCTION rolecall.projection_statistics(
     OUT bypassed_serializable bigint, OUT bypassed_own_writes bigint,
     OUT not_installed_own_id bigint, OUT not_installed_ddl bigint, OUT not_installed_unwatched bigint,
     OUT not_installed_writers bigint, OUT not_installed_size bigint,
-    OUT loads bigint, OUT evictions bigint, OUT load_ms double precision)
+    OUT loads bigint, OUT evictions bigint, OUT load_ms double precision, OUT invalidations bigint, OUT invalidated_by text)
 RETURNS SETOF record
 LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'rolecall_projection_statistics';
 COMMENT ON FUNCTION rolecall.projection_statistics(bigint[]) IS 'counters of projections of this database, by id, since the server started; walks the cache';
@@ -27,10 +27,13 @@ COMMENT ON FUNCTION rolecall.projection_statistics(bigint[]) IS 'counters of pro
 CREATE VIEW rolecall.stat_projection AS
 SELECT p.name AS projection, p.builtin, s.entries, s.bytes, s.hits, s.misses, s.loads, s.load_ms, s.evictions,
        s.bypassed_off, s.bypassed_recovery, s.bypassed_snapshot, s.bypassed_serializable, s.bypassed_own_writes,
-       s.not_installed_own_id, s.not_installed_ddl, s.not_installed_unwatched, s.not_installed_writers, s.not_installed_size
+       s.not_installed_own_id, s.not_installed_ddl, s.not_installed_unwatched, s.not_installed_writers, s.not_installed_size,
+       s.invalidations, s.invalidated_by
 FROM rolecall.projections p
 JOIN rolecall.projection_statistics(ARRAY(SELECT q.id FROM rolecall.projections q)) s ON s.id = p.id;
 COMMENT ON VIEW rolecall.stat_projection IS 'for each projection of this database: what is cached, and how reads were answered, since the server started';
+COMMENT ON COLUMN rolecall.stat_projection.invalidations IS 'how often a change of definitions made all its documents unusable';
+COMMENT ON COLUMN rolecall.stat_projection.invalidated_by IS 'the statement that did so last';
 
 CREATE FUNCTION rolecall.load_progress(
     OUT projection bigint, OUT phase text, OUT pid integer, OUT documents_total bigint, OUT documents_read bigint,

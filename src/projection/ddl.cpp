@@ -1,148 +1,243 @@
 #include "projection/ddl.h"
 
-#include "pg/acting.h"
-#include "pg/testing.h"
+#include "pg/utility.h"
+#include "projection/announce.h"
+#include "projection/closure.h"
+#include "projection/definition.h"
+#include "projection/reach.h"
 #include "projection/rights.h"
 #include "projection/shared.h"
+#include "projection/watch.h"
 
 extern "C" {
 #include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_attrdef.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_namespace.h"
 #include "commands/dbcommands.h"
-#include "commands/extension.h"
-#include "executor/spi.h"
-#include "nodes/parsenodes.h"
 #include "tcop/utility.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 }
 
 namespace rolecall::projection {
 
-using testing::Fault;
-
 namespace {
 
-ProcessUtility_hook_type previous_utility_hook = nullptr;
+object_access_hook_type previous_object_hook = nullptr;
 
-enum class Effect {
-    none,
-    retires,    // documents are gone with what they were of
-    redefines,  // what no event trigger will announce
+// A statement under way that changes definitions. Some commit half-way and go on in another transaction, in
+// which all that was noted is noted again.
+struct Change {
+    Change* outer;
+    MemoryContext context;
+    Reach reach;
+    CommandTag tag;
+    List* named;      // of RangeVar *, copies
+    List* relations;  // oids that those names had
+    List* children;   // relations that it made children of others
+    Oid dropped_database;
 };
 
-// A projection id is never used twice, but a copy of a database has the ids of its template, and may get the
-// number of a database that was dropped. Event triggers do not fire for event triggers, nor where they are
-// switched off.
-Effect effect_of(const Node* statement) {
-    switch (nodeTag(statement)) {
-        case T_DropdbStmt:
-            return Effect::retires;
-        case T_AlterEventTrigStmt:
-            return Effect::redefines;
-        case T_DropStmt: {
-            const ObjectType type = reinterpret_cast<const DropStmt*>(statement)->removeType;
-            if (type == OBJECT_EXTENSION)
-                return Effect::retires;
-            if (type == OBJECT_EVENT_TRIGGER)
-                return Effect::redefines;
-            break;
-        }
-        default:
-            break;
-    }
-    const bool unseen =
-        !pg::event_triggers_enabled() && GetCommandLogLevel(const_cast<Node*>(statement)) == LOGSTMT_DDL;
-    return unseen ? Effect::redefines : Effect::none;
-}
+Change* change = nullptr;  // the innermost
 
-Oid database_to_drop(const Node* statement) {
-    if (!IsA(statement, DropdbStmt) || !IsTransactionState())
-        return InvalidOid;
-    return get_database_oid(reinterpret_cast<const DropdbStmt*>(statement)->dbname, true);
-}
+// ---- Objects
 
-// `dropped`: a database, if it was one.
-void announce(Effect effect, Oid dropped) {
-    if (effect == Effect::none || !preloaded() || !IsTransactionState() ||
-        testing::fault(effect == Effect::retires ? Fault::id_used_again : Fault::ddl_not_announced))
+// Nobody else reads temporary relations, nor by way of indexes or TOAST tables. A composite type is a
+// relation too, but not bound to one.
+void note_any_relation(Oid relation) {
+    if (!OidIsValid(relation) || get_rel_persistence(relation) == RELPERSISTENCE_TEMP)
         return;
-    if (effect == Effect::redefines) {
-        const Oid schema = get_namespace_oid("rolecall", true);
-        const Oid projections = OidIsValid(schema) ? get_relname_relid("projections", schema) : InvalidOid;
-        if (!OidIsValid(projections))
-            return;
-        lock_definitions_for_change();
-        CacheInvalidateRelcacheByRelid(projections);
+    switch (get_rel_relkind(relation)) {
+        case RELKIND_INDEX:
+        case RELKIND_PARTITIONED_INDEX:
+        case RELKIND_TOASTVALUE:
+            break;
+        case RELKIND_COMPOSITE_TYPE:
+            note_database();
+            break;
+        default:
+            note_relation(relation);
+            break;
     }
-    stamp_everything();
-    if (OidIsValid(dropped))
-        forget_documents(dropped, 0);
-    else if (effect == Effect::retires && !OidIsValid(get_extension_oid("rolecall", true)))
-        forget_documents(MyDatabaseId, 0);
 }
 
-void on_utility(PlannedStmt* statement, const char* text, bool read_only_tree, ProcessUtilityContext context,
-                ParamListInfo parameters, QueryEnvironment* environment, DestReceiver* destination,
-                QueryCompletion* completion) {
-    const Effect effect = effect_of(statement->utilityStmt);
-    const Oid database = database_to_drop(statement->utilityStmt);
-    rights_will_change(statement->utilityStmt);
-    if (previous_utility_hook != nullptr)
-        previous_utility_hook(statement, text, read_only_tree, context, parameters, environment, destination,
-                              completion);
-    else
-        standard_ProcessUtility(statement, text, read_only_tree, context, parameters, environment,
-                                destination, completion);
-    announce(effect, database);
-    rights_have_changed(statement->utilityStmt);
+// A child that is dropped is a child no more when its parents are asked about.
+void note_dropped_relation(Oid relation) {
+    note_any_relation(relation);
+    ListCell* cell = nullptr;
+    foreach (cell, ancestors_of(relation, nullptr))
+        note_any_relation(lfirst_oid(cell));
 }
+
+void note_child(Oid child, Oid parent) {
+    if (get_rel_persistence(child) == RELPERSISTENCE_TEMP)
+        return;  // others do not see it as a child
+    note_any_relation(child);
+    note_any_relation(parent);
+    if (change != nullptr) {
+        MemoryContext caller = MemoryContextSwitchTo(change->context);
+        change->children = list_append_unique_oid(change->children, child);
+        MemoryContextSwitchTo(caller);
+    }
+}
+
+// The row type of a relation, and the array of it, come and go with it.
+void note_type(ObjectAccessType access, Oid type) {
+    Oid relation =
+        look_up(TypeRelationId, TypeOidIndexId, Anum_pg_type_oid, type, Anum_pg_type_typrelid, SnapshotSelf);
+    if (!OidIsValid(relation)) {
+        const Oid element = look_up(TypeRelationId, TypeOidIndexId, Anum_pg_type_oid, type,
+                                    Anum_pg_type_typelem, SnapshotSelf);
+        if (OidIsValid(element))
+            relation = look_up(TypeRelationId, TypeOidIndexId, Anum_pg_type_oid, element,
+                               Anum_pg_type_typrelid, SnapshotSelf);
+    }
+    if (!OidIsValid(relation))
+        note_database();
+    else if (access == OAT_POST_ALTER)
+        note_any_relation(relation);
+}
+
+void note_object(ObjectAccessType access, Oid catalog, Oid object, int part, void* argument) {
+    Oid whole = InvalidOid;
+    if (catalog == RelationRelationId && part == 0 && access == OAT_POST_CREATE) {
+        note_created(object);
+    } else if (catalog == RelationRelationId && part == 0 && access == OAT_DROP) {
+        note_dropped_relation(object);
+    } else if (catalog == RelationRelationId || (catalog == AttrDefaultRelationId && part != 0)) {
+        note_any_relation(object);  // a column, or its default, of a relation
+    } else if (catalog == InheritsRelationId) {
+        if (access == OAT_POST_ALTER)
+            note_child(object, static_cast<ObjectAccessPostAlter*>(argument)->auxiliary_id);
+    } else if (catalog == TypeRelationId) {
+        note_type(access, object);
+    } else if (catalog == NamespaceRelationId && access == OAT_POST_CREATE) {
+        if (!is_temporary_schema(object))  // a session's first temporary table creates one
+            note_database();
+    } else if (part_of_relation(catalog, object, SnapshotSelf, whole)) {
+        if (OidIsValid(whole))
+            note_any_relation(whole);
+        else
+            note_database();  // of a domain, or unknown
+    } else if (reach_of_catalog(catalog) != Reach::nothing) {
+        note_database();
+    }
+}
+
+void on_object(ObjectAccessType access, Oid catalog, Oid object, int part, void* argument) {
+    if (previous_object_hook != nullptr)
+        previous_object_hook(access, catalog, object, part, argument);
+    switch (access) {
+        case OAT_POST_CREATE:
+        case OAT_DROP:
+        case OAT_POST_ALTER:
+            if (preloaded() && IsNormalProcessingMode())
+                note_object(access, catalog, object, part, argument);
+            break;
+        default:  // nothing changes
+            break;
+    }
+}
+
+// ---- Statements
+
+// No right is asked for: that is the statement's matter.
+Oid relation_named(const RangeVar& name) {
+    if (name.schemaname == nullptr)
+        return RelnameGetRelid(name.relname);
+    const Oid schema = LookupNamespaceNoError(name.schemaname);
+    return OidIsValid(schema) ? get_relname_relid(name.relname, schema) : InvalidOid;
+}
+
+void note_relations(Change& c) {
+    ListCell* cell = nullptr;
+    MemoryContext caller = MemoryContextSwitchTo(c.context);
+    foreach (cell, c.named) {
+        const Oid relation = relation_named(*lfirst_node(RangeVar, cell));
+        if (OidIsValid(relation))
+            c.relations = list_append_unique_oid(c.relations, relation);
+    }
+    MemoryContextSwitchTo(caller);
+    foreach (cell, c.relations)
+        note_any_relation(lfirst_oid(cell));
+}
+
+void note_change(Change& c) {
+    note_statement(c.tag);
+    switch (c.reach) {
+        case Reach::nothing:
+        case Reach::roles:  // noted by name, and of statements that do not commit half-way
+            break;
+        case Reach::relation:
+            note_relations(c);
+            break;
+        case Reach::database:
+            note_database();
+            break;
+        case Reach::all_databases:
+            note_all_databases();
+            break;
+    }
+    if (OidIsValid(c.dropped_database))
+        note_dropped_database(c.dropped_database);
+}
+
+void note_changes_under_way() {
+    for (Change* c = change; c != nullptr; c = c->outer)
+        note_change(*c);
+}
+
+void before(const Node* statement, bool, void*& state) {
+    const Reach reach = reach_of(statement);
+    const bool drops_database = IsA(statement, DropdbStmt);
+    if ((reach == Reach::nothing && !drops_database) || !preloaded() || !IsTransactionState())
+        return;
+    MemoryContext context = AllocSetContextCreate(TopMemoryContext, "rolecall change", ALLOCSET_SMALL_SIZES);
+    MemoryContext caller = MemoryContextSwitchTo(context);
+    auto* c = static_cast<Change*>(palloc0(sizeof(Change)));
+    c->outer = change;
+    c->context = context;
+    c->reach = reach;
+    c->tag = CreateCommandTag(const_cast<Node*>(statement));
+    if (reach == Reach::relation)
+        c->named = static_cast<List*>(copyObjectImpl(relations_named_by(statement)));
+    if (drops_database)
+        c->dropped_database = get_database_oid(reinterpret_cast<const DropdbStmt*>(statement)->dbname, true);
+    MemoryContextSwitchTo(caller);
+    state = change = c;
+    if (reach == Reach::roles)
+        note_roles_of(statement);
+    note_change(*c);
+}
+
+void after(void* state) {
+    Change& c = *static_cast<Change*>(state);
+    note_change(c);
+    definitions_expire();  // what was read since it began may be half of the old and half of the new
+    ListCell* cell = nullptr;
+    foreach (cell, c.children)
+        watch_child(lfirst_oid(cell));
+}
+
+void at_end(void* state, bool) {
+    Change* c = static_cast<Change*>(state);
+    change = c->outer;
+    MemoryContextDelete(c->context);
+}
+
+constexpr pg::UtilityWatcher watcher{.before = before, .after = after, .at_end = at_end};
 
 }  // namespace
 
-void announce_object(Oid catalog, Oid object) {
-    const pg::Acting acting = pg::act_as_owner();
-    SPI_connect();
-    Oid types[] = {OIDOID, OIDOID};
-    Datum values[] = {ObjectIdGetDatum(catalog), ObjectIdGetDatum(object)};
-    if (SPI_execute_with_args("SELECT rolecall.announce_ddl($1, $2)", 2, types, values, nullptr, false, 0) !=
-        SPI_OK_SELECT)
-        elog(ERROR, "could not announce a change of definitions");
-    SPI_finish();
-    pg::stop_acting(acting);
-}
-
 void ddl_init() {
-    previous_utility_hook = ProcessUtility_hook;
-    ProcessUtility_hook = on_utility;
+    announce_init();
+    before_announcement = note_changes_under_way;
+    pg::watch_utility(watcher);
+    previous_object_hook = object_access_hook;
+    object_access_hook = on_object;
 }
 
 }  // namespace rolecall::projection
-
-using namespace rolecall::projection;
-
-extern "C" {
-
-PG_FUNCTION_INFO_V1(rolecall_on_ddl_start);
-
-// ddl_command_start for ALTER TABLE: DETACH PARTITION ... CONCURRENTLY commits half-way, before the event
-// trigger at its end runs. Everything else is announced there, by what it did rather than by what it asked
-// for.
-Datum rolecall_on_ddl_start(PG_FUNCTION_ARGS) {
-    if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
-        ereport(ERROR, (errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
-                        errmsg("an event trigger function can only be called as an event trigger")));
-    const auto* data = reinterpret_cast<const EventTriggerData*>(fcinfo->context);
-    if (!preloaded() || !IsA(data->parsetree, AlterTableStmt))
-        PG_RETURN_NULL();
-    const auto* statement = reinterpret_cast<const AlterTableStmt*>(data->parsetree);
-    const Oid relation = RangeVarGetRelid(statement->relation, NoLock, true);
-    if (!OidIsValid(relation))
-        PG_RETURN_NULL();
-
-    announce_object(RelationRelationId, relation);
-    PG_RETURN_NULL();
-}
-
-}  // extern "C"

@@ -1,10 +1,16 @@
 #include "projection/definition.h"
 
 #include "pg/acting.h"
+#include "pg/settings.h"
+#include "pg/testing.h"
 #include "pg/version.h"
 #include "projection/check.h"
+#include "projection/detaching.h"
+#include "projection/distributed.h"
 #include "projection/groups.h"
+#include "projection/safety.h"
 #include "projection/shared.h"
+#include "projection/view.h"
 
 extern "C" {
 #include "access/table.h"
@@ -20,19 +26,29 @@ extern "C" {
 
 namespace rolecall::projection {
 
+using testing::Fault;
+
 namespace {
 
 constexpr int most_attempts = 3;
 
+// No sum of versions is: two are even, or one of them is about to grow.
+constexpr std::uint64_t never = UINT64_MAX;
+
 Definition* definitions = nullptr;
 std::uint64_t changes = 0;  // relation invalidations received
+
+void expire(Definition& d) {
+    d.fresh = false;
+    d.usable_at = never;
+}
 
 void on_relation_change(Datum, Oid relation) {
     ++changes;
     for (Definition* d = definitions; d != nullptr; d = d->next) {
         const Oid* end = d->relations + d->relation_count;
         if (!OidIsValid(relation) || std::find(const_cast<const Oid*>(d->relations), end, relation) != end)
-            d->fresh = false;
+            expire(*d);
     }
 }
 
@@ -71,11 +87,17 @@ bool read_projection(Description& d) {
     return true;
 }
 
+// A column's number; InvalidAttrNumber: it was not found when it was named.
+AttrNumber number_in(std::uint64_t row, int place) {
+    bool is_null = false;
+    const Datum number = column(row, place, &is_null);
+    return is_null ? AttrNumber{InvalidAttrNumber} : DatumGetInt16(number);
+}
+
 void read_watches(Description& d) {
-    select(d.builtin ? "SELECT id, relation, is_lookup, key_column FROM rolecall.watches WHERE projection = "
-                       "$1 AND builtin"
-                     : "SELECT id, relation, is_lookup, key_column FROM rolecall.watches WHERE projection = "
-                       "$1 AND NOT builtin",
+    select(psprintf("SELECT id, relation, is_lookup, key_column, key_number FROM rolecall.watches "
+                    "WHERE projection = $1 AND builtin = %s",
+                    d.builtin ? "true" : "false"),
            NAMEOID, NameGetDatum(&d.name));
     auto* watches = static_cast<Watch*>(palloc0(sizeof(Watch) * std::max<std::uint64_t>(SPI_processed, 1)));
     d.watches = {watches, SPI_processed};
@@ -88,6 +110,7 @@ void read_watches(Description& d) {
         watches[i].keyed = !is_null;
         if (!is_null)
             watches[i].key_column = *DatumGetName(key);
+        watches[i].key_number = number_in(i, 5);
     }
 }
 
@@ -96,14 +119,15 @@ void read_references(Description& d) {
     for (std::size_t w = 0; w < d.watches.size(); ++w) {
         if (!d.watches[w].lookup)
             continue;
-        select("SELECT relation, column_name FROM rolecall.watch_references WHERE watch = $1", INT8OID,
-               Int64GetDatum(static_cast<int64>(d.watches[w].id)));
+        select("SELECT relation, column_name, column_number FROM rolecall.watch_references WHERE watch = $1",
+               INT8OID, Int64GetDatum(static_cast<int64>(d.watches[w].id)));
         for (std::uint64_t i = 0; i < SPI_processed; ++i) {
             bool is_null = false;
             auto* reference = static_cast<Reference*>(palloc0(sizeof(Reference)));
             reference->watch = static_cast<int>(w);
             reference->relation = DatumGetObjectId(column(i, 1, &is_null));
             reference->column = *DatumGetName(column(i, 2, &is_null));
+            reference->number = number_in(i, 3);
             references = lappend(references, reference);
         }
     }
@@ -135,11 +159,15 @@ List* group_sources_of(const Description& d) {
         for (const Reference& reference : d.references)
             if (reference.relation == watch.relation)
                 columns[count++] = {.name = reference.column,
+                                    .number = reference.number,
                                     .lookup = d.watches[static_cast<std::size_t>(reference.watch)].id};
         if (count == 0)
             continue;
         auto* source = static_cast<GroupSource*>(palloc0(sizeof(GroupSource)));
-        *source = {.relation = watch.relation, .key_column = watch.key_column, .columns = {columns, count}};
+        *source = {.relation = watch.relation,
+                   .key_column = watch.key_column,
+                   .key_number = watch.key_number,
+                   .columns = {columns, count}};
         sources = lappend(sources, source);
     }
     return sources;
@@ -197,9 +225,9 @@ const Problem* keep(const Problem& problem, MemoryContext context) {
 
 // In the current memory context.
 GroupSource* copy_of(const GroupSource& source) {
-    auto* copy = static_cast<GroupSource*>(palloc0(sizeof(GroupSource)));
     auto* columns = static_cast<GroupColumn*>(palloc(source.columns.size_bytes()));
     std::copy(source.columns.begin(), source.columns.end(), columns);
+    auto* copy = static_cast<GroupSource*>(palloc(sizeof(GroupSource)));
     *copy = source;
     copy->columns = {columns, source.columns.size()};
     return copy;
@@ -207,13 +235,16 @@ GroupSource* copy_of(const GroupSource& source) {
 
 // Puts what was read into `d`, in place of what was there.
 void adopt(Definition& d, const Description& now, Plan* plan, List* group_sources, List* group_plans,
-           List* problems, List* relations) {
+           const Verdict& verdict, List* relations) {
     retire_plan(d.plan);
     retire_plan(d.email_plan);
     ListCell* cell = nullptr;
     foreach (cell, d.group_plans)
         retire_plan(static_cast<Plan*>(lfirst(cell)));
     MemoryContextReset(d.context);
+    keep_plan(plan);
+    foreach (cell, group_plans)
+        keep_plan(static_cast<Plan*>(lfirst(cell)));
     d.plan = plan;
     d.email_plan = nullptr;
     d.id = now.id;
@@ -223,7 +254,9 @@ void adopt(Definition& d, const Description& now, Plan* plan, List* group_source
     d.doc_column = now.doc_column;
     d.ttl = now.ttl;
     if (preloaded()) {
-        d.floor = shared.floors.index(projection_hash(now.id));
+        d.floor = &shared.floors.of(projection_hash(now.id));
+        d.quiet = now.quiet;
+        d.read_at = now.floors;
         d.counters = counters::place_of(projection_hash(now.id));
     }
 
@@ -233,7 +266,9 @@ void adopt(Definition& d, const Description& now, Plan* plan, List* group_source
     foreach (cell, group_sources)
         d.group_sources = lappend(d.group_sources, copy_of(*static_cast<GroupSource*>(lfirst(cell))));
     d.problems = NIL;
-    foreach (cell, problems)
+    d.unsafe = verdict.unsafe != nullptr ? pstrdup(verdict.unsafe) : nullptr;
+    d.named = list_copy(plan_relations(*plan));
+    foreach (cell, verdict.problems)
         d.problems =
             lappend(d.problems, const_cast<Problem*>(keep(*static_cast<Problem*>(lfirst(cell)), d.context)));
     d.relation_count = 0;
@@ -245,7 +280,7 @@ void adopt(Definition& d, const Description& now, Plan* plan, List* group_source
 
 // Of SQL that is not the library's only this is relied on: the columns of rolecall.projections, and that an
 // upgrade touches them. Watches may mean something else there, so nothing is cached.
-List* other_sql() {
+Verdict other_sql(const Plan& plan, const Execution& execution, const List* relations) {
     static bool warned = false;
     if (!warned)
         pg::warn_of_other_sql("Documents are not cached, but read from their views.");
@@ -255,19 +290,35 @@ List* other_sql() {
                 .lasting = true,
                 .text = "the extension's SQL and its library differ in version",
                 .repair = "ALTER EXTENSION rolecall UPDATE"};
-    return list_make1(problem);
+    return {.problems = list_make1(problem), .unsafe = unsafe_part(plan.owner, execution, relations)};
+}
+
+// The order matters. What stamps a floor from here on changes its version; what has stamped it before has
+// ended if definitions are quiet, and its invalidations are there.
+void begin_verification(Description& now, std::uint64_t database_version) {
+    if (!preloaded())
+        return;
+    now.floors = database_version + core::version_of(shared.floors.of(projection_hash(now.id)));
+    now.quiet = definitions_are_quiet();
+    AcceptInvalidationMessages();
 }
 
 // Runs inside SPI, as the extension's owner, under a fresh snapshot.
 bool read_definition(Definition& d) {
     Description now{};
     now.name = d.name;
+    const std::uint64_t database_version = version_of_database_floor();
     if (!read_projection(now))
         return false;
+    begin_verification(now, database_version);
+    const bool current = pg::sql_is_current();
+    if (get_rel_relkind(now.view) == '\0' && current) {
+        now.view = view_by_name(now.id);
+        now.view_made_anew = true;
+    }
     if (get_rel_relkind(now.view) == '\0')
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
                         errmsg("the view of projection \"%s\" does not exist", NameStr(d.name))));
-    const bool current = pg::sql_is_current();
     if (current) {
         read_watches(now);
         read_references(now);
@@ -277,19 +328,26 @@ bool read_definition(Definition& d) {
     const pg::Acting acting = pg::act_as_pinned(owner_of(now.view));
     const Oid key_type = key_type_of(now.key_kind);
     Plan* plan = make_plan(now.name, now.view, load_query(now), {&key_type, 1});
+    const Execution execution = examine(plan_queries(*plan), has_window(now.view));
     pg::stop_acting(acting);
 
-    List* relations = NIL;
-    List* queries = plan_queries(*plan, &relations);
+    List* relations = plan_relations(*plan);
     refuse_security_invokers(relations);
-    List* problems = current ? check_projection(now, queries, &relations) : other_sql();
+    require_directory(relations);
+    Verdict verdict = current ? check_projection(now, *plan, execution, &relations)
+                              : other_sql(*plan, execution, relations);
+    const bool detaching = !testing::fault(testing::Fault::plan_kept_while_detaching) &&
+                           add_detaching(&verdict.problems, &relations);
+    if (detaching)
+        plan_each_time(*plan);
     // Without the watches in place nothing is cached, and the columns may not even be there.
-    List* group_sources = problems == NIL ? group_sources_of(now) : NIL;
+    List* group_sources = verdict.problems == NIL ? group_sources_of(now) : NIL;
     List* group_plans = make_group_plans(now.name, now.key_kind, group_sources);
     for (const char* own : {"projections", "watches", "watch_references"})
         if (current || strcmp(own, "projections") == 0)
             relations = list_append_unique_oid(relations, pg::extension_relation(own));
-    adopt(d, now, plan, group_sources, group_plans, problems, relations);
+    adopt(d, now, plan, group_sources, group_plans, verdict, relations);
+    d.detaching = detaching;
     return true;
 }
 
@@ -315,6 +373,7 @@ Definition* find(const char* name) {
 Definition* create(const char* name) {
     auto* d = static_cast<Definition*>(MemoryContextAllocZero(TopMemoryContext, sizeof(Definition)));
     d->context = AllocSetContextCreate(TopMemoryContext, "rolecall projection", ALLOCSET_SMALL_SIZES);
+    d->usable_at = never;
     namestrcpy(&d->name, name);
     d->next = definitions;
     definitions = d;
@@ -343,18 +402,49 @@ Definition* create(const char* name) {
 void definition_init() {
     CacheRegisterRelcacheCallback(on_relation_change, 0);
     CacheRegisterSyscacheCallback(NAMESPACEOID, on_schema_change, 0);
+    settings::on_directory_is_local = [] { on_relation_change(Datum{0}, InvalidOid); };
     plan_init();
 }
 
-bool definition_refresh(Definition& d) {
-    for (int attempt = 0; !d.fresh && attempt < most_attempts; ++attempt) {
+void definitions_expire() {
+    ++changes;  // also for what is being read
+    for (Definition* d = definitions; d != nullptr; d = d->next)
+        expire(*d);
+}
+
+namespace {
+
+bool is_fresh(const Definition& d) {
+    return d.fresh && (!preloaded() || d.read_at == floor_versions(d.floor) ||
+                       testing::fault(Fault::floors_not_compared));
+}
+
+bool is_usable(const Definition& d) {
+    return d.problems == NIL || d.ttl > 0 || testing::fault(Fault::watches_not_verified);
+}
+
+}  // namespace
+
+bool definition_refresh(Definition& d, bool to_install) {
+    for (int attempt = 0; attempt < most_attempts; ++attempt) {
+        if (is_fresh(d) && (d.quiet || !to_install))
+            return true;
         const std::uint64_t before = changes;
         if (!read_as_owner(d))
             forget_and_complain(d);
         // Which relations matter was not known before: whatever changed meanwhile means reading again.
         d.fresh = changes == before;
+        d.usable_at = d.fresh && is_usable(d) ? d.read_at : never;
+        if (to_install && !d.quiet)
+            return false;
     }
-    return d.fresh;
+    return is_fresh(d) && (d.quiet || !to_install);
+}
+
+bool definition_becomes_usable(Definition& d) {
+    if (is_fresh(d))
+        return false;
+    return definition_refresh_same_key(d) && d.usable_at != never;
 }
 
 void complain_of_key_type(const Definition& d, Oid given) {
@@ -365,9 +455,9 @@ void complain_of_key_type(const Definition& d, Oid given) {
     pg_unreachable();
 }
 
-bool definition_refresh_same_key(Definition& d) {
+bool definition_refresh_same_key(Definition& d, bool to_install) {
     const KeyKind kind = d.key_kind;
-    const bool fresh = definition_refresh(d);
+    const bool fresh = definition_refresh(d, to_install);
     if (d.key_kind != kind)
         complain_of_key_type(d, key_type_of(kind));
     return fresh;
@@ -387,78 +477,6 @@ Definition* detail::me = nullptr;
 Definition& me_definition_first_seen() {
     detail::me = &definition_seen("me");
     return *detail::me;
-}
-
-bool key_kind_of(Oid type, KeyKind& kind) {
-    switch (type) {
-        case INT2OID:
-        case INT4OID:
-        case INT8OID:
-            kind = KeyKind::integer;
-            return true;
-        case UUIDOID:
-            kind = KeyKind::uuid;
-            return true;
-        case TEXTOID:
-        case VARCHAROID:
-            kind = KeyKind::text;
-            return true;
-        case BPCHAROID:
-            kind = KeyKind::bpchar;
-            return true;
-        default:
-            return false;
-    }
-}
-
-Datum widened_key(Oid type, Datum value) {
-    if (type == INT2OID)
-        return Int64GetDatum(DatumGetInt16(value));
-    return type == INT4OID ? Int64GetDatum(DatumGetInt32(value)) : value;
-}
-
-Oid key_type_of(KeyKind kind) {
-    switch (kind) {
-        case KeyKind::integer:
-            return INT8OID;
-        case KeyKind::uuid:
-            return UUIDOID;
-        case KeyKind::bpchar:
-            return BPCHAROID;
-        case KeyKind::text:
-            break;
-    }
-    return TEXTOID;
-}
-
-bool key_kind_of_column(Oid relation, const char* column, KeyKind& kind) {
-    HeapTuple tuple = SearchSysCacheAttName(relation, column);
-    if (!HeapTupleIsValid(tuple))
-        return false;
-    const auto* attribute = reinterpret_cast<Form_pg_attribute>(GETSTRUCT(tuple));
-    const Oid type = attribute->atttypid;
-    const Oid collation = attribute->attcollation;
-    const bool stored =
-        attribute->attgenerated == '\0' || attribute->attgenerated == ATTRIBUTE_GENERATED_STORED;
-    ReleaseSysCache(tuple);
-    return stored && key_kind_of(type, kind) &&
-           (!OidIsValid(collation) || get_collation_isdeterministic(collation));
-}
-
-bool is_key_column(Oid relation, const char* column, KeyKind kind) {
-    KeyKind actual{};
-    return key_kind_of_column(relation, column, actual) && actual == kind;
-}
-
-std::string_view long_key(KeyKind kind, Datum key, KeyBuffer& buffer) {
-    if (kind == KeyKind::uuid) {
-        memcpy(buffer.bytes, DatumGetUUIDP(key)->data, UUID_LEN);
-        return {buffer.bytes, UUID_LEN};
-    }
-    text* value = DatumGetTextPP(key);
-    char* bytes = VARDATA_ANY(value);
-    const int length = static_cast<int>(VARSIZE_ANY_EXHDR(value));
-    return {bytes, static_cast<std::size_t>(kind == KeyKind::bpchar ? bpchartruelen(bytes, length) : length)};
 }
 
 }  // namespace rolecall::projection

@@ -21,8 +21,7 @@ Datum key_from_text(const Definition& d, text* value) {
 
 Datum converted_key(Definition& d, Oid type, Datum value) {
     // The type may be another by now: "me" may have been replaced.
-    if (!d.fresh)
-        definition_refresh(d);
+    definition_refresh(d);
     if (type == TEXTOID)
         return key_from_text(d, DatumGetTextPP(value));
     if (type != key_type_of(d.key_kind))
@@ -41,8 +40,7 @@ Definition& readable_projection(const NameData& name) {
     require_preloaded();
     Definition& d = definition_seen(NameStr(name));
     AcceptInvalidationMessages();
-    if (!d.fresh)
-        definition_refresh(d);
+    definition_refresh(d);
     require_select(d.view);
     return d;
 }

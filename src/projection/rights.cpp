@@ -1,160 +1,151 @@
 #include "projection/rights.h"
 
-#include "pg/acting.h"
-#include "projection/ddl.h"
-#include "projection/shared.h"
+#include "projection/announce.h"
 
 extern "C" {
-#include "access/xact.h"
-#include "catalog/namespace.h"
+#include "access/genam.h"
+#include "access/table.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_auth_members.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
-#include "commands/extension.h"
-#include "executor/spi.h"
-#include "nodes/parsenodes.h"
-#include "parser/parse_func.h"
+#include "catalog/pg_shdepend.h"
 #include "utils/acl.h"
+#include "utils/fmgroids.h"
 }
 
 namespace rolecall::projection {
 
 namespace {
 
-bool is_installed() { return OidIsValid(get_extension_oid("rolecall", true)); }
-
-// Of whatever database: there need not be anything of ours in this one.
-void announce_anything() {
-    lock_rights_for_change();
-    stamp_everything();
+// These roles and all who are members of them, directly or not.
+List* with_members(List* roles, Snapshot snapshot) {
+    List* all = list_copy(roles);
+    if (all == NIL)
+        return all;
+    Relation members = table_open(AuthMemRelationId, AccessShareLock);
+    for (int i = 0; i < list_length(all); ++i) {
+        ScanKeyData key;
+        ScanKeyInit(&key, Anum_pg_auth_members_roleid, BTEqualStrategyNumber, F_OIDEQ,
+                    ObjectIdGetDatum(list_nth_oid(all, i)));
+        SysScanDesc rows = systable_beginscan(members, AuthMemRoleMemIndexId, true, snapshot, 1, &key);
+        while (HeapTuple row = systable_getnext(rows))
+            all = list_append_unique_oid(all, reinterpret_cast<Form_pg_auth_members>(GETSTRUCT(row))->member);
+        systable_endscan(rows);
+    }
+    table_close(members, AccessShareLock);
+    return all;
 }
 
-// Roles are those of all databases. Does `role`, or a member of it, own a relation in any of them? The
-// bootstrap superuser is not recorded, and needs no rights.
-bool owns_relations(Oid role) {
-    constexpr const char* query =
-        "WITH RECURSIVE affected AS (SELECT $1 AS oid UNION "
-        "SELECT m.member FROM pg_catalog.pg_auth_members m JOIN affected a ON m.roleid = a.oid) "
-        "SELECT FROM pg_catalog.pg_shdepend d JOIN affected a ON d.refobjid = a.oid "
-        "WHERE d.refclassid = 'pg_catalog.pg_authid'::regclass AND d.classid = "
-        "'pg_catalog.pg_class'::regclass "
-        "AND d.deptype = 'o' LIMIT 1";
-    const pg::Acting acting = pg::act_as_table_owner(BOOTSTRAP_SUPERUSERID);  // of the catalogs
-    SPI_connect();
-    Oid types[] = {OIDOID};
-    Datum values[] = {ObjectIdGetDatum(role)};
-    if (SPI_execute_with_args(query, 1, types, values, nullptr, true, 1) != SPI_OK_SELECT)
-        elog(ERROR, "could not look for what a role owns");
-    const bool found = SPI_processed > 0;
-    SPI_finish();
-    pg::stop_acting(acting);
+bool owns_what_runs(Relation dependencies, Oid role, Snapshot snapshot) {
+    ScanKeyData keys[2];
+    ScanKeyInit(&keys[0], Anum_pg_shdepend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+                ObjectIdGetDatum(AuthIdRelationId));
+    ScanKeyInit(&keys[1], Anum_pg_shdepend_refobjid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(role));
+    SysScanDesc rows =
+        systable_beginscan(dependencies, SharedDependReferenceIndexId, true, snapshot, 2, keys);
+    bool found = false;
+    while (HeapTuple row = found ? nullptr : systable_getnext(rows)) {
+        const auto* d = reinterpret_cast<Form_pg_shdepend>(GETSTRUCT(row));
+        found = d->deptype == SHARED_DEPENDENCY_OWNER &&
+                (d->classid == RelationRelationId || d->classid == ProcedureRelationId);
+    }
+    systable_endscan(rows);
     return found;
 }
 
-bool own_relations(List* roles) {
+void note_all(List* roles) {
     ListCell* cell = nullptr;
-    foreach (cell, roles) {
-        const auto* role = lfirst_node(RoleSpec, cell);
-        if (role->roletype == ROLESPEC_PUBLIC)
+    foreach (cell, roles)
+        note_role_with_members(*lfirst_node(RoleSpec, cell));
+}
+
+// Logins, passwords and the like decide nothing that is seen. Any other option may.
+bool decides_nothing(const DefElem& option) {
+    for (const char* name : {"password", "validUntil", "connectionlimit", "canlogin", "createdb",
+                             "createrole", "isreplication", "sysid"})
+        if (strcmp(option.defname, name) == 0)
             return true;
-        const Oid oid = get_rolespec_oid(role, true);
-        if (OidIsValid(oid) && owns_relations(oid))
-            return true;
-    }
     return false;
 }
 
-// With CASCADE, others lose the right with the one who is named.
-bool concerns_owners(const GrantStmt& revoke) {
-    return revoke.behavior == DROP_CASCADE || own_relations(revoke.grantees);
+bool lists_roles(const DefElem& option) {
+    for (const char* name : {"rolemembers", "adminmembers", "addroleto"})
+        if (strcmp(option.defname, name) == 0)
+            return true;
+    return false;
 }
 
-void on_revoke(const GrantStmt& statement) {
-    if (statement.is_grant || !is_installed() || !concerns_owners(statement))
-        return;
-    const bool is_function = statement.objtype == OBJECT_FUNCTION || statement.objtype == OBJECT_PROCEDURE ||
-                             statement.objtype == OBJECT_ROUTINE;
-    if (statement.targtype == ACL_TARGET_OBJECT && (statement.objtype == OBJECT_TABLE || is_function)) {
-        ListCell* cell = nullptr;
-        foreach (cell, statement.objects) {
-            const Oid object =
-                is_function ? LookupFuncWithArgs(statement.objtype, lfirst_node(ObjectWithArgs, cell), true)
-                            : RangeVarGetRelid(lfirst_node(RangeVar, cell), NoLock, true);
-            if (OidIsValid(object))
-                announce_object(is_function ? ProcedureRelationId : RelationRelationId, object);
-        }
-    } else if (statement.targtype != ACL_TARGET_OBJECT || statement.objtype == OBJECT_SCHEMA) {
-        announce_anything();
-    }
-}
-
-// Being a member of a role, superuser, or exempt from row security decides what a view's owner sees. Logins,
-// passwords and the like do not.
-bool decides_what_is_seen(const AlterRoleStmt& statement) {
+void note_altered(const AlterRoleStmt& statement) {
+    bool decides = false;
     ListCell* cell = nullptr;
     foreach (cell, statement.options) {
-        const char* option = lfirst_node(DefElem, cell)->defname;
-        for (const char* name : {"superuser", "bypassrls", "inherit", "rolemembers"})
-            if (strcmp(option, name) == 0)
-                return true;
+        const auto& option = *lfirst_node(DefElem, cell);
+        decides |= !decides_nothing(option);
+        if (lists_roles(option))
+            note_all(reinterpret_cast<List*>(option.arg));
     }
-    return false;
+    if (decides)
+        note_role_with_members(*statement.role);
 }
 
-// A new role may bring along what it is a member of itself.
-bool has_owners_as_members(const CreateRoleStmt& statement) {
+// A new role owns nothing, but may bring members along.
+void note_created(const CreateRoleStmt& statement) {
     ListCell* cell = nullptr;
     foreach (cell, statement.options) {
-        const auto* option = lfirst_node(DefElem, cell);
-        const bool members =
-            strcmp(option->defname, "rolemembers") == 0 || strcmp(option->defname, "adminmembers") == 0;
-        if (members && own_relations(reinterpret_cast<List*>(option->arg)))
-            return true;
+        const auto& option = *lfirst_node(DefElem, cell);
+        if (lists_roles(option) && strcmp(option.defname, "addroleto") != 0)
+            note_all(reinterpret_cast<List*>(option.arg));
     }
-    return false;
 }
 
 }  // namespace
 
-// The members of a role that is dropped cannot be found afterwards.
-void rights_will_change(const Node* statement) {
-    if (IsA(statement, DropRoleStmt) && preloaded() && IsTransactionState() &&
-        own_relations(reinterpret_cast<const DropRoleStmt*>(statement)->roles))
-        announce_anything();
+// By the newest catalogs: the members of a role that is dropped cannot be found afterwards.
+void note_role_with_members(const RoleSpec& role) {
+    if (role.roletype == ROLESPEC_PUBLIC) {
+        note_all_databases();
+        return;
+    }
+    const Oid oid = get_rolespec_oid(&role, true);
+    if (!OidIsValid(oid))
+        return;
+    ListCell* cell = nullptr;
+    foreach (cell, with_members(list_make1_oid(oid), nullptr))
+        note_role(lfirst_oid(cell));
 }
 
-void rights_have_changed(const Node* statement) {
-    if (!preloaded() || !IsTransactionState())
-        return;
+void note_roles_of(const Node* statement) {
     switch (nodeTag(statement)) {
-        case T_GrantStmt:
-            on_revoke(*reinterpret_cast<const GrantStmt*>(statement));
-            break;
         case T_GrantRoleStmt:
-            if (own_relations(reinterpret_cast<const GrantRoleStmt*>(statement)->grantee_roles))
-                announce_anything();
+            note_all(reinterpret_cast<const GrantRoleStmt*>(statement)->grantee_roles);
             break;
         case T_CreateRoleStmt:
-            if (has_owners_as_members(*reinterpret_cast<const CreateRoleStmt*>(statement)))
-                announce_anything();
+            note_created(*reinterpret_cast<const CreateRoleStmt*>(statement));
             break;
-        case T_AlterRoleStmt: {
-            const auto* alter = reinterpret_cast<const AlterRoleStmt*>(statement);
-            if (decides_what_is_seen(*alter) && own_relations(list_make1(alter->role)))
-                announce_anything();
+        case T_AlterRoleStmt:
+            note_altered(*reinterpret_cast<const AlterRoleStmt*>(statement));
             break;
-        }
-        case T_AlterOwnerStmt:  // whose membership of pg_database_owner is recorded nowhere
-            if (reinterpret_cast<const AlterOwnerStmt*>(statement)->objectType == OBJECT_DATABASE)
-                announce_anything();
-            break;
-        case T_DropOwnedStmt:
-        case T_ReassignOwnedStmt:
-            announce_anything();
+        case T_DropRoleStmt:
+            note_all(reinterpret_cast<const DropRoleStmt*>(statement)->roles);
             break;
         default:
+            note_all_databases();
             break;
     }
+}
+
+bool own_what_runs(List* roles, Snapshot snapshot) {
+    if (roles == NIL)
+        return false;
+    Relation dependencies = table_open(SharedDependRelationId, AccessShareLock);
+    bool found = false;
+    ListCell* cell = nullptr;
+    foreach (cell, with_members(roles, snapshot))
+        found = found || owns_what_runs(dependencies, lfirst_oid(cell), snapshot);
+    table_close(dependencies, AccessShareLock);
+    return found;
 }
 
 }  // namespace rolecall::projection

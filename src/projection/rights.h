@@ -1,18 +1,23 @@
-// Rights that are lost. A view whose owner may not read what is behind it any more returns an error, and so
-// must its documents, cached or not. Event triggers are not told which objects rights were revoked on, and
-// not at all of roles. What is granted on an object changes no document, because errors are not cached.
+// Roles: what they may do is known in all databases, and decides what a projection's owner sees.
 #pragma once
 
 #include "pg/pg.h"
 
 extern "C" {
-#include "nodes/nodes.h"
+#include "nodes/parsenodes.h"
+#include "utils/snapshot.h"
 }
 
 namespace rolecall::projection {
 
-/// For the utility hook, before and after each statement: raise the floors of the projections it concerns.
-void rights_will_change(const Node* statement);
-void rights_have_changed(const Node* statement);
+/// Notes (announce.h) that the rights of a role change, and with them those of its members, as they are now.
+void note_role_with_members(const RoleSpec& role);
+
+/// The same for the roles that a statement about roles concerns.
+void note_roles_of(const Node* statement);
+
+/// Does one of these roles, or a member of one, own a relation or a function, in whatever database? The
+/// bootstrap superuser is not recorded as an owner, and needs no rights.
+bool own_what_runs(List* roles, Snapshot snapshot);
 
 }  // namespace rolecall::projection

@@ -7,7 +7,6 @@
 
 extern "C" {
 #include "access/xlog.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_namespace.h"
 #include "storage/lmgr.h"
@@ -26,16 +25,28 @@ Shared shared;
 namespace {
 
 constexpr std::size_t floor_slots = 1024;
+constexpr std::size_t database_slots = 128;
 // About one for two documents. All take a sixty-fourth of the cache; a document that shares a stamp is read
 // anew when the other changes.
 constexpr std::size_t cache_bytes_per_stamp = 2048;
 
 LWLockPadded* partition_locks = nullptr;
 
+// What is told of a floor: of projections, then of databases.
+struct Record {
+    std::atomic<std::uint64_t> count;
+    std::atomic<std::uint64_t> last;  // the number of the invalidation and the statement's tag; 0: none
+};
+constexpr int tag_bits = 16;
+
+Record* records = nullptr;
+std::atomic<std::uint64_t>* last_invalidation = nullptr;  // numbers them
+
 struct Layout {
     std::size_t stamp_slots;
     core::Cache::Layout cache;
-    std::size_t floors_at, stamps_at, counters_at, cache_at, testing_at, bytes;
+    std::size_t floors_at, database_floors_at, invalidations_at, stamps_at, counters_at, cache_at, testing_at,
+        bytes;
 };
 
 Layout plan() {
@@ -52,6 +63,9 @@ Layout plan() {
         return here;
     };
     layout.floors_at = take(core::Stamps::bytes(floor_slots));
+    layout.database_floors_at = take(core::Stamps::bytes(database_slots));
+    layout.invalidations_at =
+        take(sizeof(Record) * (floor_slots + database_slots) + sizeof(*last_invalidation));
     layout.stamps_at = take(core::Stamps::bytes(layout.stamp_slots));
     layout.counters_at = take(counters::bytes());
     layout.cache_at = take(layout.cache.bytes);
@@ -71,6 +85,10 @@ void attach(void* memory, bool is_new, LWLockPadded* locks) {
             head->floor_ready.store(1);
     }
     shared.floors = {reinterpret_cast<core::Stamp*>(base + layout.floors_at), floor_slots};
+    shared.database_floors = {reinterpret_cast<core::Stamp*>(base + layout.database_floors_at),
+                              database_slots};
+    records = reinterpret_cast<Record*>(base + layout.invalidations_at);
+    last_invalidation = reinterpret_cast<std::atomic<std::uint64_t>*>(records + floor_slots + database_slots);
     shared.stamps = {reinterpret_cast<core::Stamp*>(base + layout.stamps_at), layout.stamp_slots};
     counters::attach(base + layout.counters_at);
     shared.cache = {base + layout.cache_at, layout.cache};
@@ -83,15 +101,16 @@ void attach(void* memory, bool is_new, LWLockPadded* locks) {
     shared.head = head;
 }
 
-// Sub-object 1 of the schema: nothing else locks it.
+// Sub-object 1 of a schema that is in each database: nothing else locks it. Whether the extension is there
+// need not be known.
 LOCKTAG definitions_locktag() {
     LOCKTAG tag;
-    SET_LOCKTAG_OBJECT(tag, MyDatabaseId, NamespaceRelationId, get_namespace_oid("rolecall", false), 1);
+    SET_LOCKTAG_OBJECT(tag, MyDatabaseId, NamespaceRelationId, PG_CATALOG_NAMESPACE, 1);
     return tag;
 }
 
 // Likewise, of all databases.
-LOCKTAG rights_locktag() {
+LOCKTAG common_locktag() {
     LOCKTAG tag;
     SET_LOCKTAG_OBJECT(tag, InvalidOid, AuthIdRelationId, BOOTSTRAP_SUPERUSERID, 1);
     return tag;
@@ -122,13 +141,22 @@ void complain_not_preloaded() {
 
 std::uint64_t projection_hash(std::uint64_t projection) { return key_hash(projection, {}); }
 
+std::uint64_t database_hash(Oid database) { return core::hash(shared.head->seed, database, 0, {}); }
+
+std::uint64_t version_of_database_floor() {
+    if (!preloaded())
+        return 0;
+    shared.database_floor = &shared.database_floors.of(database_hash(MyDatabaseId));
+    return core::version_of(*shared.database_floor);
+}
+
 namespace {
 
 // Asks `of(stamp)` about each until it says no.
 template <typename Of>
 bool each_stamp(const Dependencies& on, Of&& of) {
-    return of(shared.stamps.of(on.key_hash)) && of(shared.floors[on.floor]) &&
-           of(shared.head->common_floor) &&
+    return of(shared.stamps.of(on.key_hash)) && of(*on.floor) &&
+           (testing::fault(Fault::database_floor_not_read) || of(*shared.database_floor)) &&
            std::all_of(on.groups.begin(), on.groups.end(),
                        [&](std::uint32_t group) { return of(shared.stamps[group]); });
 }
@@ -157,7 +185,8 @@ bool make_floor_ready() {
     const core::FullXid bound = pg::next_full_xid();
     core::FullXid none = 0;
     shared.head->first_bound.compare_exchange_strong(none, bound);
-    core::raise_bound(shared.head->common_floor, shared.head->horizon, bound);
+    for (std::uint32_t slot = 0; slot < database_slots; ++slot)
+        core::raise_bound(shared.database_floors[slot], shared.head->horizon, bound);
     shared.head->floor_ready.store(1, std::memory_order_release);
     return true;
 }
@@ -173,8 +202,9 @@ void narrow_floor() {
     for (const TransactionId xid : now.running)
         if (BackendXidGetPid(xid) == 0 && TransactionIdIsInProgress(xid))  // prepared
             running[count++] = core::widen(xid, now.xmax);
-    core::replace_bound(shared.head->common_floor, shared.head->horizon, shared.head->first_bound.load(),
-                        {running, count});
+    for (std::uint32_t slot = 0; slot < database_slots; ++slot)
+        core::replace_bound(shared.database_floors[slot], shared.head->horizon,
+                            shared.head->first_bound.load(), {running, count});
 }
 
 namespace {
@@ -208,7 +238,52 @@ void stamp_projection(std::uint64_t projection) {
     add_self(floor);
 }
 
-void stamp_everything() { add_self(shared.head->common_floor); }
+void stamp_database(Oid database) { add_self(shared.database_floors.of(database_hash(database))); }
+
+void stamp_all_databases() {
+    for (std::uint32_t slot = 0; slot < database_slots; ++slot)
+        add_self(shared.database_floors[slot]);
+}
+
+namespace {
+
+void note_invalidation(Record& record, CommandTag by) {
+    record.count.fetch_add(1, std::memory_order_relaxed);
+    const std::uint64_t number = last_invalidation->fetch_add(1, std::memory_order_relaxed) + 1;
+    record.last.store(number << tag_bits | static_cast<std::uint64_t>(by), std::memory_order_relaxed);
+}
+
+Record& record_of(std::uint64_t projection) {
+    return records[shared.floors.index(projection_hash(projection))];
+}
+
+Record& record_of_database(Oid database) {
+    return records[floor_slots + shared.database_floors.index(database_hash(database))];
+}
+
+}  // namespace
+
+void note_invalidation(std::uint64_t projection, CommandTag by) {
+    note_invalidation(record_of(projection), by);
+}
+
+void note_invalidation_of_database(Oid database, CommandTag by) {
+    note_invalidation(record_of_database(database), by);
+}
+
+void note_invalidation_of_all(CommandTag by) {
+    for (std::size_t slot = 0; slot < database_slots; ++slot)
+        note_invalidation(records[floor_slots + slot], by);
+}
+
+Invalidations invalidations_of(std::uint64_t projection) {
+    const Record& own = record_of(projection);
+    const Record& common = record_of_database(MyDatabaseId);
+    const std::uint64_t last =
+        std::max(own.last.load(std::memory_order_relaxed), common.last.load(std::memory_order_relaxed));
+    return {.count = own.count.load(std::memory_order_relaxed) + common.count.load(std::memory_order_relaxed),
+            .last = static_cast<CommandTag>(last & ((1U << tag_bits) - 1))};
+}
 
 // While an LWLock is held interrupts wait, and nothing that Cache does raises an error: a backend cannot
 // leave a bucket half changed but by dying of a signal, and then the server makes all shared memory anew.
@@ -276,10 +351,10 @@ bool is_quiet(const LOCKTAG& tag) {
 
 }  // namespace
 
-void lock_definitions_for_change() { lock_for_change(definitions_locktag()); }
+void lock_definitions() { lock_for_change(definitions_locktag()); }
 
-void lock_rights_for_change() { lock_for_change(rights_locktag()); }
+void lock_all_definitions() { lock_for_change(common_locktag()); }
 
-bool definitions_are_quiet() { return is_quiet(definitions_locktag()) && is_quiet(rights_locktag()); }
+bool definitions_are_quiet() { return is_quiet(definitions_locktag()) && is_quiet(common_locktag()); }
 
 }  // namespace rolecall::projection

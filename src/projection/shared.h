@@ -7,7 +7,12 @@
 #include "core/cache.h"
 #include "core/hash.h"
 #include "core/stamps.h"
+#include "pg/testing.h"
 #include "projection/counters.h"
+
+extern "C" {
+#include "tcop/cmdtag.h"
+}
 
 namespace rolecall::projection {
 
@@ -15,17 +20,18 @@ namespace rolecall::projection {
 struct alignas(64) SharedHead {
     std::uint64_t seed;                      // of core::hash
     core::Horizon horizon;                   // of all stamps
-    std::atomic<core::FullXid> first_bound;  // to which the common floor was raised after recovery
-    std::atomic<std::uint32_t> floor_ready;  // ... when it was
-    core::Stamp common_floor;
+    std::atomic<core::FullXid> first_bound;  // to which all databases' floors were raised after recovery
+    std::atomic<std::uint32_t> floor_ready;  // ... when they were
 };
 static_assert(sizeof(SharedHead) == 64);
 
 /// This process's view of the shared memory.
 struct Shared {
     SharedHead* head = nullptr;
-    core::Stamps floors;  // of projections, by hash
-    core::Stamps stamps;  // of keys and groups, by hash
+    core::Stamps floors;                          // of projections, by hash
+    core::Stamps database_floors;                 // of databases, by hash
+    const core::Stamp* database_floor = nullptr;  // of this one; there when a definition has been read
+    core::Stamps stamps;                          // of keys and groups, by hash
     core::Cache cache;
 };
 
@@ -65,19 +71,32 @@ inline void expect(std::span<const std::uint32_t> groups) {
 /// The hash that names a projection of this database: of its floor, and of its counters.
 std::uint64_t projection_hash(std::uint64_t projection);
 
-/// All that a document depends on: its key's stamp, the floors above it, and the stamps of its groups.
+/// The hash that names a database's floor.
+std::uint64_t database_hash(Oid database);
+
+/// All that a document depends on: its key's stamp, its projection's floor, its database's, and the stamps of
+/// its groups.
 struct Dependencies {
     std::uint64_t key_hash;
-    std::uint32_t floor;
+    const core::Stamp* floor;
     std::span<const std::uint32_t> groups;
 };
 
-/// The sum of their versions as they are; another than settled() told if one has changed, or
-/// changes now.
-inline std::uint64_t sum_of_versions(const Dependencies& on) {
-    std::uint64_t sum = core::version_of(shared.stamps.of(on.key_hash)) +
-                        core::version_of(shared.floors[on.floor]) +
-                        core::version_of(shared.head->common_floor);
+/// The versions of a projection's floor and its database's, added up.
+inline std::uint64_t floor_versions(const core::Stamp* floor) {
+    const std::uint64_t own = core::version_of(*floor);
+    if (testing::fault(testing::Fault::database_floor_not_read))
+        return own;
+    return own + core::version_of(*shared.database_floor);
+}
+
+/// The version of this database's floor, which a definition's reading begins with; 0: not preloaded.
+std::uint64_t version_of_database_floor();
+
+/// The sum of the other versions as they are. With those of the floors: another than settled() told if one
+/// has changed, or changes now.
+inline std::uint64_t stamp_versions(const Dependencies& on) {
+    std::uint64_t sum = core::version_of(shared.stamps.of(on.key_hash));
     for (const std::uint32_t group : on.groups)
         sum += core::version_of(shared.stamps[group]);
     return sum;
@@ -89,8 +108,8 @@ bool settled(const Dependencies& on, const core::Snapshot& snapshot, std::uint64
 
 core::Writers writers_of(const Dependencies& on, const core::Snapshot& snapshot);
 
-/// Raises the common floor at the first use after recovery: everybody must have finished who had an id by
-/// then, for the stamps of prepared transactions were lost. False while the server is in recovery.
+/// Raises all databases' floors at the first use after recovery: everybody must have finished who had an id
+/// by then, for the stamps of prepared transactions were lost. False while the server is in recovery.
 bool make_floor_ready();
 inline bool floor_is_ready() {
     return shared.head->floor_ready.load(std::memory_order_acquire) != 0 || make_floor_ready();
@@ -104,7 +123,20 @@ void narrow_floor();
 /// Each adds the caller's transaction to a stamp, assigning its id if it has none.
 void stamp(std::uint64_t hash);
 void stamp_projection(std::uint64_t projection);
-void stamp_everything();
+void stamp_database(Oid database);
+void stamp_all_databases();
+
+/// What definitions made unusable: how often, and by which statement the last time.
+struct Invalidations {
+    std::uint64_t count = 0;
+    CommandTag last = CMDTAG_UNKNOWN;
+};
+/// Notes that a statement did, of what was stamped; and tells what was noted of a projection, or its
+/// database.
+void note_invalidation(std::uint64_t projection, CommandTag by);
+void note_invalidation_of_database(Oid database, CommandTag by);
+void note_invalidation_of_all(CommandTag by);
+Invalidations invalidations_of(std::uint64_t projection);
 
 /// The lock of one partition of the cache. An error in between releases it, as any LWLock.
 void lock_partition(std::uint32_t partition);
@@ -122,11 +154,11 @@ struct Holding {
 /// Adds up what is held of each of `projections` (ids), walking the whole index; `holdings` has as many.
 void count_holdings(std::span<const std::uint64_t> projections, Holding* holdings);
 
-/// The objects whose locks order loaders behind DDL: one of this database, and one of the rights of all
-/// databases' roles. DDL holds its own in ShareLock to its end, a loader tries RowExclusiveLock on both and
-/// gives it back at once.
-void lock_definitions_for_change();
-void lock_rights_for_change();
+/// The objects whose locks order loaders behind changes of definitions: one of this database, and one of what
+/// counts in all. Who is about to commit such a change takes its own in ShareLock and holds it to the end, a
+/// loader tries RowExclusiveLock on both and gives it back at once.
+void lock_definitions();
+void lock_all_definitions();
 bool definitions_are_quiet();
 
 }  // namespace rolecall::projection

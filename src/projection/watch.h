@@ -1,12 +1,12 @@
-// The triggers that raise stamps and floors, and the SQL functions that do so by hand.
+// The triggers that raise stamps and floors, and how relations get them.
 #pragma once
 
 #include "pg/pg.h"
 
 namespace rolecall::projection {
 
-/// Announces a change of definitions in this transaction: takes the lock that keeps loaders from installing
-/// until it has ended, and raises the projection's floor above every snapshot that may not see it.
-void announce_change(std::uint64_t projection);
+/// Gives a new partition or child of a watched relation, and what is below it, the triggers of the watches,
+/// as the extension's owner.
+void watch_child(Oid child);
 
 }  // namespace rolecall::projection

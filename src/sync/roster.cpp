@@ -122,10 +122,8 @@ void on_transaction_end(XactEvent event, void*) {
             restart(restart_pending);
     }
     if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE) {
-        if (OidIsValid(kept_out))
-            let_in();
+        let_workers_in();
         wake_pending = DT_NOEND;
-        kept_out = InvalidOid;
         restart_pending = InvalidOid;
     }
 }
@@ -221,6 +219,12 @@ void launch_loader(Oid database) {
     if (Slot* slot = find_or_make_slot(database, loader_index); slot != nullptr)
         slot->try_after = 0;
     look_again();
+}
+
+void let_workers_in() {
+    if (OidIsValid(kept_out))
+        let_in();
+    kept_out = InvalidOid;
 }
 
 int keep_out_until_end(Oid database) {

@@ -21,12 +21,15 @@ void roster_init();
 /// queue; where none runs, the launcher looks whether one should. Nothing where the library is not preloaded.
 void wake_workers_at_commit(TimestampTz due = DT_NOBEGIN);
 
-/// When this transaction commits, the workers of a database start anew.
+/// When this transaction commits, the workers of a database start anew; InvalidOid: they go on after all.
 void restart_workers_at_commit(Oid database);
 
 /// Keeps workers out of a database until this transaction ends, and tells those inside to leave. Returns how
 /// many are still inside.
 int keep_out_until_end(Oid database);
+
+/// Ends that early.
+void let_workers_in();
 
 /// A loader is to be launched in a database, at once.
 void launch_loader(Oid database);

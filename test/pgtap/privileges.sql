@@ -130,7 +130,7 @@ SELECT denied('tap_operator', q, 'with EXECUTE on everything, and no right on ta
     'SELECT rolecall.watch(''people'', ''tap_app.people'', ''id'')', 'SELECT rolecall.watch_lookup(''people'', ''tap_app.people'')',
     'SELECT rolecall.unwatch(''people'', ''tap_app.people'')', 'SELECT rolecall.check_projections()',
     'SELECT rolecall.put_watch_triggers(1)', 'SELECT rolecall.add_watch(''people'', ''tap_app.people'', false, ''id'')',
-    'SELECT rolecall.application_projection(''people'')', 'SELECT rolecall.announce_ddl(1259, 1259)',
+    'SELECT rolecall.application_projection(''people'')', 'SELECT rolecall.watch_member(1259)',
     'SELECT rolecall.project(''people'', ''1'')', 'SELECT rolecall.project_json(''people'', ''1'')', 'SELECT rolecall.project_many(''people'', ''{1}'')',
     'INSERT INTO rolecall.projections (name, view, key_column, doc_column) VALUES (''mine'', ''tap_app.people_view'', ''uid'', ''doc'')',
     'UPDATE rolecall.projections SET view = ''tap_app.people_view''', 'DELETE FROM rolecall.watches', 'DELETE FROM rolecall.watch_references',

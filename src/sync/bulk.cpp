@@ -7,6 +7,7 @@
 #include "pg/function.h"
 #include "pg/spi.h"
 #include "pg/version.h"
+#include "projection/distributed.h"
 #include "sync/apply.h"
 #include "sync/attribution.h"
 #include "sync/clock.h"
@@ -366,6 +367,7 @@ ROLECALL_FUNCTION(rolecall_sync_provider, pg::takes(RECORDOID, TEXTOID)) {
     return pg::guarded([&]() -> Datum {
         pg::call([] {
             pg::require_current_sql();
+            projection::require_directory();
             require_own_users();
         });
         const char* name = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });

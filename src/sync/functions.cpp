@@ -8,6 +8,7 @@
 #include "pg/spi.h"
 #include "pg/testing.h"
 #include "pg/version.h"
+#include "projection/distributed.h"
 #include "sync/apply.h"
 #include "sync/attribution.h"
 #include "sync/clock.h"
@@ -50,6 +51,7 @@ auto as_owner(F&& f) {
 void require_syncs() {
     pg::call([] {
         pg::require_current_sql();
+        projection::require_directory();
         require_own_users();
     });
 }
@@ -321,7 +323,10 @@ ROLECALL_FUNCTION(rolecall_trigger_role_sync, pg::takes(VOIDOID, INT8OID, BOOLOI
     return pg::guarded([&]() -> Datum {
         const std::int64_t id = PG_GETARG_INT64(0);
         const bool force = PG_GETARG_BOOL(1);
-        pg::call([] { require_own_users(); });
+        pg::call([] {
+            projection::require_directory();
+            require_own_users();
+        });
         if (as_owner([&] { return request_sync(id, force); }))
             wake_workers_at_commit();
         else

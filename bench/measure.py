@@ -27,6 +27,8 @@ class Server:
     """A cluster, pinned to one core unless told otherwise. load_users() makes the extension and users that have three roles
     and two units each."""
 
+    port = '5432'
+
     def __init__(self, name, *settings, pinned=True):
         self.directory = f'{WORK}/{name}'
         run('initdb', '-D', self.directory, '-A', 'trust', '-U', 'postgres', '--no-locale', '-E', 'UTF8', '--no-sync')
@@ -34,19 +36,22 @@ class Server:
             conf.write('\n'.join([
                 "shared_preload_libraries = 'rolecall'", "listen_addresses = ''", f"unix_socket_directories = '{WORK}'",
                 'fsync = off', 'autovacuum = off', 'shared_buffers = 512MB', 'jit = off', *settings, '']))
+        self.start(pinned)
+
+    def start(self, pinned=True):
         pin = ['taskset', '-c', CORE] if pinned else []
-        run(*pin, 'pg_ctl', '-D', self.directory, '-l', f'{WORK}/{name}.log', '-w', '-s', 'start',
-            stderr=subprocess.STDOUT)
+        run(*pin, 'pg_ctl', '-D', self.directory, '-l', f'{self.directory}.log', '-w', '-s', 'start',
+            '-o', f'-p {self.port}', stderr=subprocess.STDOUT)
 
     def stop(self):
         run('pg_ctl', '-D', self.directory, '-m', 'fast', '-s', 'stop')
 
     def sql(self, text):
-        return run('psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-c', text).strip()
+        return run('psql', '-XqAt', '-p', self.port, '-v', 'ON_ERROR_STOP=1', '-c', text).strip()
 
     def statements(self, text):
         """The same, each a transaction of its own."""
-        return run('psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', input=text).strip()
+        return run('psql', '-XqAt', '-p', self.port, '-v', 'ON_ERROR_STOP=1', input=text).strip()
 
     def load_users(self, count):
         self.sql(f'''
@@ -108,6 +113,17 @@ class Server:
             with open(f'{out}.{2 * i + 2}') as dump:
                 counts[name] = int(re.search(r'^(?:summary|totals): (\d+)', dump.read(), re.M).group(1)) / calls
         return counts
+
+
+class Standby(Server):
+    """A standby of a server, as that is now."""
+
+    port = '5433'
+
+    def __init__(self, primary):
+        self.directory = f'{primary.directory}_standby'
+        run('pg_basebackup', '-D', self.directory, '-p', primary.port, '-U', 'postgres', '-R', '-c', 'fast', '--no-sync')
+        self.start()
 
 
 def medians(variants, measure):
@@ -288,24 +304,49 @@ def policies():
         'sub-query per row': "(SELECT count(*) FROM rolecall.user_roles g WHERE g.user_id = 17 AND g.role = 'role19' AND g.scope_id = unit) > 0",
     }
 
-    def scan(condition):
+    def put_policy(condition):
         server.sql(f'DROP POLICY IF EXISTS p ON notes; CREATE POLICY p ON notes USING ({condition})')
-        return float(server.sql(f'''
-            SET ROLE reader; SET max_parallel_workers_per_gather = 0;
+
+    def scan(on, before=''):
+        """Nanoseconds a row, when the user is loaded."""
+        return float(on.sql(f'''
+            BEGIN; {before}
+            SET LOCAL ROLE reader; SET LOCAL max_parallel_workers_per_gather = 0;
             DO $$ DECLARE t timestamptz; BEGIN
                 PERFORM count(*) FROM notes;
                 t := clock_timestamp();
                 PERFORM count(*) FROM notes;
                 PERFORM set_config('bench.ns', (extract(epoch FROM clock_timestamp() - t) * 1e9 / {rows})::text, false);
             END $$;
+            COMMIT;
             SELECT current_setting('bench.ns')'''))
-    ns = medians(conditions, scan)
+
+    def scan_by(condition):
+        put_policy(condition)
+        return scan(server)
+    ns = medians(conditions, scan_by)
     heading(f'A scan of {rows:,} rows under a policy', f'{rounds_of(ROUNDS)}, medians; one process')
     print('| policy | ns a row | against an empty C function |')
     print('|---|---:|---:|')
     for name, value in ns.items():
         print(f"| {name} | {value:,.0f} | {value / ns['empty C function']:.2f} |")
     print()
+
+    put_policy(conditions['has_role(17, role, row)'])
+    standby = Standby(server)
+    ns = medians({
+        'READ COMMITTED': (server, ''),
+        'SERIALIZABLE': (server, 'SET TRANSACTION ISOLATION LEVEL SERIALIZABLE;'),
+        'after a write to `users`': (server, "UPDATE rolecall.users SET function = 'Teacher' WHERE id = 1;"),
+        'a standby': (standby, ''),
+    }, lambda where: scan(*where))
+    print('The policy `has_role(17, role, row)` where shared memory is barred:\n')
+    print('| | ns a row | |')
+    print('|---|---:|---:|')
+    for name, value in ns.items():
+        print(f"| {name} | {value:,.0f} | {value / ns['READ COMMITTED']:.2f} |")
+    print()
+    standby.stop()
     server.stop()
 
 

@@ -7,6 +7,7 @@
 #include "projection/definition.h"
 #include "projection/flight.h"
 #include "projection/loads.h"
+#include "projection/memo.h"
 #include "projection/shared.h"
 #include "projection/subscription.h"
 #include "sync/launcher.h"
@@ -31,6 +32,7 @@ void _PG_init(void) {
     rolecall::projection::shared_init();
     rolecall::projection::flight_init();
     rolecall::projection::loads_init();
+    rolecall::projection::memo_init();
     rolecall::projection::ddl_init();
     rolecall::projection::subscription_init();
     rolecall::sync::roster_init();

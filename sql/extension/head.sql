@@ -59,7 +59,8 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     JOIN pg_init_privs p ON p.classoid = o.classid AND p.objoid = o.objid AND p.objsubid = 0
     CROSS JOIN LATERAL aclexplode(p.initprivs) a
     CROSS JOIN LATERAL pg_identify_object(o.classid, o.objid, 0) i
-    WHERE a.grantee <> 0 AND a.grantee <> o.owner AND a.grantee <> 'pg_monitor'::regrole AND a.grantee NOT IN (SELECT t.oid FROM trusted t)
+    WHERE a.grantee <> 0 AND a.grantee <> o.owner AND a.grantee NOT IN (SELECT t.oid FROM trusted t)
+      AND a.grantee <> (SELECT r.oid FROM pg_roles r WHERE r.rolname = 'pg_monitor')
       AND EXISTS (SELECT FROM aclexplode(o.acl) n WHERE n.grantee = a.grantee AND n.privilege_type = a.privilege_type)
     ORDER BY 1
 $$;

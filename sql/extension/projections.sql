@@ -230,7 +230,7 @@ COMMENT ON FUNCTION rolecall.on_ddl_start() IS 'announces ALTER TABLE, some of w
 CREATE FUNCTION rolecall.on_ddl_end() RETURNS event_trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM rolecall.announce_ddl(touched.classid, touched.objid)
+    PERFORM rolecall.announce_ddl(touched.classid::oid, touched.objid::oid)
     FROM (
         SELECT DISTINCT
                CASE WHEN coalesce(t.tgrelid, r.ev_class, y.polrelid) IS NULL THEN c.classid ELSE 'pg_class'::regclass END,

@@ -61,7 +61,8 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     JOIN pg_init_privs p ON p.classoid = o.classid AND p.objoid = o.objid AND p.objsubid = 0
     CROSS JOIN LATERAL aclexplode(p.initprivs) a
     CROSS JOIN LATERAL pg_identify_object(o.classid, o.objid, 0) i
-    WHERE a.grantee <> 0 AND a.grantee <> o.owner AND a.grantee <> 'pg_monitor'::regrole AND a.grantee NOT IN (SELECT t.oid FROM trusted t)
+    WHERE a.grantee <> 0 AND a.grantee <> o.owner AND a.grantee NOT IN (SELECT t.oid FROM trusted t)
+      AND a.grantee <> (SELECT r.oid FROM pg_roles r WHERE r.rolname = 'pg_monitor')
       AND EXISTS (SELECT FROM aclexplode(o.acl) n WHERE n.grantee = a.grantee AND n.privilege_type = a.privilege_type)
     ORDER BY 1
 $$;
@@ -276,7 +277,7 @@ COMMENT ON FUNCTION rolecall.provider_size(text) IS 'how many grants a provider 
 
 -- For callers that hold the provider's lock (src/sync/brake.cpp): nobody else counts meanwhile.
 CREATE FUNCTION rolecall.count_revocation(
-    name text, uid bigint, revoked bigint, deactivated bigint, most double precision, length interval, at timestamptz,
+    name text, uid bigint, revoked bigint, deactivated bigint, most double precision, many bigint, length interval, at timestamptz,
     OUT exceeds boolean, OUT so_far rolecall.revocations)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -295,11 +296,14 @@ BEGIN
     so_far.grants_revoked := so_far.grants_revoked + revoked;
     so_far.users_deactivated := so_far.users_deactivated + deactivated;
 
-    exceeds := so_far.users_affected >= 10 AND (so_far.grants_revoked > most * so_far.grants OR so_far.users_deactivated > most * so_far.users);
+    -- In a small directory half of the users are many; two never are.
+    exceeds := so_far.users_affected >= least(many, greatest(3, (so_far.users + 1) / 2))
+        AND (so_far.grants_revoked > most * so_far.grants OR so_far.users_deactivated > most * so_far.users);
     IF exceeds THEN  -- by an old count: what was given since counts as well
         SELECT s.grants + so_far.grants_revoked - revoked, s.users + so_far.users_deactivated - deactivated
         INTO so_far.grants, so_far.users FROM rolecall.provider_size(name) s;
-        exceeds := so_far.grants_revoked > most * so_far.grants OR so_far.users_deactivated > most * so_far.users;
+        exceeds := so_far.users_affected >= least(many, greatest(3, (so_far.users + 1) / 2))
+            AND (so_far.grants_revoked > most * so_far.grants OR so_far.users_deactivated > most * so_far.users);
     END IF;
     IF NOT exceeds THEN
         INSERT INTO rolecall.revocations SELECT (so_far).*
@@ -309,7 +313,7 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION rolecall.count_revocation(text, bigint, bigint, bigint, double precision, interval, timestamptz)
+COMMENT ON FUNCTION rolecall.count_revocation(text, bigint, bigint, bigint, double precision, bigint, interval, timestamptz)
 IS 'counts what a sync is about to take away; exceeds: it must not, for the window would come to so_far';
 
 CREATE FUNCTION rolecall.stop_provider(name text, affected bigint, revoked bigint, grants bigint, deactivated bigint, users bigint) RETURNS boolean
@@ -901,7 +905,7 @@ BEGIN
             WHEN jsonb_typeof(w.what) = 'string' THEN
                 PERFORM rolecall.watch(projection, w.relation, (w.what #>> '{}')::name);
             WHEN jsonb_typeof(w.what) = 'null' THEN
-                PERFORM rolecall.add_lookup(projection, w.relation, NULL, NULL);
+                PERFORM rolecall.add_lookup(projection, w.relation, NULL::name, NULL::jsonb);
             WHEN jsonb_typeof(w.what -> 'lookup') = 'string' THEN
                 PERFORM rolecall.add_lookup(projection, w.relation, (w.what ->> 'lookup')::name, w.what -> 'referencing');
             ELSE
@@ -1005,7 +1009,7 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION rolecall.repair_projection(name) IS 'follows columns to their names and a dropped view to the one made anew, and creates the triggers of a projection''s watches anew';
+COMMENT ON FUNCTION rolecall.repair_projection(name) IS 'takes the view that has the name of a dropped one, follows columns to their names, and creates the triggers of a projection''s watches anew';
 
 CREATE FUNCTION rolecall.check_projections(
     OUT projection name, OUT relation regclass, OUT problem text, OUT repair text)
@@ -1166,6 +1170,99 @@ COMMENT ON VIEW rolecall.stat_progress IS 'for each projection of this database 
 COMMENT ON COLUMN rolecall.stat_progress.documents_total IS 'as the planner estimates';
 COMMENT ON COLUMN rolecall.stat_progress.message IS 'why not every document was loaded';
 
+-- ---- Arguments of an exact type, so that no overload can win a call ------------------------------------------
+
+CREATE OR REPLACE FUNCTION rolecall.on_ddl_end() RETURNS event_trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM rolecall.announce_ddl(touched.classid::oid, touched.objid::oid)
+    FROM (
+        SELECT DISTINCT
+               CASE WHEN coalesce(t.tgrelid, r.ev_class, y.polrelid) IS NULL THEN c.classid ELSE 'pg_class'::regclass END,
+               coalesce(t.tgrelid, r.ev_class, y.polrelid, c.objid)
+        FROM pg_event_trigger_ddl_commands() c
+        LEFT JOIN pg_trigger t ON c.classid = 'pg_trigger'::regclass AND t.oid = c.objid
+        LEFT JOIN pg_rewrite r ON c.classid = 'pg_rewrite'::regclass AND r.oid = c.objid
+        LEFT JOIN pg_policy y ON c.classid = 'pg_policy'::regclass AND y.oid = c.objid
+        WHERE c.schema_name IS DISTINCT FROM 'pg_temp'
+          AND c.command_tag NOT IN ('COMMENT', 'GRANT', 'REVOKE', 'SECURITY LABEL', 'ALTER DEFAULT PRIVILEGES')
+    ) touched(classid, objid);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION rolecall.create_oauth_state(
+    provider text, user_id bigint DEFAULT NULL, ttl interval DEFAULT '10 minutes',
+    pkce text DEFAULT NULL, nonce text DEFAULT NULL, redirect_uri text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    state CONSTANT text = rolecall.random_token();
+    now CONSTANT timestamptz = clock_timestamp();
+BEGIN
+    PERFORM rolecall.require_oauth_provider(provider);
+    PERFORM rolecall.require_ttl(ttl, interval '1 day');
+    IF user_id IS NOT NULL THEN
+        PERFORM rolecall.require_active_user(user_id);
+    END IF;
+    INSERT INTO rolecall.oauth_states (state, provider, user_id, created_at, expires_at, pkce, nonce, redirect_uri)
+    VALUES (encode(sha256(state::bytea), 'hex'), provider, user_id, now, now + ttl, pkce, nonce, redirect_uri);
+    RETURN state;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION rolecall.issue_refresh_token(uid bigint, ttl interval DEFAULT '30 days') RETURNS rolecall.issued_token
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM rolecall.require_ttl(ttl, interval '10 years');
+    PERFORM rolecall.require_active_user(uid);
+    RETURN rolecall.put_refresh_token(uid, gen_random_uuid(), ttl);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION rolecall.ask_for_sync(uid bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM rolecall.users WHERE id = uid AND provider IS NOT NULL AND institutional_id IS NOT NULL) THEN
+        PERFORM rolecall.trigger_role_sync_for_user(uid, false);
+    END IF;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING USING MESSAGE = format('could not ask for a role sync of user %s', uid), DETAIL = SQLERRM;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION rolecall.revoke_refresh_token(token text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    hash bytea;
+    login uuid;
+BEGIN
+    IF NOT rolecall.is_token(token) THEN
+        RETURN false;
+    END IF;
+    hash := sha256(token::bytea);
+    SELECT t.family INTO login FROM rolecall.refresh_tokens t WHERE t.token_hash = hash;
+    RETURN FOUND AND rolecall.revoke_tokens(login, NULL::bigint) > 0;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION rolecall.revoke_refresh_tokens(uid bigint) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM FROM rolecall.users WHERE id = uid;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'RC001', MESSAGE = 'user not found';
+    END IF;
+    RETURN rolecall.revoke_tokens(NULL::uuid, uid);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION rolecall.end_logins() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM rolecall.revoke_tokens(NULL::uuid, NEW.id);
+    RETURN NULL;
+END
+$$;
+
 -- ---- Privileges of what is new ------------------------------------------------------------------------------
 
 REVOKE ALL ON FUNCTION
@@ -1175,7 +1272,7 @@ REVOKE ALL ON FUNCTION
     rolecall.trim_role_changes(timestamptz, bigint),
     rolecall.notify_changes(),
     rolecall.provider_size(text),
-    rolecall.count_revocation(text, bigint, bigint, bigint, double precision, interval, timestamptz),
+    rolecall.count_revocation(text, bigint, bigint, bigint, double precision, bigint, interval, timestamptz),
     rolecall.stop_provider(text, bigint, bigint, bigint, bigint, bigint),
     rolecall.resume_provider(text),
     rolecall.is_held_without(text, bigint, text[], text[], boolean, boolean),

@@ -11,7 +11,7 @@ namespace rolecall::pg {
 
 /// What a function's body relies on. Made by the functions below.
 struct Declaration {
-    static constexpr int most_arguments = 6;
+    static constexpr int most_arguments = 7;
 
     Oid result;  // RECORDOID: a row, whose columns result_row() or result_set() checks
     bool is_set;

@@ -2,6 +2,7 @@
 #include "pg/pg.h"
 
 #include "pg/function.h"
+#include "pg/read_only.h"
 #include "pg/snapshot.h"
 #include "projection/check.h"
 #include "projection/keys.h"
@@ -61,6 +62,7 @@ ROLECALL_FUNCTION(rolecall_projection_problems, rolecall::pg::gives_rows(NAMEOID
 
 // reload(projection name)
 ROLECALL_FUNCTION(rolecall_reload, rolecall::pg::takes(VOIDOID, NAMEOID)) {
+    rolecall::pg::require_writable("reload a projection");
     const std::uint64_t id = fresh_definition(*PG_GETARG_NAME(0)).id;
     stamp_projection(id);
     request_load_at_commit(id);
@@ -74,6 +76,7 @@ ROLECALL_FUNCTION(rolecall_cancel_load, rolecall::pg::takes(BOOLOID, INT8OID)) {
 
 // invalidate(projection name, key text)
 ROLECALL_FUNCTION(rolecall_invalidate, rolecall::pg::takes(VOIDOID, NAMEOID, TEXTOID)) {
+    rolecall::pg::require_writable("invalidate a document");
     const Definition& d = fresh_definition(*PG_GETARG_NAME(0));
     KeyBuffer buffer;
     stamp(key_hash(d.id, canonical_key(d.key_kind, key_from_text(d, PG_GETARG_TEXT_PP(1)), buffer)));

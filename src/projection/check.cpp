@@ -222,24 +222,6 @@ void check_relation(Oid oid, Check& check) {
                      literal(NameStr(check.projection.name)), literal(name)));
 }
 
-// DDL on what is behind a view is not known to concern its projection, where the projection has another.
-void check_view(Check& check) {
-    if (check.projection.view_made_anew)
-        add(check, check.projection.view, false,
-            psprintf("view %s was dropped and made anew", qualified_name(check.projection.view)),
-            repair_all(check));
-}
-
-// What changes in shards goes unseen.
-void check_distribution(const List* relations, Check& check) {
-    ListCell* cell = nullptr;
-    foreach (cell, relations)
-        if (is_distributed(lfirst_oid(cell)))
-            add(check, lfirst_oid(cell), true,
-                psprintf("%s is managed by Citus", qualified_name(lfirst_oid(cell))),
-                "make it a table of this node only, give the projection a ttl, or drop the projection");
-}
-
 // ---- The view itself
 
 enum class Window { none, whole, other };
@@ -282,6 +264,24 @@ void check_exactness(Check& check, const Plan& plan, const Execution& execution,
         add(check, projection.view, true, psprintf("the view is not exact: %s", execution.inexact));
     else if (is_safe && execution.calls_sql)
         check_planned(check, plan, behind);
+}
+
+// DDL on what is behind a view is not known to concern its projection, where the projection has another.
+void check_view(Check& check) {
+    if (check.projection.view_made_anew)
+        add(check, check.projection.view, false,
+            psprintf("view %s was dropped and made anew", qualified_name(check.projection.view)),
+            repair_all(check));
+}
+
+// What changes in shards goes unseen.
+void check_distribution(const List* relations, Check& check) {
+    ListCell* cell = nullptr;
+    foreach (cell, relations)
+        if (is_distributed(lfirst_oid(cell)))
+            add(check, lfirst_oid(cell), true,
+                psprintf("%s is managed by Citus", qualified_name(lfirst_oid(cell))),
+                "make it a table of this node only, give the projection a ttl, or drop the projection");
 }
 
 // Without them DDL goes unseen.

@@ -2,8 +2,10 @@
 // have a search_path of their own; and trying what was made.
 #include "pg/pg.h"
 
+#include "pg/function.h"
 #include "projection/keys.h"
 #include "projection/load.h"
+#include "projection/run.h"
 #include "projection/shared.h"
 
 extern "C" {
@@ -75,10 +77,8 @@ bool is_object(Datum json) { return JB_ROOT_IS_OBJECT(DatumGetJsonbP(json)); }
 Datum call_with_schemas(FunctionCallInfo fcinfo, const char* name, Names which) {
     List* qualified = list_make2(makeString(pstrdup("rolecall")), makeString(pstrdup(name)));
     const Oid function = LookupFuncName(qualified, -1, nullptr, false);
-    constexpr int most_arguments = 7;
+    constexpr int most_arguments = pg::Declaration::most_arguments;
     const short count = PG_NARGS();
-    if (count > most_arguments)
-        elog(ERROR, "too many arguments");
     FmgrInfo info;
     fmgr_info(function, &info);
     LOCAL_FCINFO(call, most_arguments);
@@ -107,7 +107,6 @@ bool read_any_row(const Definition& d, Datum& key) {
     const char* query = psprintf("SELECT v.%s, v.* FROM %s v WHERE v.%s IS NOT NULL LIMIT 1", column,
                                  qualified_name(d.view), column);
     Plan* plan = make_plan(d.name, d.view, query, {});
-    retire_plan(plan);
     run_plan(*plan, nullptr, nullptr, true, 1);
     const bool found = SPI_processed == 1;
     if (found) {
@@ -132,28 +131,28 @@ using namespace rolecall::projection;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_create_projection);
-PG_FUNCTION_INFO_V1(rolecall_watch_lookup);
-PG_FUNCTION_INFO_V1(rolecall_refuse_unsafe);
-PG_FUNCTION_INFO_V1(rolecall_read_one);
-
 // create_projection(projection name, view regclass, key_column name, doc_column name, ttl interval, strict
 // boolean, watches jsonb)
-Datum rolecall_create_projection(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_create_projection,
+                  rolecall::pg::takes_null(VOIDOID, NAMEOID, REGCLASSOID, NAMEOID, NAMEOID, INTERVALOID,
+                                           BOOLOID, JSONBOID)) {
     return call_with_schemas(fcinfo, "add_projection", Names::keys_and_referencing);
 }
 
 // watch_lookup(projection name, relation regclass, key_column name, referencing jsonb)
-Datum rolecall_watch_lookup(PG_FUNCTION_ARGS) { return call_with_schemas(fcinfo, "add_lookup", Names::keys); }
+ROLECALL_FUNCTION(rolecall_watch_lookup,
+                  rolecall::pg::takes_null(VOIDOID, NAMEOID, REGCLASSOID, NAMEOID, JSONBOID)) {
+    return call_with_schemas(fcinfo, "add_lookup", Names::keys);
+}
 
 // refuse_unsafe(projection name)
-Datum rolecall_refuse_unsafe(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_refuse_unsafe, rolecall::pg::takes(VOIDOID, NAMEOID)) {
     refuse_unsafe(ready_definition(*PG_GETARG_NAME(0)));
     PG_RETURN_VOID();
 }
 
 // read_one(projection name)
-Datum rolecall_read_one(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_read_one, rolecall::pg::takes(VOIDOID, NAMEOID)) {
     Definition& d = ready_definition(*PG_GETARG_NAME(0));
     Datum key{0};
     if (read_any_row(d, key))

@@ -2,8 +2,10 @@
 
 #include "pg/acting.h"
 #include "pg/settings.h"
+#include "pg/testing.h"
 #include "pg/version.h"
 #include "projection/check.h"
+#include "projection/detaching.h"
 #include "projection/distributed.h"
 #include "projection/groups.h"
 #include "projection/safety.h"
@@ -13,7 +15,6 @@
 extern "C" {
 #include "access/table.h"
 #include "catalog/pg_class.h"
-#include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
@@ -231,6 +232,9 @@ void adopt(Definition& d, const Description& now, Plan* plan, List* group_source
     foreach (cell, d.group_plans)
         retire_plan(static_cast<Plan*>(lfirst(cell)));
     MemoryContextReset(d.context);
+    keep_plan(plan);
+    foreach (cell, group_plans)
+        keep_plan(static_cast<Plan*>(lfirst(cell)));
     d.plan = plan;
     d.email_plan = nullptr;
     d.id = now.id;
@@ -306,8 +310,12 @@ bool read_definition(Definition& d) {
     List* relations = plan_relations(*plan);
     refuse_security_invokers(relations);
     require_directory(relations);
-    const Verdict verdict = current ? check_projection(now, *plan, execution, &relations)
-                                    : other_sql(*plan, execution, relations);
+    Verdict verdict = current ? check_projection(now, *plan, execution, &relations)
+                              : other_sql(*plan, execution, relations);
+    const bool detaching = !testing::fault(testing::Fault::plan_kept_while_detaching) &&
+                           add_detaching(&verdict.problems, &relations);
+    if (detaching)
+        plan_each_time(*plan);
     // Without the watches in place nothing is cached, and the columns may not even be there.
     List* group_sources = verdict.problems == NIL ? group_sources_of(now) : NIL;
     List* group_plans = make_group_plans(now.name, now.key_kind, group_sources);
@@ -315,6 +323,7 @@ bool read_definition(Definition& d) {
         if (current || strcmp(own, "projections") == 0)
             relations = list_append_unique_oid(relations, pg::extension_relation(own));
     adopt(d, now, plan, group_sources, group_plans, verdict, relations);
+    d.detaching = detaching;
     return true;
 }
 
@@ -399,41 +408,6 @@ bool definition_refresh_same_key(Definition& d) {
     return fresh;
 }
 
-// The views and tables are locked before their definitions are verified: those whose owners may not do what
-// the view's owner may are then what they were found to be, until they have been read. Functions cannot be
-// locked, but nobody else than who has the owner's rights can replace one that was found to be safe.
-bool definition_ready(Definition& d) {
-    const ListCell* cell = nullptr;
-    foreach (cell, d.named)
-        LockRelationOid(lfirst_oid(cell), AccessShareLock);
-    // Reading it locks what it names by then.
-    return definition_refresh(d);
-}
-
-bool definition_ready_same_key(Definition& d) {
-    const KeyKind kind = d.key_kind;
-    const bool fresh = definition_ready(d);
-    if (d.key_kind != kind)
-        complain_of_key_type(d, key_type_of(kind));
-    return fresh;
-}
-
-void refuse_unsafe(const Definition& d) {
-    if (d.unsafe != nullptr)
-        ereport(
-            ERROR,
-            (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-             errmsg("projection \"%s\" would run code with more rights than its owner has", NameStr(d.name)),
-             errdetail("In the way: %s.", d.unsafe),
-             errhint("Let one role own the view and what it uses, or a role that has the rights of "
-                     "the view's owner.")));
-}
-
-pg::Acting act_as_view_owner(const Definition& d) {
-    refuse_unsafe(d);
-    return pg::act_as_pinned(d.plan->owner);
-}
-
 Definition& definition_seen(const char* name) {
     Definition* d = find(name);
     if (d == nullptr)
@@ -448,78 +422,6 @@ Definition* detail::me = nullptr;
 Definition& me_definition_first_seen() {
     detail::me = &definition_seen("me");
     return *detail::me;
-}
-
-bool key_kind_of(Oid type, KeyKind& kind) {
-    switch (type) {
-        case INT2OID:
-        case INT4OID:
-        case INT8OID:
-            kind = KeyKind::integer;
-            return true;
-        case UUIDOID:
-            kind = KeyKind::uuid;
-            return true;
-        case TEXTOID:
-        case VARCHAROID:
-            kind = KeyKind::text;
-            return true;
-        case BPCHAROID:
-            kind = KeyKind::bpchar;
-            return true;
-        default:
-            return false;
-    }
-}
-
-Datum widened_key(Oid type, Datum value) {
-    if (type == INT2OID)
-        return Int64GetDatum(DatumGetInt16(value));
-    return type == INT4OID ? Int64GetDatum(DatumGetInt32(value)) : value;
-}
-
-Oid key_type_of(KeyKind kind) {
-    switch (kind) {
-        case KeyKind::integer:
-            return INT8OID;
-        case KeyKind::uuid:
-            return UUIDOID;
-        case KeyKind::bpchar:
-            return BPCHAROID;
-        case KeyKind::text:
-            break;
-    }
-    return TEXTOID;
-}
-
-bool key_kind_of_column(Oid relation, const char* column, KeyKind& kind) {
-    HeapTuple tuple = SearchSysCacheAttName(relation, column);
-    if (!HeapTupleIsValid(tuple))
-        return false;
-    const auto* attribute = reinterpret_cast<Form_pg_attribute>(GETSTRUCT(tuple));
-    const Oid type = attribute->atttypid;
-    const Oid collation = attribute->attcollation;
-    const bool stored =
-        attribute->attgenerated == '\0' || attribute->attgenerated == ATTRIBUTE_GENERATED_STORED;
-    ReleaseSysCache(tuple);
-    return stored && key_kind_of(type, kind) &&
-           (!OidIsValid(collation) || get_collation_isdeterministic(collation));
-}
-
-bool is_key_column(Oid relation, const char* column, KeyKind kind) {
-    KeyKind actual{};
-    return key_kind_of_column(relation, column, actual) && actual == kind;
-}
-
-std::string_view long_key(KeyKind kind, Datum key, KeyBuffer& buffer) {
-    if (kind == KeyKind::uuid) {
-        memcpy(buffer.bytes, DatumGetUUIDP(key)->data, UUID_LEN);
-        return {buffer.bytes, UUID_LEN};
-    }
-    text* value = DatumGetTextPP(key);
-    char* bytes = VARDATA_ANY(value);
-    const int length = static_cast<int>(VARSIZE_ANY_EXHDR(value));
-    return {bytes, static_cast<std::size_t>(kind == KeyKind::bpchar ? bpchartruelen(bytes, length) : length)};
 }
 
 }  // namespace rolecall::projection

@@ -4,7 +4,6 @@
 
 #include "pg/pg.h"
 
-#include "pg/acting.h"
 #include "projection/plan.h"
 
 namespace rolecall::projection {
@@ -34,6 +33,7 @@ struct Definition {
     std::int64_t ttl;     // microseconds; 0: none, documents are exact
     List* problems;       // of Problem * (check.h): why exact documents cannot be cached; NIL: they can
     const char* unsafe;   // why the view must not be run; nullptr: it may be
+    bool detaching;       // a partition behind the view is being detached: plans are not kept
     int relation_count;
     Oid* relations;  // behind the view, partitions and children included, and the extension's own tables
     List* named;     // Oids of those that the view's queries name: what running it locks
@@ -65,18 +65,6 @@ bool definition_refresh(Definition& definition);
 
 /// The same for who holds a key already: raises datatype_mismatch where the keys are of another type now.
 bool definition_refresh_same_key(Definition& definition);
-
-/// The same for who is about to run the view: what it names is locked first, to the transaction's end, so
-/// that the verdict holds for what is run.
-bool definition_ready(Definition& definition);
-bool definition_ready_same_key(Definition& definition);
-
-/// Becomes the view's owner for a query of the view: the one way to run it. Raises insufficient_privilege
-/// where that would run others' code. Whoever calls this has the definition ready.
-pg::Acting act_as_view_owner(const Definition& definition);
-
-/// Raises insufficient_privilege likewise.
-void refuse_unsafe(const Definition& definition);
 
 /// Raises datatype_mismatch: a key of type `given` is none of this projection's.
 [[noreturn]] void complain_of_key_type(const Definition& definition, Oid given);

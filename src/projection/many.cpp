@@ -3,8 +3,10 @@
 
 #include "pg/acting.h"
 #include "pg/function.h"
+#include "projection/detaching.h"
 #include "projection/keys.h"
 #include "projection/read.h"
+#include "projection/run.h"
 #include "projection/shared.h"
 
 extern "C" {
@@ -71,8 +73,13 @@ Plan& email_plan(Definition& d) {
                                  quote_identifier(NameStr(d.key_column)), qualified_name(d.view),
                                  by_tenant ? " AND ($2 IS NULL OR v.tenant_id = $2)" : " AND $2 IS NULL");
     const Oid types[] = {TEXTOID, UUIDOID};
-    d.email_plan = make_plan(d.name, d.view, query, types);
-    return *d.email_plan;
+    Plan* plan = make_plan(d.name, d.view, query, types);
+    refuse_unsafe(d, *plan);
+    if (d.detaching)
+        plan_each_time(*plan);
+    keep_plan(plan);
+    d.email_plan = plan;
+    return *plan;
 }
 
 // The key, as read_document() wants it, in the current memory context. False: nobody has the address.

@@ -6,6 +6,7 @@
 #include "projection/check.h"
 #include "projection/groups.h"
 #include "projection/load.h"
+#include "projection/run.h"
 #include "projection/shared.h"
 
 extern "C" {
@@ -70,7 +71,6 @@ Portal open_view(const Definition& d, const Pass& pass, const char* columns) {
     const Oid type = key_type_of(d.key_kind);
     Plan* plan = make_plan(d.name, d.view, query_of(d, columns, pass.has_last),
                            {&type, pass.has_last ? 1U : 0U}, CURSOR_OPT_FAST_PLAN);
-    retire_plan(plan);
     Portal portal = open_plan(*plan, &pass.last_key);
     pg::stop_acting(acting);
     return portal;
@@ -151,7 +151,10 @@ void install_row(const Run& run, const Candidate& row, TupleDesc columns,
     const Row content = read_row(row.tuple, columns, 2);
     const Loaded loaded{.document = content.has_document ? DatumGetJsonbP(content.document) : nullptr,
                         .window = content.window};
-    const Count result = install(run.d, row.name, loaded, groups, run.snapshot,
+    const core::Snapshot snapshot = testing::fault(testing::Fault::pass_by_newest_snapshot)
+                                        ? pg::xid_snapshot(GetLatestSnapshot())
+                                        : run.snapshot;
+    const Count result = install(run.d, row.name, loaded, groups, snapshot,
                                  GetCurrentTransactionStartTimestamp(), core::Room::free);
     pass.read += 1;
     pass.loaded += result == Count::installs ? 1 : 0;

@@ -94,6 +94,7 @@ Plan* make_plan(const NameData& projection, Oid owner, const List* relations, co
         elog(ERROR, "could not plan projection \"%s\": %s", NameStr(projection),
              SPI_result_code_string(SPI_result));
     MemoryContextSetParent(context, TopMemoryContext);
+    retire_plan(plan);
     return plan;
 }
 
@@ -101,6 +102,8 @@ Plan* make_plan(const NameData& projection, Oid relation, const char* query, std
                 int cursor_options) {
     return make_plan(projection, owner_of(relation), list_make1_oid(relation), query, types, cursor_options);
 }
+
+void keep_plan(Plan* plan) { retired_plans = list_delete_ptr(retired_plans, plan); }
 
 void retire_plan(Plan* plan) {
     if (plan == nullptr)

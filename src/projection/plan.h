@@ -22,14 +22,18 @@ struct Plan {
 /// Registers for the end of transactions; called once, from _PG_init.
 void plan_init();
 
-/// A plan that lives until it is retired. Call it inside SPI, acting as it will be run. `cursor_options` as
-/// in SPI_prepare_cursor().
+/// A plan that lives to the end of the transaction, or longer if keep_plan() says so: what fails half-way
+/// leaves none behind. Call it inside SPI, acting as it will be run. `cursor_options` as in
+/// SPI_prepare_cursor().
 Plan* make_plan(const NameData& projection, Oid owner, const List* relations, const char* query,
                 std::span<const Oid> types, int cursor_options = 0);
 
 /// The same for a query of one relation.
 Plan* make_plan(const NameData& projection, Oid relation, const char* query, std::span<const Oid> types,
                 int cursor_options = 0);
+
+/// Lets a plan live until it is retired.
+void keep_plan(Plan* plan);
 
 /// Frees a plan at the end of the transaction: it may be running further up the stack. nullptr: nothing.
 void retire_plan(Plan* plan);

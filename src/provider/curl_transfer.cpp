@@ -37,8 +37,8 @@ bool equal_ignoring_case(std::string_view a, std::string_view b) {
 }
 
 // What is compressed can be anything: a few bytes that take for ever to become nothing. We ask for none of
-// it, and libcurl would undo a transfer encoding unasked.
-bool is_plain(std::string_view header) {
+// it. libcurl would undo a transfer encoding unasked; a body of another status than 2xx is of no interest.
+bool is_plain(const Transfer& transfer, std::string_view header) {
     const std::size_t colon = header.find(':');
     if (colon == std::string_view::npos)
         return true;
@@ -46,8 +46,12 @@ bool is_plain(std::string_view header) {
     const std::string_view value = trim(header.substr(colon + 1));
     if (equal_ignoring_case(name, "Transfer-Encoding"))
         return equal_ignoring_case(value, "chunked") || equal_ignoring_case(value, "identity");
-    return !equal_ignoring_case(name, "Content-Encoding") || value.empty() ||
-           equal_ignoring_case(value, "identity");
+    if (!equal_ignoring_case(name, "Content-Encoding") || value.empty() ||
+        equal_ignoring_case(value, "identity"))
+        return true;
+    long status = 0;
+    curl_easy_getinfo(transfer.easy.get(), CURLINFO_RESPONSE_CODE, &status);
+    return status < 200 || status >= 300;
 }
 
 // Each header line, status line and trailer line, those of 1xx responses as well.
@@ -57,7 +61,7 @@ std::size_t on_header(char* data, std::size_t, std::size_t bytes, void* argument
         return 0;
     if (++transfer->header_lines > most_header_lines)
         transfer->refusal = Refusal::too_many_headers;
-    else if (!is_plain({data, bytes}))
+    else if (!is_plain(*transfer, {data, bytes}))
         transfer->refusal = Refusal::encoded;
     return transfer->refusal == Refusal::none ? bytes : 0;
 }

@@ -4,6 +4,7 @@
 #include <signal.h>  // NOLINT(modernize-deprecated-headers): pthread_sigmask is POSIX
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -27,10 +28,9 @@ using std::chrono::milliseconds;
 constexpr int most_redirects = 3;
 constexpr milliseconds no_timer{60'000};
 constexpr int events_at_once = 64;
-constexpr std::size_t most_idle = 64;      // handles
-constexpr int most_header_lines = 1000;    // of an answer, with redirects, trailers and 1xx responses
-constexpr int own_descriptors = 3;         // the epoll set, and libcurl's pair to wake itself up
-constexpr std::time_t settled_after = 60;  // seconds
+constexpr std::size_t most_idle = 64;         // handles
+constexpr std::size_t most_left_behind = 64;  // threads of lookups
+constexpr int own_descriptors = 3;            // the epoll set, and libcurl's pair to wake itself up
 
 // Blocks every signal while libcurl runs: a thread inherits the mask of the one that starts it.
 class QuietSignals {
@@ -47,6 +47,17 @@ class QuietSignals {
  private:
     sigset_t before_;
 };
+
+// Those of this process that are neither its own nor a lookup of `transfers`; the kernel counts them as
+// links.
+std::size_t threads_left_behind(std::size_t transfers) {
+    struct stat status {};
+    constexpr std::size_t links_of_a_directory = 2;
+    if (stat("/proc/self/task", &status) != 0)
+        return 0;
+    const std::size_t others = 1 + links_of_a_directory + transfers;
+    return status.st_nlink > others ? status.st_nlink - others : 0;
+}
 
 class CurlTransport final : public Transport {
  public:
@@ -83,6 +94,10 @@ class CurlTransport final : public Transport {
 
     RequestId start(const Request& request) override {
         const QuietSignals quiet;
+        if (threads_left_behind(transfers_.size()) > most_left_behind)
+            throw Error("53000", "too many name lookups do not end",
+                        "More than " + std::to_string(most_left_behind) +
+                            " of them were given up in this process, and still wait for a name server.");
         auto transfer = std::make_unique<Transfer>(take_handle());
         transfer->id = ++last_id_;
         transfer->limit = request.max_response_bytes;

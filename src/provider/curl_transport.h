@@ -13,7 +13,8 @@ namespace rolecall::provider {
 
 /// `most_connections` are open at once, idle ones included; requests beyond that wait, within their time.
 /// `descriptors` outlives the transport; nullptr: nobody counts. Throws std::runtime_error where libcurl, the
-/// kernel or `descriptors` refuses. start() throws Error 22023 for what libcurl cannot take.
+/// kernel or `descriptors` refuses. start() throws Error 22023 for what libcurl cannot take, 53000 where too
+/// many lookups were left behind.
 std::unique_ptr<Transport> make_curl_transport(int most_connections = 100,
                                                Descriptors* descriptors = nullptr);
 

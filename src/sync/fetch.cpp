@@ -10,6 +10,8 @@
 #include "sync/statistics.h"
 
 extern "C" {
+#include "catalog/namespace.h"
+#include "mb/pg_wchar.h"
 #include "pgstat.h"
 #include "storage/fd.h"
 #include "storage/latch.h"
@@ -154,6 +156,24 @@ std::unique_ptr<provider::Transport> make_transport() {
     return provider::make_curl_transport(std::max(1, max_safe_fds / 3 - other_descriptors), &descriptors);
 }
 
+std::string in_utf8(const std::string& subject) {
+    const int encoding = GetDatabaseEncoding();
+    if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+        return subject;
+    const char* converted = pg::call([&]() -> const char* {
+        const Oid conversion = FindDefaultConversionProc(encoding, PG_UTF8);
+        const auto length = static_cast<int>(subject.size());
+        const int room = length * MAX_CONVERSION_GROWTH + 1;
+        auto* from = reinterpret_cast<unsigned char*>(pstrdup(subject.c_str()));
+        auto* to = static_cast<unsigned char*>(palloc0(static_cast<std::size_t>(room)));
+        if (!OidIsValid(conversion) || pg_do_encoding_conversion_buf(conversion, encoding, PG_UTF8, from,
+                                                                     length, to, room, true) != length)
+            return nullptr;
+        return reinterpret_cast<char*>(to);
+    });
+    return converted == nullptr ? subject : converted;
+}
+
 std::vector<provider::PagedRequest> requests_for(const Provider& p, const std::string& subject,
                                                  const provider::Validators& known,
                                                  const std::string& request_id) {
@@ -196,7 +216,7 @@ void judge(const Provider& p, const provider::Fetched& fetched) {
 Answers fetch(const Provider& p, const std::string& subject, const provider::Validators& known,
               const std::string& request_id) {
     wait_for_turn(p);
-    Flight flight(session_fetcher(), requests_for(p, subject, known, request_id));
+    Flight flight(session_fetcher(), requests_for(p, in_utf8(subject), known, request_id));
     provider::Fetched fetched = flight.wait();
     judge(p, fetched);
     return answers_of(p, std::move(fetched));
@@ -222,7 +242,14 @@ Completion fetch_page(const Provider& p, const provider::Request& request) {
 Answers answers_of(const Provider& p, provider::Fetched fetched) {
     const std::string not_found = is_not_found(fetched) ? status_of(*fetched.failed) : std::string();
     std::optional<Error> failed = error_of(p, fetched);
-    return {.pages = std::move(fetched.answers), .not_found = not_found, .failed = std::move(failed)};
+    std::size_t bytes = 0;
+    for (const provider::Pages& answer : fetched.answers)
+        for (const Completion& page : answer)
+            bytes += page.received;
+    return {.pages = std::move(fetched.answers),
+            .not_found = not_found,
+            .bytes = bytes,
+            .failed = std::move(failed)};
 }
 
 }  // namespace rolecall::sync

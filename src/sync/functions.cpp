@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "pg/acting.h"
 #include "pg/function.h"
+#include "pg/read_only.h"
 #include "pg/settings.h"
 #include "pg/spi.h"
 #include "pg/testing.h"
@@ -47,9 +48,10 @@ auto as_owner(F&& f) {
     return result;
 }
 
-// Syncs need the tables that the library knows, and rows that are this database's.
-void require_syncs() {
+// Syncs need the tables that the library knows, and rows that are this database's, and write to them.
+void require_ready() {
     pg::call([] {
+        pg::require_writable("synchronize roles");
         pg::require_current_sql();
         projection::require_directory();
         require_own_users();
@@ -121,8 +123,8 @@ Outcome apply_here(Sync sync, const Provider& provider) {
     return std::move(sync.outcome);
 }
 
-// Given by somebody, rather than asked for. What the user holds is read when no pass through all users is at
-// it any more.
+// Given by somebody, rather than asked for. What the user holds is read when no pass through all
+// users is at it any more.
 Outcome apply_given(const User& user, ProviderUser said, const Provider& provider) {
     if (!user.provider.empty())
         lock_provider(user.provider, Sharing::with_others, Patience::wait);
@@ -157,7 +159,7 @@ std::chrono::milliseconds patience_for(std::int64_t id) {
 }
 
 Result sync_from_provider(std::int64_t id, bool force) {
-    require_syncs();
+    require_ready();
     if (!try_lock_user(id))
         lock_user(id, patience_for(id));
     std::optional<Result> early;
@@ -195,7 +197,7 @@ Provider no_provider() {
 }
 
 Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
-    require_syncs();
+    require_ready();
     ProviderUser provider_user = read_provider_user(said);
     lock_user(id, std::chrono::milliseconds(settings::request_timeout));
     std::optional<Result> result = as_owner([&]() -> std::optional<Result> {
@@ -222,8 +224,8 @@ Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
     return *result;
 }
 
-// An event that names the roles, or says that the user is gone, is applied; after any other one the provider
-// is asked. nullopt: nobody here is meant.
+// An event that names the roles, or says that the user is gone, is applied; after any other one the
+// provider is asked. nullopt: nobody here is meant.
 std::optional<Result> apply_event(const std::string& server, const Jsonb* event) {
     Provider provider;
     ProviderUser said;
@@ -301,7 +303,7 @@ ROLECALL_FUNCTION(rolecall_apply_user_roles, pg::takes(RECORDOID, INT8OID, JSONB
 // sync_user_units(uid, roles jsonb) -> false: no such user
 ROLECALL_FUNCTION(rolecall_sync_user_units, pg::takes(BOOLOID, INT8OID, JSONBOID)) {
     return pg::guarded([&]() -> Datum {
-        require_syncs();
+        require_ready();
         const Jsonb* given = pg::call([&] { return PG_GETARG_JSONB_P(1); });
         const auto roles = read_roles(given);
         const std::int64_t id = PG_GETARG_INT64(0);
@@ -321,6 +323,7 @@ ROLECALL_FUNCTION(rolecall_sync_user_units, pg::takes(BOOLOID, INT8OID, JSONBOID
 // trigger_role_sync_for_user(uid bigint, force boolean)
 ROLECALL_FUNCTION(rolecall_trigger_role_sync, pg::takes(VOIDOID, INT8OID, BOOLOID)) {
     return pg::guarded([&]() -> Datum {
+        pg::call([] { pg::require_writable("request a role sync"); });
         const std::int64_t id = PG_GETARG_INT64(0);
         const bool force = PG_GETARG_BOOL(1);
         pg::call([] {
@@ -338,7 +341,7 @@ ROLECALL_FUNCTION(rolecall_trigger_role_sync, pg::takes(VOIDOID, INT8OID, BOOLOI
 // apply_provider_event(server text, event jsonb)
 ROLECALL_FUNCTION(rolecall_apply_provider_event, pg::takes(RECORDOID, TEXTOID, JSONBOID)) {
     return pg::guarded([&]() -> Datum {
-        require_syncs();
+        require_ready();
         const char* server = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
         const Jsonb* event = pg::call([&] { return PG_GETARG_JSONB_P(1); });
         const auto result = apply_event(server, event);
@@ -349,6 +352,7 @@ ROLECALL_FUNCTION(rolecall_apply_provider_event, pg::takes(RECORDOID, TEXTOID, J
 }
 
 ROLECALL_FUNCTION(rolecall_wake_worker, pg::takes(VOIDOID)) {
+    pg::require_writable("wake the worker");
     wake_workers_at_commit();
     PG_RETURN_VOID();
 }

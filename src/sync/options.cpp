@@ -11,6 +11,7 @@ extern "C" {
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
+#include "utils/guc.h"
 #include "utils/jsonpath.h"
 #include "utils/timestamp.h"
 }
@@ -165,6 +166,22 @@ void check_share(const std::string& value) {
         invalid("the value must be a whole percentage from 0% to 100%");
 }
 
+int parse_kilobytes(const std::string& value) {
+    int kilobytes = 0;
+    const char* hint = nullptr;
+    if (!pg::call([&] { return parse_int(value.c_str(), &kilobytes, GUC_UNIT_KB, &hint); }) || kilobytes < 64)
+        invalid("the value must be a size from 64kB to 2TB", "Units are B, kB, MB, GB and TB.");
+    return kilobytes;
+}
+
+void check_size(const std::string& value) { (void)parse_kilobytes(value); }
+
+void check_scope_absent(const std::string& value) {
+    if (value != "error" && value != "skip" && value != "global")
+        invalid("unknown way to treat roles without a scope: \"" + value + "\"",
+                "Use error, skip or global.");
+}
+
 void check_unknown_roles(const std::string& value) {
     if (value != "create" && value != "skip" && value != "error")
         invalid("unknown way to treat unknown roles: \"" + value + "\"", "Use create, skip or error.");
@@ -230,8 +247,8 @@ struct Option {
     const char* accred;  // of kind 'accred'
 };
 
-constexpr const char* accred_roles =
-    "$.authorizations[*] ? (@.state == \"active\" && exists(@.reason.resource.cf))";
+// Strict: for an authorization without a state, or with another thing there, it is unknown.
+constexpr const char* accred_roles = "$.authorizations[*] ? (@.state like_regex \"^active$\" flag \"i\")";
 constexpr const char* accred_roles_request =
     "/authorizations?persid={subject}&state=active&expand=0&type=right";
 
@@ -255,8 +272,11 @@ constexpr Option options[] = {
     {"list_paging", ForeignServerRelationId, check_paging, "none", "none"},
     {"list_request_path", ForeignServerRelationId, check_list_path, nullptr, nullptr},
     {"max_in_flight", ForeignServerRelationId, check_count, nullptr, nullptr},
+    {"max_list_size", ForeignServerRelationId, check_size, "256MB", "256MB"},
     {"max_pages", ForeignServerRelationId, check_count, "1000", "1000"},
     {"max_revocation", ForeignServerRelationId, check_share, "20%", "20%"},
+    {"max_revocation_users", ForeignServerRelationId, check_count, "10", "10"},
+    {"max_roles", ForeignServerRelationId, check_count, "10000", "10000"},
     {"max_staleness", ForeignServerRelationId, check_interval, nullptr, nullptr},
     {"on_not_found", ForeignServerRelationId, check_on_not_found, "keep", "keep"},
     {"page_parameter", ForeignServerRelationId, check_parameter, nullptr, nullptr},
@@ -273,6 +293,7 @@ constexpr Option options[] = {
     {"roles_path", ForeignServerRelationId, check_strict_path, "$.roles[*]", accred_roles},
     {"roles_request_path", ForeignServerRelationId, provider::check_request_path, nullptr,
      accred_roles_request},
+    {"scope_absent", ForeignServerRelationId, check_scope_absent, "error", "skip"},
     {"scope_id_path", ForeignServerRelationId, check_path, nullptr, "$.reason.resource.cf"},
     {"scope_kind_path", ForeignServerRelationId, check_path, nullptr, nullptr},
     {"secret_file", ForeignServerRelationId, check_file, nullptr, nullptr},
@@ -430,6 +451,8 @@ std::int64_t Options::milliseconds(const char* name) const { return parse_millis
 std::int64_t Options::seconds(const char* name) const {
     return std::clamp<std::int64_t>(milliseconds(name) / 1000, 1, longest_interval / 1000);
 }
+
+std::size_t Options::bytes(const char* name) const { return std::size_t{1024} * parse_kilobytes(get(name)); }
 
 double Options::share(const char* name) const { return std::stoi(get(name)) / 100.0; }
 

@@ -37,6 +37,8 @@ using std::chrono::milliseconds;
 constexpr milliseconds longest_sleep{60'000};
 constexpr milliseconds pause_after_error{5'000};
 constexpr milliseconds longest_hold{5};
+constexpr std::size_t batch_bytes = std::size_t{1} << 20;  // of answers that are applied in one transaction
+constexpr std::size_t most_bytes = 16 * batch_bytes;  // of those that wait for it, before more is asked for
 constexpr TimestampTz lease_margin = 60 * USECS_PER_SEC;  // beyond the time that requests may take
 constexpr TimestampTz requests_before_done = 3;           // two may be in line before a user's own
 constexpr std::int64_t missing_users_at_once = 10'000;
@@ -165,6 +167,7 @@ class Worker {
                     continue;
                 auto job = std::make_unique<Job>();
                 job->provider = configured.provider;
+                job->subject = in_utf8(claim.user.institutional_id);
                 job->claim = std::move(claim);
                 jobs.push_back(std::move(job));
             }
@@ -258,7 +261,7 @@ class Worker {
     void start_fetches_of(Line& line) {
         while (!line.waiting.empty()) {
             const Provider& provider = *line.waiting.front()->provider;
-            if (line.asked >= provider.max_in_flight)
+            if (line.asked >= provider.max_in_flight || bytes_ >= most_bytes)
                 return;
             const TimestampTz time = now();
             TimestampTz when = time;
@@ -291,8 +294,8 @@ class Worker {
         const provider::Validators known =
             job->claim.forced ? provider::Validators() : job->claim.user.version.validators;
         try {
-            const provider::FetchId id = fetcher_.start(
-                requests_for(provider, job->claim.user.institutional_id, known, job->request_id));
+            const provider::FetchId id =
+                fetcher_.start(requests_for(provider, job->subject, known, job->request_id));
             in_flight_[id] = std::move(job);
             return;
         } catch (const Error& error) {
@@ -327,6 +330,7 @@ class Worker {
         --line_of(*job->provider).asked;
         if (finished_.empty())
             settle_at_ = Clock::now() + longest_hold;
+        bytes_ += job->answers.bytes;
         finished_.push_back(std::move(job));
     }
 
@@ -348,13 +352,18 @@ class Worker {
         return !finished_.empty() &&
                (in_flight_.empty() ||
                 finished_.size() >= static_cast<std::size_t>(settings::sync_batch_size) ||
-                Clock::now() >= settle_at_);
+                bytes_ >= batch_bytes || Clock::now() >= settle_at_);
     }
 
     void settle_finished() {
         testing::point("sync-fetched");
-        const std::size_t count =
+        const std::size_t most =
             std::min(finished_.size(), static_cast<std::size_t>(settings::sync_batch_size));
+        std::size_t count = 0;
+        for (std::size_t bytes = 0; count < most && (count == 0 || bytes < batch_bytes); ++count) {
+            bytes += finished_[count]->answers.bytes;
+            bytes_ -= finished_[count]->answers.bytes;
+        }
         const auto end = finished_.begin() + static_cast<std::ptrdiff_t>(count);
         std::vector<JobPtr> batch(std::make_move_iterator(finished_.begin()), std::make_move_iterator(end));
         finished_.erase(finished_.begin(), end);
@@ -403,6 +412,7 @@ class Worker {
     std::map<Oid, Line> lines_;                      // by server
     std::map<provider::FetchId, JobPtr> in_flight_;  // asked for
     std::vector<JobPtr> finished_;                   // answered, or failed; to be settled
+    std::size_t bytes_ = 0;                          // of their answers
     Clock::time_point settle_at_;                    // if any is finished: at the latest
     std::vector<JobPtr> refused_;                    // not to be asked now; to be given back
 };

@@ -59,6 +59,9 @@ TEST(CurlTransport, TakesNothingEncoded) {
     const Server server([&](const std::string& head) {
         const std::lock_guard guard(mutex);
         head_seen = head;
+        if (head.starts_with("GET /missing "))
+            return std::string(
+                "HTTP/1.1 404 Not Found\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}");
         const bool transfer = head.starts_with("GET /transfer ");
         return std::string("HTTP/1.1 200 OK\r\n") +
                (transfer ? "transfer-encoding: gzip, chunked"
@@ -72,6 +75,8 @@ TEST(CurlTransport, TakesNothingEncoded) {
         EXPECT_EQ(completion.failed_in, Phase::body);
         EXPECT_NE(head_seen.find("Accept-Encoding: identity"), std::string::npos);
     }
+    EXPECT_EQ(get(*transport, request_for(server.url("/missing"))).status, 404);
+    EXPECT_EQ(get(*transport, request_for(server.url("/missing"))).failed_in, Phase::none);
 }
 
 TEST(CurlTransport, BoundsSizeAndTimeOverRedirectsTogether) {

@@ -178,6 +178,7 @@ is(sql(q(SELECT app.hit('me'); SELECT app.hit('me'))), "f\nt", '... until they a
 
 # A worker, whose directory is empty, or nobody's
 sql($world);
+$user->query_safe('SELECT rolecall.me(1), rolecall.me(996)');
 sql('UPDATE pg_dist_local_group SET groupid = 3');
 my $nobody = qr/55000: this node has no directory of its own\nDETAIL:  It is a worker of a Citus cluster/;
 my @reads = (

@@ -8,6 +8,7 @@ extern "C" {
 #include "common/base64.h"
 #include "nodes/nodes.h"
 #include "pgstat.h"
+#include "replication/logicalworker.h"
 #include "storage/lock.h"
 #include "utils/acl.h"
 #include "utils/guc_tables.h"
@@ -65,6 +66,13 @@ inline const config_generic* find_setting(const char* name) {
 #endif
 }
 
+/// Does a setting come from the role, the client or the session, rather than from those who run the server
+/// or the database?
+inline bool is_set_by_user(const char* name) {
+    const config_generic* record = find_setting(name);
+    return record != nullptr && record->source >= PGC_S_USER && record->source != PGC_S_OVERRIDE;
+}
+
 inline IndexScanDesc begin_index_scan(Relation table, Relation index, Snapshot snapshot, int keys) {
 #if PG_VERSION_NUM >= 180000
     return index_beginscan(table, index, snapshot, nullptr, keys, 0);
@@ -91,6 +99,18 @@ inline auto tree_walker(bool (*walker)(Node*, void*)) {
     return reinterpret_cast<bool (*)()>(reinterpret_cast<void (*)()>(walker));
 #endif
 }
+
+/// Of whom a lock is: the transaction, where it is a prepared one.
+inline TransactionId local_transaction_of(const LockInstanceData& lock) {
+#if PG_VERSION_NUM >= 170000
+    return lock.vxid.localTransactionId;
+#else
+    return lock.lxid;
+#endif
+}
+
+/// Does this process apply what another server has published?
+inline bool is_logical_worker() { return IsLogicalWorker(); }
 
 /// This backend's place among MaxBackends, from 0; auxiliary processes lie beyond, -1 is none.
 inline int backend_slot() {

@@ -37,6 +37,7 @@ int max_response_size = 1024;
 double rate_limit = 0;
 char* request_id = nullptr;
 int request_timeout = 10 * 1000;
+bool restoring = false;
 int sync_batch_size = 200;
 int sync_naptime = 1000;
 int sync_scope = all;
@@ -95,6 +96,9 @@ void init() {
     DefineCustomIntVariable("rolecall.request_timeout", "Time a provider has to answer one request.", nullptr,
                             &request_timeout, 10 * 1000, 1, 60 * 60 * 1000, PGC_USERSET, GUC_UNIT_MS, nullptr,
                             nullptr, nullptr);
+    DefineCustomBoolVariable("rolecall.restoring", "Says that this session restores a dump.",
+                             "For tools that do not restore as pg_dump and pg_restore do.", &restoring, false,
+                             PGC_SUSET, 0, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("rolecall.sync_batch_size",
                             "Users that a sync worker applies in one transaction.", nullptr, &sync_batch_size,
                             200, 1, 10000, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
@@ -107,7 +111,7 @@ void init() {
         "All users, or those who were active. A provider's option sync_scope overrides it.", &sync_scope, all,
         sync_scopes, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("rolecall.sync_ttl", "Time for which synchronized roles count as fresh.",
-                            "A provider's option sync_ttl overrides it.", &sync_ttl, 15 * 60, 0,
+                            "A provider's option sync_ttl overrides it.", &sync_ttl, 15 * 60, 1,
                             INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("rolecall.sync_workers", "Sync workers in each database that has the extension.",
                             nullptr, &sync_workers, 1, 1, 16, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);

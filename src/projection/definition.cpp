@@ -224,7 +224,7 @@ void adopt(Definition& d, const Description& now, Plan* plan, List* group_source
     d.ttl = now.ttl;
     if (preloaded()) {
         d.floor = shared.floors.index(projection_hash(now.id));
-        d.counters = counters::place_of(projection_hash(now.id));
+        d.counters = counters::place_of(MyDatabaseId, projection_hash(now.id));
     }
 
     MemoryContext caller = MemoryContextSwitchTo(d.context);

@@ -162,6 +162,7 @@ Datum rolecall_projection_dropped(PG_FUNCTION_ARGS) {
     if (preloaded()) {
         announce_change(projection);
         forget_documents(MyDatabaseId, projection);
+        counters::forget(projection_hash(projection));
     }
     return PointerGetDatum(nullptr);
 }

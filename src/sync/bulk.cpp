@@ -10,6 +10,8 @@
 #include "sync/attribution.h"
 #include "sync/clock.h"
 #include "sync/fetch.h"
+#include "sync/home.h"
+#include "sync/locks.h"
 #include "sync/mapping.h"
 #include "sync/roster.h"
 #include "sync/rules.h"
@@ -153,6 +155,8 @@ class List {
                         "Set the option list_request_path of the server.");
         if (is_stopped(name_))
             throw stopped_error(name_);
+        if (const auto why = why_no_calls())
+            throw no_calls_error(*why);
     }
 
     // ---- The list
@@ -218,7 +222,8 @@ class List {
     // --------------------------------------------------------------------------------
 
     void apply_all() {
-        lock_provider(name_, Sharing::alone, Patience::wait);
+        lock_provider(name_);
+        leave_out_held();
         const Attribution attribution(Cause::bulk, {}, name_, request_id_);
         apply_changed();
         confirm();
@@ -230,6 +235,28 @@ class List {
         else
             warn_of_incomplete_list();
         wake_workers_at_commit(due_after(now(), provider_.ttl_seconds));
+    }
+
+    // Users whose sync somebody began, and does not end, are passed by: the next pass or sync comes to them.
+    void leave_out_held() {
+        std::unordered_set<std::int64_t> here(unchanged_.ids.begin(), unchanged_.ids.end());
+        for (const Pending& pending : changed_)
+            here.insert(pending.id);
+        held_ = users_locked_by_others(here, provider_.timeout);
+        if (held_.empty())
+            return;
+        std::erase_if(changed_, [&](const Pending& pending) { return held_.contains(pending.id); });
+        const Compared all = std::exchange(unchanged_, {});
+        for (std::size_t i = 0; i < all.ids.size(); ++i)
+            if (!held_.contains(all.ids[i]))
+                unchanged_.add(all.ids[i], all.synced_at[i]);
+        pg::call([&] {
+            ereport(WARNING,
+                    (errcode(ERRCODE_WARNING),
+                     errmsg("%zu users of provider \"%s\" are left out", held_.size(), name_.c_str()),
+                     errdetail("Other transactions have synchronized them, and not ended."),
+                     errhint("rolecall.stat_provider shows which.")));
+        });
     }
 
     void apply_changed() {
@@ -258,7 +285,7 @@ class List {
             // Somebody else's answer may be newer than ours, or the user be somebody else for the provider
             // now.
             if (user.provider != name_ || (theirs.code && *theirs.code != user.institutional_id) ||
-                (user.last_sync && *user.last_sync > began_))
+                is_synced_since(user, began_, time))
                 continue;
             if (user.stopped)
                 throw stopped_error(name_);
@@ -292,9 +319,12 @@ class List {
                 confirm_statement
                     .run({pg::bigint_array_parameter(ids.subspan(i, count)),
                           pg::time_array_parameter(times.subspan(i, count)), pg::time_parameter(now()),
-                          Float8GetDatum(static_cast<double>(provider_.ttl_seconds))})
+                          Float8GetDatum(
+                              static_cast<double>(after_seconds(now(), provider_.ttl_seconds) - now()) /
+                              USECS_PER_SEC)})
                     .bigint(0, 1);
         }
+        unchanged_ = {};
     }
 
     void treat_missing() {
@@ -309,6 +339,7 @@ class List {
         said.gone = "It is not on the provider's list.";
         for (std::uint64_t row = 0; row < rows.size(); ++row)
             changed_.push_back({.id = rows.bigint(row, 1), .said = said});
+        leave_out_held();
         apply_changed();
     }
 
@@ -344,6 +375,7 @@ class List {
     bool consistent_ = true;
     std::optional<std::int64_t> total_;
     std::unordered_set<std::int64_t> seen_;
+    std::unordered_set<std::int64_t> held_;  // by others
     Compared unchanged_;
     std::vector<Pending> changed_;
 };

@@ -1,6 +1,7 @@
 #include "sync/roster.h"
 
 #include "pg/shmem.h"
+#include "pg/slots.h"
 #include "projection/loads.h"
 #include "sync/clock.h"
 
@@ -27,11 +28,12 @@ struct Slot {
     int index;
     pid_t pid;                // 0: nobody is inside
     pid_t holder;             // who keeps workers out; 0: nobody
-    TimestampTz launched_at;  // 0: not launched
+    TimestampTz launched_at;  // 0: not launched; by steady_now(), as the next one
     TimestampTz try_after;
-    TimestampTz sleeps_until;  // DT_NOEND: it is awake, and every wake counts
+    TimestampTz sleeps_until;  // by the clock of syncs; DT_NOEND: it is awake, and every wake counts
     bool woken;
     bool first_visit;
+    bool is_idle;  // whoever was inside last found nothing to do
 };
 
 struct Roster {
@@ -39,6 +41,8 @@ struct Roster {
     pid_t launcher;
     bool look_again;
     bool visited;  // databases have had a loader since the server started
+    std::int64_t evicted;
+    std::int64_t refused;
     Slot slots[slot_count];
 };
 
@@ -58,12 +62,21 @@ class Locked {
     Locked& operator=(const Locked&) = delete;
 };
 
-std::span<Slot> slots() { return roster->slots; }
+std::span<Slot> slots() { return {roster->slots, static_cast<std::size_t>(testing::slots(slot_count))}; }
 
 void attach(void* memory, bool, LWLockPadded* locks) {
     auto* area = static_cast<Roster*>(memory);
     area->lock = &locks->lock;
     roster = area;
+    pg::add_slots({.name = "workers", .count = [] {
+                       const Locked locked;
+                       return pg::SlotCounts{
+                           .slots = std::ssize(slots()),
+                           .used = std::ranges::count_if(
+                               slots(), [](const Slot& slot) { return OidIsValid(slot.database); }),
+                           .evicted = roster->evicted,
+                           .refused = roster->refused};
+                   }});
 }
 
 void set_latch_of(pid_t pid) {
@@ -130,11 +143,19 @@ void on_transaction_end(XactEvent event, void*) {
     }
 }
 
+// One that is free, or else that of a database where there was nothing to do, the longest ago: it gets
+// another when it is its turn to be looked at.
 Slot* free_slot() {
-    for (Slot& slot : slots())
+    Slot* idle = nullptr;
+    for (Slot& slot : slots()) {
         if (!OidIsValid(slot.database))
             return &slot;
-    return nullptr;
+        if (slot.is_idle && slot.pid == 0 && slot.launched_at == 0 && slot.holder == 0 && !slot.woken &&
+            slot.try_after > steady_now() && (idle == nullptr || slot.try_after < idle->try_after))
+            idle = &slot;
+    }
+    roster->evicted += idle != nullptr ? 1 : 0;
+    return idle;
 }
 
 Slot* find_slot(Oid database, int index) {
@@ -151,7 +172,19 @@ Slot* find_or_make_slot(Oid database, int index) {
         slot->database = database;
         slot->index = index;
     }
+    if (slot == nullptr)
+        ++roster->refused;
     return slot;
+}
+
+// Not under the lock: it is of no haste.
+void complain_if_full() {
+    static bool is_told = false;
+    if (is_told || roster->refused == 0)
+        return;
+    is_told = true;
+    pg::log_full("workers", testing::slots(slot_count),
+                 "Databases that come later are not synchronized, and their documents are not loaded.");
 }
 
 // Who died without let_in() holds nobody out.
@@ -184,11 +217,12 @@ void strike_off(int, Datum) {
     slot.launched_at = 0;
     if (slot.index == loader_index && !slot.first_visit && !projection::is_load_requested(slot.database))
         slot.database = InvalidOid;
-    const TimestampTz time = GetCurrentTimestamp();
+    const TimestampTz time = steady_now();
     if (my_leaving == Leaving::failed)
         slot.try_after = time + after_failure;
     else if (my_leaving == Leaving::nothing_to_do && !slot.woken)
         slot.try_after = time + between_probes;
+    slot.is_idle = my_leaving == Leaving::nothing_to_do;
     look_again();
 }
 
@@ -217,7 +251,7 @@ void wake_workers_at_commit(TimestampTz due) {
 void restart_workers_at_commit(Oid database) { restart_pending = roster != nullptr ? database : InvalidOid; }
 
 void launch_loader(Oid database) {
-    const Locked locked;
+    const Locked locked;  // the launcher says so when there is no room
     if (Slot* slot = find_or_make_slot(database, loader_index); slot != nullptr)
         slot->try_after = 0;
     look_again();
@@ -284,7 +318,9 @@ void enter_launcher() {
     roster->look_again = true;
 }
 
-void set_databases(const Oid* databases, int count, int workers) {
+namespace {
+
+void fill_roster(const Oid* databases, int count, int workers) {
     const Locked locked;
     for (Slot& slot : slots()) {
         const bool listed = std::find(databases, databases + count, slot.database) != databases + count;
@@ -301,6 +337,13 @@ void set_databases(const Oid* databases, int count, int workers) {
     roster->visited = true;
 }
 
+}  // namespace
+
+void set_databases(const Oid* databases, int count, int workers) {
+    fill_roster(databases, count, workers);
+    complain_if_full();
+}
+
 void reconsider() {
     const Locked locked;
     for (Slot& slot : slots()) {
@@ -312,8 +355,8 @@ void reconsider() {
 
 int next_to_launch() {
     const Locked locked;
-    const TimestampTz time = GetCurrentTimestamp();
-    for (int i = 0; i < slot_count; ++i) {
+    const TimestampTz time = steady_now();
+    for (int i = 0; i < std::ssize(slots()); ++i) {
         if (is_launchable(roster->slots[i], time)) {
             roster->slots[i].launched_at = time;
             return i;
@@ -330,13 +373,13 @@ bool is_for_loader(int number) {
 void take_back_launch(int number) {
     const Locked locked;
     roster->slots[number].launched_at = 0;
-    roster->slots[number].try_after = GetCurrentTimestamp() + after_failure;
+    roster->slots[number].try_after = steady_now() + after_failure;
 }
 
 long until_next_launch() {
     static TimestampTz next_look = 0;
     const Locked locked;
-    const TimestampTz time = GetCurrentTimestamp();
+    const TimestampTz time = steady_now();
     if (roster->look_again || time >= next_look) {
         roster->look_again = false;
         next_look = time + between_looks;

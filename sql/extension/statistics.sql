@@ -80,21 +80,21 @@ COMMENT ON FUNCTION rolecall.queue_statistics() IS 'how many users of each provi
 -- ---- What is held up ------------------------------------------------------------------------------------------------
 
 CREATE FUNCTION rolecall.sync_locks(OUT kind text, OUT key bigint, OUT pid integer, OUT xid xid) RETURNS SETOF record
-LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'rolecall_sync_locks';
-COMMENT ON FUNCTION rolecall.sync_locks() IS 'the locks of syncs that other transactions of this database hold';
+LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'rolecall_sync_locks';
+COMMENT ON FUNCTION rolecall.sync_locks() IS 'the locks of syncs, and those that keep tables from being written, that other transactions of this database hold';
 
 CREATE FUNCTION rolecall.sync_lock_key(provider text) RETURNS bigint
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_sync_lock_key';
 COMMENT ON FUNCTION rolecall.sync_lock_key(text) IS 'by which sync_locks() names a provider';
 
 CREATE FUNCTION rolecall.row_holders(uid bigint, OUT relation text, OUT pid integer, OUT xid xid) RETURNS SETOF record
-LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'rolecall_row_holders';
+LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'rolecall_row_holders';
 COMMENT ON FUNCTION rolecall.row_holders(bigint) IS 'the transactions that hold rows of a user';
 
 -- Of users, those who have waited longest are looked at.
 CREATE FUNCTION rolecall.held_up(OUT provider text, OUT user_id bigint, OUT held text, OUT pid integer, OUT gid text, OUT since timestamptz)
 RETURNS SETOF record
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED ROWS 10 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
     WITH locks AS MATERIALIZED (SELECT l.kind, l.key, l.pid, l.xid FROM rolecall.sync_locks() l
     ), queues AS MATERIALIZED (SELECT q.name FROM rolecall.queued_providers() q(name)
     ), waiting AS MATERIALIZED (
@@ -109,16 +109,14 @@ LANGUAGE sql VOLATILE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_
         FROM locks l JOIN rolecall.users u ON u.id = l.key WHERE l.kind = 'user' AND u.provider IS NOT NULL
         UNION ALL
         SELECT q.name, NULL, CASE l.kind WHEN 'provider' THEN 'the syncs of all users' ELSE 'the counting of revocations' END, l.pid, l.xid
-        FROM queues q JOIN locks l ON l.kind <> 'user' AND l.key = rolecall.sync_lock_key(q.name)
+        FROM queues q JOIN locks l ON l.kind IN ('provider', 'revocations') AND l.key = rolecall.sync_lock_key(q.name)
         UNION ALL
         SELECT w.name, w.user_id, 'a row of ' || h.relation, h.pid, h.xid FROM waiting w, LATERAL rolecall.row_holders(w.user_id) h
         UNION ALL
-        SELECT q.name, NULL, 'table ' || l.relation::regclass, l.pid, CASE WHEN l.pid IS NULL THEN split_part(l.virtualtransaction, '/', 2)::xid END
-        FROM queues q, pg_locks l
-        WHERE l.locktype = 'relation' AND l.granted AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-          AND l.relation IN ('rolecall.users'::regclass, 'rolecall.roles'::regclass, 'rolecall.user_roles'::regclass,
-                             'rolecall.user_units'::regclass, 'rolecall.sync_state'::regclass, 'rolecall.sync_requests'::regclass)
-          AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
+        SELECT q.name, NULL, 'table ' || l.key::oid::regclass, l.pid, l.xid
+        FROM queues q, locks l
+        WHERE l.kind = 'table' AND l.key::oid IN ('rolecall.users'::regclass, 'rolecall.roles'::regclass, 'rolecall.user_roles'::regclass,
+            'rolecall.user_units'::regclass, 'rolecall.sync_state'::regclass, 'rolecall.sync_requests'::regclass))
     SELECT h.provider, h.user_id, h.held, a.pid, x.gid, coalesce(a.xact_start, x.prepared)
     FROM holders h
     LEFT JOIN pg_stat_activity a ON a.pid = h.pid

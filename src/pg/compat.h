@@ -3,6 +3,7 @@
 
 extern "C" {
 #include "access/genam.h"
+#include "access/twophase.h"
 #include "catalog/pg_extension.h"
 #include "commands/event_trigger.h"
 #include "common/base64.h"
@@ -100,13 +101,18 @@ inline auto tree_walker(bool (*walker)(Node*, void*)) {
 #endif
 }
 
-/// Of whom a lock is: the transaction, where it is a prepared one.
-inline TransactionId local_transaction_of(const LockInstanceData& lock) {
+/// Of whom a lock is, where it is a prepared transaction's: one that was recovered has its id in the place of
+/// a virtual one.
+inline TransactionId prepared_transaction_of(const LockInstanceData& lock) {
 #if PG_VERSION_NUM >= 170000
-    return lock.vxid.localTransactionId;
+    const VirtualTransactionId vxid = lock.vxid;
+    const bool is_recovered = vxid.procNumber == INVALID_PROC_NUMBER;
 #else
-    return lock.lxid;
+    const VirtualTransactionId vxid = {lock.backend, lock.lxid};
+    const bool is_recovered = vxid.backendId == InvalidBackendId;
 #endif
+    bool has_more = false;
+    return is_recovered ? vxid.localTransactionId : TwoPhaseGetXidByVirtualXID(vxid, &has_more);
 }
 
 /// Does this process apply what another server has published?

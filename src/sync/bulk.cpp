@@ -223,7 +223,7 @@ class List {
 
     void apply_all() {
         lock_provider(name_);
-        leave_out_held();
+        leave_out_held(provider_.timeout);
         const Attribution attribution(Cause::bulk, {}, name_, request_id_);
         apply_changed();
         confirm();
@@ -238,11 +238,11 @@ class List {
     }
 
     // Users whose sync somebody began, and does not end, are passed by: the next pass or sync comes to them.
-    void leave_out_held() {
+    void leave_out_held(std::chrono::milliseconds patience) {
         std::unordered_set<std::int64_t> here(unchanged_.ids.begin(), unchanged_.ids.end());
         for (const Pending& pending : changed_)
             here.insert(pending.id);
-        held_ = users_locked_by_others(here, provider_.timeout);
+        held_ = users_locked_by_others(here, patience);
         if (held_.empty())
             return;
         std::erase_if(changed_, [&](const Pending& pending) { return held_.contains(pending.id); });
@@ -339,7 +339,7 @@ class List {
         said.gone = "It is not on the provider's list.";
         for (std::uint64_t row = 0; row < rows.size(); ++row)
             changed_.push_back({.id = rows.bigint(row, 1), .said = said});
-        leave_out_held();
+        leave_out_held(std::chrono::milliseconds(1));  // somebody may wait to count, which we do by now
         apply_changed();
     }
 

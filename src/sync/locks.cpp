@@ -116,25 +116,44 @@ extern "C" {
 PG_FUNCTION_INFO_V1(rolecall_sync_locks);
 PG_FUNCTION_INFO_V1(rolecall_sync_lock_key);
 
-// sync_locks(OUT kind, OUT key, OUT pid, OUT xid): who holds which lock of syncs in this database. A prepared
-// transaction has no pid.
+namespace {
+
+const char* kind_of(const LockInstanceData& lock) {
+    if (lock.holdMask == 0 || lock.pid == MyProcPid || lock.locktag.locktag_field1 != MyDatabaseId)
+        return nullptr;
+    constexpr LOCKMASK against_writes = LOCKBIT_ON(ShareLock) | LOCKBIT_ON(ShareRowExclusiveLock) |
+                                        LOCKBIT_ON(ExclusiveLock) | LOCKBIT_ON(AccessExclusiveLock);
+    if (lock.locktag.locktag_type == LOCKTAG_RELATION)
+        return (lock.holdMask & against_writes) != 0 ? "table" : nullptr;
+    if (!is_ours(lock))
+        return nullptr;
+    return is_of(lock, LockClass::user)          ? "user"
+           : is_of(lock, LockClass::revocations) ? "revocations"
+           : is_of(lock, LockClass::provider)    ? "provider"
+                                                 : nullptr;
+}
+
+}  // namespace
+
+// sync_locks(OUT kind, OUT key, OUT pid, OUT xid): who holds which lock of syncs in this database, or keeps
+// which table from being written. A prepared transaction has no pid.
 Datum rolecall_sync_locks(PG_FUNCTION_ARGS) {
     InitMaterializedSRF(fcinfo, 0);
     auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
     const LockData* locks = GetLockStatusData();
     for (int i = 0; i < locks->nelements; ++i) {
         const LockInstanceData& lock = locks->locks[i];
-        if (!is_ours(lock))
-            continue;
-        const char* kind = is_of(lock, LockClass::user)          ? "user"
-                           : is_of(lock, LockClass::revocations) ? "revocations"
-                           : is_of(lock, LockClass::provider)    ? "provider"
-                                                                 : nullptr;
+        const char* kind = kind_of(lock);
         if (kind == nullptr)
             continue;
-        Datum values[] = {CStringGetTextDatum(kind), Int64GetDatum(key_of(lock)), Int32GetDatum(lock.pid),
-                          TransactionIdGetDatum(pg::local_transaction_of(lock))};
-        bool nulls[] = {false, false, lock.pid == 0, lock.pid != 0};
+        const bool is_prepared = lock.pid == 0;
+        const bool is_table = lock.locktag.locktag_type == LOCKTAG_RELATION;
+        Datum values[] = {
+            CStringGetTextDatum(kind),
+            Int64GetDatum(is_table ? std::int64_t{lock.locktag.locktag_field2} : key_of(lock)),
+            Int32GetDatum(lock.pid),
+            TransactionIdGetDatum(is_prepared ? pg::prepared_transaction_of(lock) : InvalidTransactionId)};
+        bool nulls[] = {false, false, is_prepared, !is_prepared};
         tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
     }
     return Datum{0};

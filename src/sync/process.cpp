@@ -23,7 +23,7 @@ namespace {
 volatile sig_atomic_t leave_requested = 0;
 volatile sig_atomic_t in_transaction = 0;
 bool is_ours = false;  // a process of ours, which process_init() set up
-bool cancelled = false;
+volatile sig_atomic_t cancelled = 0;
 
 void on_sigterm(SIGNAL_ARGS) {
     const int saved = errno;
@@ -33,6 +33,25 @@ void on_sigterm(SIGNAL_ARGS) {
         die(postgres_signal_arg);  // a lock wait must end too
     SetLatch(MyLatch);
     errno = saved;
+}
+
+// Outside a transaction there is no statement to cancel: an error would end the process.
+void on_sigint(SIGNAL_ARGS) {
+    const int saved = errno;
+    if (in_transaction != 0)
+        StatementCancelHandler(postgres_signal_arg);
+    else
+        cancelled = 1;
+    SetLatch(MyLatch);
+    errno = saved;
+}
+
+// One that came when the transaction was over.
+void note_cancel() {
+    if (!is_ours || in_transaction != 0 || QueryCancelPending == 0)
+        return;
+    QueryCancelPending = 0;
+    cancelled = 1;
 }
 
 // Of the exception being handled.
@@ -52,19 +71,12 @@ Failure describe() {
     }
 }
 
-// Outside a transaction there is no statement to cancel: an error would end the process.
-void note_cancel() {
-    if (!is_ours || in_transaction != 0 || QueryCancelPending == 0)
-        return;
-    QueryCancelPending = 0;
-    cancelled = true;
-}
-
 }  // namespace
 
 void process_init() {
     is_ours = true;
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
+    pqsignal(SIGINT, on_sigint);
     pqsignal(SIGTERM, on_sigterm);
     BackgroundWorkerUnblockSignals();
     // The server ignored SIGHUP while it started this process, which inherited what was configured before.
@@ -75,7 +87,11 @@ bool is_background() { return is_ours; }
 
 bool told_to_leave() { return leave_requested != 0; }
 
-bool was_cancelled() { return std::exchange(cancelled, false); }
+bool was_cancelled() {
+    const bool was = cancelled != 0;
+    cancelled = 0;
+    return was;
+}
 
 bool reload_if_asked() {
     if (ConfigReloadPending == 0)
@@ -90,7 +106,6 @@ void wait_for_latch(long milliseconds, int fd, pg::WaitEvent& event) {
                        (fd >= 0 ? WL_SOCKET_READABLE : 0);
     (void)WaitLatchOrSocket(MyLatch, events, fd >= 0 ? fd : PGINVALID_SOCKET, milliseconds, event.id());
     ResetLatch(MyLatch);
-    note_cancel();
     CHECK_FOR_INTERRUPTS();
 }
 
@@ -122,7 +137,6 @@ std::optional<Failure> transact(const std::function<void()>& f) {
 }
 
 std::optional<Failure> transact_as_owner(const std::function<void()>& f, int patience) {
-    note_cancel();
     in_transaction = 1;
     const std::optional<Failure> failure = transact([&] {
         const pg::Acting acting = pg::call([=] {

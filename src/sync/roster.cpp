@@ -90,23 +90,6 @@ void look_again() {
     set_latch_of(roster->launcher);
 }
 
-void wake(Oid database, TimestampTz due) {
-    const Locked locked;
-    bool running = false;
-    for (Slot& slot : slots()) {
-        if (slot.database != database)
-            continue;
-        slot.try_after = 0;
-        if (due < slot.sleeps_until) {
-            slot.woken = true;
-            set_latch_of(slot.pid);
-        }
-        running |= slot.pid != 0;
-    }
-    if (!running)
-        look_again();
-}
-
 void restart(Oid database) {
     const Locked locked;
     for (Slot& slot : slots()) {
@@ -126,6 +109,8 @@ void let_in() {
             slot.holder = 0;
     look_again();
 }
+
+void wake(Oid database, TimestampTz due);
 
 void on_transaction_end(XactEvent event, void*) {
     if (event == XACT_EVENT_COMMIT) {
@@ -151,7 +136,7 @@ Slot* free_slot() {
         if (!OidIsValid(slot.database))
             return &slot;
         if (slot.is_idle && slot.pid == 0 && slot.launched_at == 0 && slot.holder == 0 && !slot.woken &&
-            slot.try_after > steady_now() && (idle == nullptr || slot.try_after < idle->try_after))
+            (idle == nullptr || slot.try_after < idle->try_after))
             idle = &slot;
     }
     roster->evicted += idle != nullptr ? 1 : 0;
@@ -175,6 +160,28 @@ Slot* find_or_make_slot(Oid database, int index) {
     if (slot == nullptr)
         ++roster->refused;
     return slot;
+}
+
+void wake(Oid database, TimestampTz due) {
+    const Locked locked;
+    bool running = false;
+    bool is_known = false;
+    for (Slot& slot : slots()) {
+        if (slot.database != database)
+            continue;
+        is_known = true;
+        slot.try_after = 0;
+        if (due < slot.sleeps_until) {
+            slot.woken = true;
+            set_latch_of(slot.pid);
+        }
+        running |= slot.pid != 0;
+    }
+    // One that comes when all are taken does not wait until it is its turn.
+    if (Slot* slot = is_known ? nullptr : find_or_make_slot(database, 0); slot != nullptr)
+        slot->woken = true;
+    if (!running)
+        look_again();
 }
 
 // Not under the lock: it is of no haste.
@@ -328,9 +335,12 @@ void fill_roster(const Oid* databases, int count, int workers) {
             (!listed || slot.index >= workers))
             slot.database = InvalidOid;
     }
+    // Where there are more than fit, each comes to be looked at in its turn.
+    static int first = 0;
     for (int i = 0; i < count; ++i)
         for (int index = 0; index < workers; ++index)
-            (void)find_or_make_slot(databases[i], index);
+            (void)find_or_make_slot(databases[(first + i) % count], index);
+    first = count > std::ssize(slots()) ? (first + 1) % count : 0;
     for (int i = 0; i < count && !roster->visited; ++i)
         if (Slot* slot = find_or_make_slot(databases[i], loader_index); slot != nullptr)
             slot->first_visit = true;

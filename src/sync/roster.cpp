@@ -130,13 +130,13 @@ void on_transaction_end(XactEvent event, void*) {
 
 // One that is free, or else that of a database where there was nothing to do, the longest ago: it gets
 // another when it is its turn to be looked at.
-Slot* free_slot() {
+Slot* free_slot(bool may_evict) {
     Slot* idle = nullptr;
     for (Slot& slot : slots()) {
         if (!OidIsValid(slot.database))
             return &slot;
-        if (slot.is_idle && slot.pid == 0 && slot.launched_at == 0 && slot.holder == 0 && !slot.woken &&
-            (idle == nullptr || slot.try_after < idle->try_after))
+        if (may_evict && slot.is_idle && slot.pid == 0 && slot.launched_at == 0 && slot.holder == 0 &&
+            !slot.woken && (idle == nullptr || slot.try_after < idle->try_after))
             idle = &slot;
     }
     roster->evicted += idle != nullptr ? 1 : 0;
@@ -150,14 +150,14 @@ Slot* find_slot(Oid database, int index) {
     return nullptr;
 }
 
-Slot* find_or_make_slot(Oid database, int index) {
+Slot* find_or_make_slot(Oid database, int index, bool may_evict = true) {
     Slot* slot = find_slot(database, index);
-    if (slot == nullptr && (slot = free_slot()) != nullptr) {
+    if (slot == nullptr && (slot = free_slot(may_evict)) != nullptr) {
         *slot = {};
         slot->database = database;
         slot->index = index;
     }
-    if (slot == nullptr)
+    if (slot == nullptr && may_evict)
         ++roster->refused;
     return slot;
 }
@@ -335,12 +335,17 @@ void fill_roster(const Oid* databases, int count, int workers) {
             (!listed || slot.index >= workers))
             slot.database = InvalidOid;
     }
-    // Where there are more than fit, each comes to be looked at in its turn.
+    // Where there are more than fit, each comes to be looked at in its turn; not before others had theirs.
     static int first = 0;
+    static TimestampTz next_turn = 0;
+    const bool is_turn = steady_now() >= next_turn;
+    if (is_turn)
+        next_turn = steady_now() + between_looks;
     for (int i = 0; i < count; ++i)
         for (int index = 0; index < workers; ++index)
-            (void)find_or_make_slot(databases[(first + i) % count], index);
-    first = count > std::ssize(slots()) ? (first + 1) % count : 0;
+            (void)find_or_make_slot(databases[(first + i) % count], index, is_turn);
+    if (is_turn)
+        first = count > std::ssize(slots()) ? (first + 1) % count : 0;
     for (int i = 0; i < count && !roster->visited; ++i)
         if (Slot* slot = find_or_make_slot(databases[i], loader_index); slot != nullptr)
             slot->first_visit = true;

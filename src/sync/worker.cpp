@@ -204,6 +204,9 @@ class Worker {
                 jobs.push_back(std::move(job));
             }
         }
+        // Users who were restored since we looked first: whoever sees them sees this, too.
+        if (const auto why = took ? why_no_calls() : std::nullopt)
+            throw no_calls_error(*why);
         return took;
     }
 

@@ -345,7 +345,7 @@ void fill_roster(const Oid* databases, int count, int workers) {
         for (int index = 0; index < workers; ++index)
             (void)find_or_make_slot(databases[(first + i) % count], index, is_turn);
     if (is_turn)
-        first = count > std::ssize(slots()) ? (first + 1) % count : 0;
+        first = count > std::ssize(slots()) ? static_cast<int>((first + std::ssize(slots())) % count) : 0;
     for (int i = 0; i < count && !roster->visited; ++i)
         if (Slot* slot = find_or_make_slot(databases[i], loader_index); slot != nullptr)
             slot->first_visit = true;

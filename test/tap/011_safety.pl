@@ -270,8 +270,8 @@ is(take_away(60), 't', 'but not by itself');
 # Two sessions count together: the second counts what the first has not committed, and does not wait for it.
 sql(q(INSERT INTO rolecall.user_roles (user_id, role, source) SELECT g, 'owner', 'provider' FROM generate_series(70, 79) g ON CONFLICT DO NOTHING));
 option('max_revocation', '0%');
-sql(q(DELETE FROM rolecall.open_revocations; DELETE FROM rolecall.revocations;
-	INSERT INTO rolecall.revocations (provider, began_at, users_affected, grants, users) VALUES ('hr', now() + ') . $clock . q( seconds', 8, 1000, 100)));
+sql("DELETE FROM rolecall.open_revocations; DELETE FROM rolecall.revocations;
+	INSERT INTO rolecall.revocations (provider, began_at, users_affected, grants, users) VALUES ('hr', now() + interval '$clock seconds', 8, 1000, 100)");
 my ($one, $two) = (session($node), session($node));
 $one->query_safe(q(BEGIN; SELECT 1 FROM rolecall.sync_user_roles(70, '{"roles": []}', true)));
 unlike($two->query(q(SELECT 'took ' || roles_changed FROM rolecall.sync_user_roles(71, '{"roles": []}', true))), qr/took/, 'the second is stopped');

@@ -177,9 +177,10 @@ $locker->quit;
 everybody_is_settled('before sessions are impatient');
 sub breaker { return sql(q(SELECT breaker || failures_in_a_row FROM rolecall.stat_provider WHERE provider = 'other')); }
 $provider->fault(mode => 'slow', ms => 500);
+like(error_of($node, q(SET rolecall.request_timeout = '1ms'; SELECT rolecall.force_sync_user_roles(100))), qr/RC101/, 'a session that is impatient has an error');
 for my $setting ('rolecall.request_timeout', 'rolecall.connect_timeout') {
-	like(error_of($node, "SET $setting = '1ms'; " . join ' ', map { "SELECT rolecall.force_sync_user_roles($_);" } 100 .. 107, on_error_stop => 0), qr/RC101|user_id/, "$setting = 1ms");
-	is(breaker(), 'closed0', '... which is no failure of the provider');
+	error_of($node, "SET $setting = '1ms'; SELECT rolecall.force_sync_user_roles($_)") for 100 .. 107;
+	is(breaker(), 'closed0', "$setting = 1ms is no failure of the provider");
 }
 sql(q(ALTER ROLE syncer SET rolecall.request_timeout = '1ms'));
 like(error_of($node, "SELECT rolecall.force_sync_user_roles($_)", extra_params => [ '-U', 'syncer', '-v', 'VERBOSITY=verbose' ]), qr/RC101/, 'nor if it is set for the role') for 100 .. 106;

@@ -32,7 +32,7 @@ COMMENT ON FUNCTION rolecall.change_context(bigint) IS 'who is changing the gran
 CREATE FUNCTION rolecall.record_role_changes() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF rolecall.is_restore() THEN
+    IF rolecall.is_restore() OR rolecall.is_replication() THEN
         RETURN NULL;
     END IF;
     CASE TG_OP
@@ -71,6 +71,8 @@ CREATE TRIGGER record_deletes AFTER DELETE ON rolecall.user_roles
 REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION rolecall.record_role_changes();
 CREATE TRIGGER record_truncate BEFORE TRUNCATE ON rolecall.user_roles
 FOR EACH STATEMENT EXECUTE FUNCTION rolecall.record_role_changes();
+ALTER TABLE rolecall.user_roles ENABLE ALWAYS TRIGGER record_inserts, ENABLE ALWAYS TRIGGER record_updates,
+    ENABLE ALWAYS TRIGGER record_deletes, ENABLE ALWAYS TRIGGER record_truncate;
 
 CREATE FUNCTION rolecall.trim_role_changes(before timestamptz, most bigint DEFAULT NULL) RETURNS bigint
 LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -45,7 +45,7 @@ COMMENT ON TYPE rolecall.oauth_state IS 'what was kept with an OAuth state';
 CREATE FUNCTION rolecall.require_oauth_provider(provider text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    known CONSTANT text[] = regexp_split_to_array(btrim(current_setting('rolecall.oauth_providers')), '\s*,\s*');
+    known CONSTANT text[] = regexp_split_to_array(btrim(current_setting('rolecall.oauth_providers')), '[[:space:]]*,[[:space:]]*');
 BEGIN
     IF coalesce(provider, '') = '' OR (known <> '{""}' AND provider <> ALL (known)) THEN
         RAISE EXCEPTION USING ERRCODE = 'RC201', MESSAGE = format('unknown OAuth provider %s', coalesce(quote_ident(left(provider, 50)), 'NULL')),
@@ -202,26 +202,10 @@ $$;
 COMMENT ON FUNCTION rolecall.issue_refresh_token(bigint, interval) IS 'a refresh token for a user who has just logged in';
 
 -- Again until nothing is left: a token that is being rotated makes us wait, and then it has a successor. That is seen by
--- the next statement, for it comes to be in the transaction that we waited for.
+-- the next statement, for it comes to be in the transaction that we waited for. Each is under a snapshot of its own, whatever
+-- the isolation level: a token that was issued since the transaction began is revoked like the others.
 CREATE FUNCTION rolecall.revoke_tokens(of_family uuid, of_user bigint) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    total bigint = 0;
-    revoked_now bigint;
-BEGIN
-    LOOP
-        IF of_family IS NOT NULL THEN
-            UPDATE rolecall.refresh_tokens SET revoked = true WHERE family = of_family AND NOT revoked;
-        ELSE
-            UPDATE rolecall.refresh_tokens SET revoked = true WHERE user_id = of_user AND NOT revoked;
-        END IF;
-        GET DIAGNOSTICS revoked_now = ROW_COUNT;
-        total := total + revoked_now;
-        EXIT WHEN revoked_now = 0;
-    END LOOP;
-    RETURN total;
-END
-$$;
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_revoke_tokens';
 COMMENT ON FUNCTION rolecall.revoke_tokens(uuid, bigint) IS 'revokes all tokens of a family, or of a user; returns how many';
 
 CREATE FUNCTION rolecall.revoke_family_durably(family uuid) RETURNS void
@@ -264,7 +248,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'RC305', MESSAGE = message, DETAIL = 'It was revoked.';
     ELSIF old.expires_at <= clock_timestamp() THEN
         RAISE EXCEPTION USING ERRCODE = 'RC304', MESSAGE = message, DETAIL = 'It has expired.';
-    ELSIF old.rotated_at + grace <= clock_timestamp() THEN
+    ELSIF clock_timestamp() NOT BETWEEN old.rotated_at - grace AND old.rotated_at + grace THEN
         PERFORM rolecall.revoke_family_durably(old.family);
         RAISE EXCEPTION USING ERRCODE = 'RC306', MESSAGE = message,
             DETAIL = 'It was used before, so that somebody else may have it: all tokens of this login are revoked.', HINT = 'Log in again.';
@@ -330,4 +314,5 @@ COMMENT ON FUNCTION rolecall.end_logins() IS 'revokes the refresh tokens of a us
 
 CREATE TRIGGER end_logins AFTER UPDATE OF is_active ON rolecall.users
 FOR EACH ROW WHEN (OLD.is_active AND NOT NEW.is_active) EXECUTE FUNCTION rolecall.end_logins();
+ALTER TABLE rolecall.users ENABLE ALWAYS TRIGGER end_logins;
 

@@ -11,6 +11,8 @@ SELECT pg_catalog.pg_extension_config_dump('rolecall.units_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('rolecall.user_units', '');
 SELECT pg_catalog.pg_extension_config_dump('rolecall.sync_state', '');
 SELECT pg_catalog.pg_extension_config_dump('rolecall.revocations', '');
+SELECT pg_catalog.pg_extension_config_dump('rolecall.open_revocations', '');
+SELECT pg_catalog.pg_extension_config_dump('rolecall.open_revocations_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('rolecall.stopped_providers', '');
 SELECT pg_catalog.pg_extension_config_dump('rolecall.sync_requests', '');
 SELECT pg_catalog.pg_extension_config_dump('rolecall.sync_requests_id_seq', '');

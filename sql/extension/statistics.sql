@@ -80,6 +80,67 @@ LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog,
 $$;
 COMMENT ON FUNCTION rolecall.queue_statistics() IS 'how many users of each provider wait for a sync';
 
+-- ---- What is held up ------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION rolecall.sync_locks(OUT kind text, OUT key bigint, OUT pid integer, OUT xid xid) RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'rolecall_sync_locks';
+COMMENT ON FUNCTION rolecall.sync_locks() IS 'the locks of syncs, and those that keep tables from being written, that other transactions of this database hold';
+
+CREATE FUNCTION rolecall.sync_lock_key(provider text) RETURNS bigint
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_sync_lock_key';
+COMMENT ON FUNCTION rolecall.sync_lock_key(text) IS 'by which sync_locks() names a provider';
+
+CREATE FUNCTION rolecall.row_holders(uid bigint, OUT relation text, OUT pid integer, OUT xid xid) RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'rolecall_row_holders';
+COMMENT ON FUNCTION rolecall.row_holders(bigint) IS 'the transactions that hold rows of a user';
+
+-- Of users, those who have waited longest are looked at.
+CREATE FUNCTION rolecall.held_up(OUT provider text, OUT user_id bigint, OUT held text, OUT pid integer, OUT gid text, OUT since timestamptz)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED ROWS 10 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+    WITH locks AS MATERIALIZED (SELECT l.kind, l.key, l.pid, l.xid FROM rolecall.sync_locks() l
+    ), queues AS MATERIALIZED (SELECT q.name FROM rolecall.queued_providers() q(name)
+    ), waiting AS MATERIALIZED (
+        SELECT q.name, w.user_id FROM queues q, LATERAL (
+            (SELECT s.user_id FROM rolecall.sync_state s WHERE s.provider = q.name AND s.requested_at IS NOT NULL
+             ORDER BY s.force DESC, s.requested_at LIMIT 20)
+            UNION
+            (SELECT s.user_id FROM rolecall.sync_state s WHERE s.provider = q.name AND s.next_sync_at <= now()
+             ORDER BY s.next_sync_at LIMIT 20)) w
+    ), holders AS (
+        SELECT u.provider, u.id AS user_id, 'the sync of a user' AS held, l.pid, l.xid
+        FROM locks l JOIN rolecall.users u ON u.id = l.key WHERE l.kind = 'user' AND u.provider IS NOT NULL
+        UNION ALL
+        SELECT q.name, NULL, CASE l.kind WHEN 'provider' THEN 'the syncs of all users' ELSE 'the counting of revocations' END, l.pid, l.xid
+        FROM queues q JOIN locks l ON l.kind IN ('provider', 'revocations') AND l.key = rolecall.sync_lock_key(q.name)
+        UNION ALL
+        SELECT w.name, w.user_id, 'a row of ' || h.relation, h.pid, h.xid FROM waiting w, LATERAL rolecall.row_holders(w.user_id) h
+        UNION ALL
+        SELECT q.name, NULL, 'table ' || l.key::oid::regclass, l.pid, l.xid
+        FROM queues q, locks l
+        WHERE l.kind = 'table' AND l.key::oid IN ('rolecall.users'::regclass, 'rolecall.roles'::regclass, 'rolecall.user_roles'::regclass,
+            'rolecall.user_units'::regclass, 'rolecall.sync_state'::regclass, 'rolecall.sync_requests'::regclass))
+    SELECT h.provider, h.user_id, h.held, a.pid, x.gid, coalesce(a.xact_start, x.prepared)
+    FROM holders h
+    LEFT JOIN pg_stat_activity a ON a.pid = h.pid
+    LEFT JOIN pg_prepared_xacts x ON x.transaction = h.xid
+    WHERE coalesce(a.xact_start, x.prepared) < clock_timestamp() - interval '1 second'
+      AND a.backend_type IS DISTINCT FROM 'rolecall sync worker' AND a.pid IS DISTINCT FROM pg_backend_pid()
+$$;
+COMMENT ON FUNCTION rolecall.held_up() IS 'transactions that have held up syncs for a second, or may when those are due';
+
+CREATE VIEW rolecall.stat_held_up AS SELECT DISTINCT h.provider, h.user_id, h.held, h.pid, h.gid, h.since FROM rolecall.held_up() h;
+COMMENT ON VIEW rolecall.stat_held_up IS 'what other transactions hold, so that syncs are passed by and taken up later: since when, and who';
+COMMENT ON COLUMN rolecall.stat_held_up.gid IS 'of a prepared transaction, which has no pid';
+
+CREATE FUNCTION rolecall.slot_statistics(OUT name text, OUT slots bigint, OUT used bigint, OUT evicted bigint, OUT refused bigint)
+RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_slot_statistics';
+COMMENT ON FUNCTION rolecall.slot_statistics() IS 'how full the fixed tables in shared memory are';
+
+CREATE VIEW rolecall.stat_slots AS SELECT s.name, s.slots, s.used, s.evicted, s.refused FROM rolecall.slot_statistics() s;
+COMMENT ON VIEW rolecall.stat_slots IS 'the fixed tables of the server: how full each is, what made room for others, and how often there was none';
+
 CREATE VIEW rolecall.stat_provider AS
 SELECT f.srvname AS provider, coalesce(q.due, 0) AS due, q.oldest_due, coalesce(q.requested, 0) AS requested,
        coalesce(q.failing, 0) AS failing,
@@ -92,12 +153,16 @@ SELECT f.srvname AS provider, coalesce(q.due, 0) AS due, q.oldest_due, coalesce(
        CASE WHEN s.provider IS NOT NULL THEN
            format('%s users would have lost %s of %s grants; %s of %s users would have been deactivated',
                   s.users_affected, s.grants_revoked, s.grants, s.users_deactivated, s.users)
-       END AS stopped_because
+       END AS stopped_because,
+       n.because AS not_called_because, h.held AS held_up, h.since AS held_up_since, h.pid AS held_up_by_pid, h.gid AS held_up_by_gid
 FROM pg_catalog.pg_foreign_server f
 JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = f.srvfdw AND w.fdwname = 'rolecall'
 LEFT JOIN rolecall.provider_statistics() p ON p.server = f.oid
 LEFT JOIN rolecall.queue_statistics() q ON q.provider = f.srvname::text
-LEFT JOIN rolecall.stopped_providers s ON s.provider = f.srvname::text;
+LEFT JOIN rolecall.stopped_providers s ON s.provider = f.srvname::text
+LEFT JOIN (SELECT DISTINCT ON (o.provider) o.provider, o.held, o.since, o.pid, o.gid FROM rolecall.held_up() o ORDER BY o.provider, o.since) h
+    ON h.provider = f.srvname::text
+CROSS JOIN (SELECT rolecall.why_no_calls() AS because) n;
 COMMENT ON VIEW rolecall.stat_provider IS 'for each provider: what waits, what was done since the server started, and whether it may be asked';
 
 CREATE VIEW rolecall.stat_sync AS

@@ -63,23 +63,83 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.queued_providers() IS 'the providers that users have';
 
--- A restore brings the audit and the sync state along itself. pg_dump's scripts run with this setting off; only who could switch
--- triggers off as well is believed.
+-- A restore brings the audit and the sync state along itself, and so does replication. A restore is recognized by all that
+-- pg_dump's scripts and pg_restore set in their session, or declared by rolecall.restoring (src/sync/home.cpp).
 CREATE FUNCTION rolecall.is_restore() RETURNS boolean
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT current_setting('check_function_bodies') = 'off' AND pg_has_role(session_user, current_user, 'MEMBER')
-$$;
+LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'rolecall_is_restore';
 COMMENT ON FUNCTION rolecall.is_restore() IS 'is this session restoring a dump? For functions that run as the extension''s owner';
+
+CREATE FUNCTION rolecall.is_replication() RETURNS boolean
+LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'rolecall_is_replication';
+COMMENT ON FUNCTION rolecall.is_replication() IS 'does this process apply what another server has published?';
 
 CREATE FUNCTION rolecall.wake_worker() RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_wake_worker';
 COMMENT ON FUNCTION rolecall.wake_worker() IS 'lets the sync worker of this database look at its queue when the transaction commits';
 
+-- ---- Where providers are called from --------------------------------------------------------------------------------
+
+-- Not dumped: a restored database has no row, one that was copied has that of the other. pg_upgrade, standbys and backups of
+-- files bring it along, and the number of the database with it.
+CREATE TABLE rolecall.home (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    database oid NOT NULL,
+    held_because text
+);
+COMMENT ON TABLE rolecall.home IS 'the database that may call providers: this one, unless it was restored or copied';
+COMMENT ON COLUMN rolecall.home.held_because IS 'why it must not for the time being: a sentence';
+
+CREATE FUNCTION rolecall.why_no_calls() RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT CASE WHEN h.database IS NULL THEN 'It was restored from a dump.'
+                        WHEN h.database <> d.oid THEN 'It is a copy of another database.'
+                        WHEN h.held_because IS NOT NULL THEN h.held_because
+                        WHEN EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = 'rolecall.users'::regclass AND t.tgenabled <> 'A'
+                                     AND t.tgname IN ('schedule_inserts', 'schedule_updates'))
+                        THEN 'Triggers of rolecall.users do not fire always, as after a restore with triggers disabled.'
+                   END
+            FROM pg_database d LEFT JOIN rolecall.home h ON true WHERE d.datname = current_database());
+END
+$$;
+COMMENT ON FUNCTION rolecall.why_no_calls() IS 'why no provider is called from this database, and no worker changes anything in it; NULL: they do';
+
+CREATE FUNCTION rolecall.allow_providers() RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    disabled record;
+BEGIN
+    INSERT INTO rolecall.home (database) SELECT d.oid FROM pg_database d WHERE d.datname = current_database()
+    ON CONFLICT (only_row) DO UPDATE SET database = excluded.database, held_because = NULL;
+    FOR disabled IN
+        SELECT t.tgrelid::regclass AS relation, t.tgname AS name FROM pg_trigger t
+        WHERE t.tgrelid IN ('rolecall.users'::regclass, 'rolecall.user_roles'::regclass) AND t.tgenabled <> 'A'
+          AND t.tgname IN ('schedule_inserts', 'schedule_updates', 'end_logins', 'record_inserts', 'record_updates', 'record_deletes', 'record_truncate')
+    LOOP
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', disabled.relation, disabled.name);
+    END LOOP;
+    PERFORM rolecall.wake_worker();
+END
+$$;
+COMMENT ON FUNCTION rolecall.allow_providers() IS 'a database that was restored or copied may call providers from now on; its triggers fire always again';
+
+CREATE FUNCTION rolecall.forbid_providers() RETURNS void
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    UPDATE rolecall.home SET held_because = 'forbid_providers() was called.'
+$$;
+COMMENT ON FUNCTION rolecall.forbid_providers() IS 'no provider is called from this database until allow_providers()';
+
+-- An extension that a restore creates calls nobody.
+INSERT INTO rolecall.home (database)
+SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database() AND NOT rolecall.is_restore();
+
 -- Every user of a provider has a row here, so that what is due is found by index.
 CREATE FUNCTION rolecall.schedule_new_users() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF NOT rolecall.is_restore() THEN
+    IF rolecall.is_restore() THEN
+        UPDATE rolecall.home SET held_because = 'Users were restored into it.' WHERE held_because IS NULL;
+    ELSIF NOT rolecall.is_replication() THEN
         INSERT INTO rolecall.sync_state (user_id, provider, next_sync_at)
         SELECT id, provider, now() FROM new_rows WHERE provider IS NOT NULL AND institutional_id IS NOT NULL
         ON CONFLICT DO NOTHING;
@@ -97,6 +157,9 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_
 DECLARE
     queue CONSTANT text = CASE WHEN NEW.institutional_id IS NOT NULL THEN NEW.provider END;
 BEGIN
+    IF rolecall.is_replication() THEN
+        RETURN NULL;
+    END IF;
     INSERT INTO rolecall.sync_state AS s (user_id, provider, next_sync_at) VALUES (NEW.id, queue, now())
     ON CONFLICT (user_id) DO UPDATE SET provider = excluded.provider, next_sync_at = excluded.next_sync_at, last_roles_sync_at = NULL,
         attempts = 0, last_error = NULL, last_error_at = NULL, leased_by = NULL, leased_at = NULL, leased_until = NULL;
@@ -113,6 +176,7 @@ REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION rolecall.s
 CREATE TRIGGER schedule_updates AFTER UPDATE OF provider, institutional_id ON rolecall.users
 FOR EACH ROW WHEN ((OLD.provider, OLD.institutional_id) IS DISTINCT FROM (NEW.provider, NEW.institutional_id))
 EXECUTE FUNCTION rolecall.schedule_changed_user();
+ALTER TABLE rolecall.users ENABLE ALWAYS TRIGGER schedule_inserts, ENABLE ALWAYS TRIGGER schedule_updates;
 
 -- Cheap enough for every request of an application: it writes once in five minutes, and never waits. Who cannot be
 -- locked is being synchronized.

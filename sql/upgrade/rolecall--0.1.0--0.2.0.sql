@@ -115,6 +115,107 @@ BEGIN
 END
 $$;
 
+-- A restore brings the audit and the sync state along itself, and so does replication. A restore is recognized by all that
+-- pg_dump's scripts and pg_restore set in their session, or declared by rolecall.restoring (src/sync/home.cpp).
+CREATE OR REPLACE FUNCTION rolecall.is_restore() RETURNS boolean
+LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'rolecall_is_restore';
+
+CREATE FUNCTION rolecall.is_replication() RETURNS boolean
+LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'rolecall_is_replication';
+COMMENT ON FUNCTION rolecall.is_replication() IS 'does this process apply what another server has published?';
+
+-- ---- Where providers are called from --------------------------------------------------------------------------------
+
+-- Not dumped: a restored database has no row, one that was copied has that of the other. pg_upgrade, standbys and backups of
+-- files bring it along, and the number of the database with it.
+CREATE TABLE rolecall.home (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    database oid NOT NULL,
+    held_because text
+);
+COMMENT ON TABLE rolecall.home IS 'the database that may call providers: this one, unless it was restored or copied';
+COMMENT ON COLUMN rolecall.home.held_because IS 'why it must not for the time being: a sentence';
+
+CREATE FUNCTION rolecall.why_no_calls() RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT CASE WHEN h.database IS NULL THEN 'It was restored from a dump.'
+                        WHEN h.database <> d.oid THEN 'It is a copy of another database.'
+                        WHEN h.held_because IS NOT NULL THEN h.held_because
+                        WHEN EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = 'rolecall.users'::regclass AND t.tgenabled <> 'A'
+                                     AND t.tgname IN ('schedule_inserts', 'schedule_updates'))
+                        THEN 'Triggers of rolecall.users do not fire always, as after a restore with triggers disabled.'
+                   END
+            FROM pg_database d LEFT JOIN rolecall.home h ON true WHERE d.datname = current_database());
+END
+$$;
+COMMENT ON FUNCTION rolecall.why_no_calls() IS 'why no provider is called from this database, and no worker changes anything in it; NULL: they do';
+
+CREATE FUNCTION rolecall.allow_providers() RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    disabled record;
+BEGIN
+    INSERT INTO rolecall.home (database) SELECT d.oid FROM pg_database d WHERE d.datname = current_database()
+    ON CONFLICT (only_row) DO UPDATE SET database = excluded.database, held_because = NULL;
+    FOR disabled IN
+        SELECT t.tgrelid::regclass AS relation, t.tgname AS name FROM pg_trigger t
+        WHERE t.tgrelid IN ('rolecall.users'::regclass, 'rolecall.user_roles'::regclass) AND t.tgenabled <> 'A'
+          AND t.tgname IN ('schedule_inserts', 'schedule_updates', 'end_logins', 'record_inserts', 'record_updates', 'record_deletes', 'record_truncate')
+    LOOP
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', disabled.relation, disabled.name);
+    END LOOP;
+    PERFORM rolecall.wake_worker();
+END
+$$;
+COMMENT ON FUNCTION rolecall.allow_providers() IS 'a database that was restored or copied may call providers from now on; its triggers fire always again';
+
+CREATE FUNCTION rolecall.forbid_providers() RETURNS void
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    UPDATE rolecall.home SET held_because = 'forbid_providers() was called.'
+$$;
+COMMENT ON FUNCTION rolecall.forbid_providers() IS 'no provider is called from this database until allow_providers()';
+
+INSERT INTO rolecall.home (database)
+SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database();
+
+CREATE OR REPLACE FUNCTION rolecall.schedule_new_users() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF rolecall.is_restore() THEN
+        UPDATE rolecall.home SET held_because = 'Users were restored into it.' WHERE held_because IS NULL;
+    ELSIF NOT rolecall.is_replication() THEN
+        INSERT INTO rolecall.sync_state (user_id, provider, next_sync_at)
+        SELECT id, provider, now() FROM new_rows WHERE provider IS NOT NULL AND institutional_id IS NOT NULL
+        ON CONFLICT DO NOTHING;
+        IF FOUND THEN
+            PERFORM rolecall.wake_worker();
+        END IF;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION rolecall.schedule_changed_user() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    queue CONSTANT text = CASE WHEN NEW.institutional_id IS NOT NULL THEN NEW.provider END;
+BEGIN
+    IF rolecall.is_replication() THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO rolecall.sync_state AS s (user_id, provider, next_sync_at) VALUES (NEW.id, queue, now())
+    ON CONFLICT (user_id) DO UPDATE SET provider = excluded.provider, next_sync_at = excluded.next_sync_at, last_roles_sync_at = NULL,
+        attempts = 0, last_error = NULL, last_error_at = NULL, leased_by = NULL, leased_at = NULL, leased_until = NULL;
+    IF queue IS NOT NULL THEN
+        PERFORM rolecall.wake_worker();
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+ALTER TABLE rolecall.users ENABLE ALWAYS TRIGGER schedule_inserts, ENABLE ALWAYS TRIGGER schedule_updates;
+
 -- Cheap enough for every request of an application: it writes once in five minutes, and never waits. Who cannot be
 -- locked is being synchronized.
 CREATE FUNCTION rolecall.touch_user(uid bigint) RETURNS void
@@ -176,7 +277,7 @@ COMMENT ON FUNCTION rolecall.change_context(bigint) IS 'who is changing the gran
 CREATE OR REPLACE FUNCTION rolecall.record_role_changes() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF rolecall.is_restore() THEN
+    IF rolecall.is_restore() OR rolecall.is_replication() THEN
         RETURN NULL;
     END IF;
     CASE TG_OP
@@ -208,6 +309,8 @@ $$;
 
 CREATE TRIGGER record_truncate BEFORE TRUNCATE ON rolecall.user_roles
 FOR EACH STATEMENT EXECUTE FUNCTION rolecall.record_role_changes();
+ALTER TABLE rolecall.user_roles ENABLE ALWAYS TRIGGER record_inserts, ENABLE ALWAYS TRIGGER record_updates,
+    ENABLE ALWAYS TRIGGER record_deletes, ENABLE ALWAYS TRIGGER record_truncate;
 
 CREATE FUNCTION rolecall.trim_role_changes(before timestamptz, most bigint DEFAULT NULL) RETURNS bigint
 LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -256,6 +359,20 @@ COMMENT ON TABLE rolecall.revocations IS 'what syncs took away in each provider'
 COMMENT ON COLUMN rolecall.revocations.grants IS 'what the provider had given: what there is and what was revoked since, when it was last counted';
 COMMENT ON COLUMN rolecall.revocations.users IS 'the provider''s active users: those that are, and those deactivated since, when they were last counted';
 
+-- What sessions take away, whose transactions may stay open: they add rows, which whoever counts next sees whether or not
+-- they are committed (src/sync/revocations.cpp), and workers add those up that are.
+CREATE TABLE rolecall.open_revocations (
+    id bigint PRIMARY KEY GENERATED BY DEFAULT AS IDENTITY,
+    provider text NOT NULL,
+    happened_at timestamptz NOT NULL,
+    users_affected bigint NOT NULL,
+    grants_revoked bigint NOT NULL,
+    users_deactivated bigint NOT NULL
+);
+COMMENT ON TABLE rolecall.open_revocations IS 'what syncs in sessions took away, until a worker adds it to rolecall.revocations';
+
+CREATE INDEX open_revocations_provider_idx ON rolecall.open_revocations (provider);
+
 CREATE TABLE rolecall.stopped_providers (
     provider text PRIMARY KEY,
     stopped_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -275,15 +392,32 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enab
 $$;
 COMMENT ON FUNCTION rolecall.provider_size(text) IS 'how many grants a provider has given, and how many active users it has';
 
--- For callers that hold the provider's lock (src/sync/brake.cpp): nobody else counts meanwhile.
+CREATE FUNCTION rolecall.revocations_since(
+    name text, since timestamptz,
+    OUT began_at timestamptz, OUT users_affected bigint, OUT grants_revoked bigint, OUT grants bigint, OUT users_deactivated bigint, OUT users bigint,
+    OUT open_users bigint, OUT open_grants bigint, OUT open_deactivated bigint)
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_revocations_since';
+COMMENT ON FUNCTION rolecall.revocations_since(text, timestamptz)
+IS 'the window of a provider that began since: what was added up, and what was not, of transactions that have not ended too';
+
+-- For callers that hold the provider's lock (src/sync/brake.cpp): nobody else counts meanwhile. A transaction that may stay
+-- open adds a row, and locks none.
 CREATE FUNCTION rolecall.count_revocation(
-    name text, uid bigint, revoked bigint, deactivated bigint, most double precision, many bigint, length interval, at timestamptz,
+    name text, uid bigint, revoked bigint, deactivated bigint, most double precision, many bigint, length interval, at timestamptz, stays_open boolean,
     OUT exceeds boolean, OUT so_far rolecall.revocations)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    since CONSTANT timestamptz = at - length;
+    before record;
+    ended record;
+    own_users bigint = 0;
 BEGIN
-    SELECT * INTO so_far FROM rolecall.revocations w WHERE w.provider = name;
-    IF so_far.provider IS NULL OR at >= so_far.began_at + length THEN
-        SELECT name, at, 0, 0, s.grants, 0, s.users INTO so_far FROM rolecall.provider_size(name) s;
+    SELECT * INTO before FROM rolecall.revocations_since(name, since);
+    -- A window that begins later than now was begun while the clock was wrong: it ends as one that begins now.
+    SELECT name, least(coalesce(before.began_at, at), at), before.users_affected + before.open_users, before.grants_revoked + before.open_grants,
+           before.grants, before.users_deactivated + before.open_deactivated, before.users INTO so_far;
+    IF so_far.grants IS NULL THEN
+        SELECT s.grants + so_far.grants_revoked, s.users + so_far.users_deactivated INTO so_far.grants, so_far.users FROM rolecall.provider_size(name) s;
     END IF;
 
     INSERT INTO rolecall.sync_state AS s (user_id, provider, last_revocation_at)
@@ -291,8 +425,9 @@ BEGIN
     ON CONFLICT (user_id) DO UPDATE SET last_revocation_at = excluded.last_revocation_at
     WHERE (s.last_revocation_at >= so_far.began_at) IS NOT TRUE;
     IF FOUND THEN
-        so_far.users_affected := so_far.users_affected + 1;
+        own_users := 1;
     END IF;
+    so_far.users_affected := so_far.users_affected + own_users;
     so_far.grants_revoked := so_far.grants_revoked + revoked;
     so_far.users_deactivated := so_far.users_deactivated + deactivated;
 
@@ -305,15 +440,28 @@ BEGIN
         exceeds := so_far.users_affected >= least(many, greatest(3, (so_far.users + 1) / 2))
             AND (so_far.grants_revoked > most * so_far.grants OR so_far.users_deactivated > most * so_far.users);
     END IF;
-    IF NOT exceeds THEN
-        INSERT INTO rolecall.revocations SELECT (so_far).*
+    IF exceeds THEN
+        RETURN;
+    ELSIF stays_open THEN
+        INSERT INTO rolecall.open_revocations (provider, happened_at, users_affected, grants_revoked, users_deactivated)
+        VALUES (name, at, own_users, revoked, deactivated);
+    ELSE
+        WITH gone AS (
+            DELETE FROM rolecall.open_revocations o WHERE o.id = ANY (ARRAY(
+                SELECT p.id FROM rolecall.open_revocations p WHERE p.provider = name FOR UPDATE SKIP LOCKED))
+            RETURNING o.happened_at, o.users_affected, o.grants_revoked, o.users_deactivated)
+        SELECT coalesce(sum(g.users_affected), 0) AS users, coalesce(sum(g.grants_revoked), 0) AS grants, coalesce(sum(g.users_deactivated), 0) AS deactivated
+        INTO ended FROM gone g WHERE g.happened_at > since;
+        INSERT INTO rolecall.revocations (provider, began_at, users_affected, grants_revoked, grants, users_deactivated, users)
+        VALUES (name, so_far.began_at, before.users_affected + ended.users + own_users, before.grants_revoked + ended.grants + revoked, so_far.grants,
+                before.users_deactivated + ended.deactivated + deactivated, so_far.users)
         ON CONFLICT (provider) DO UPDATE SET began_at = excluded.began_at, users_affected = excluded.users_affected,
             grants_revoked = excluded.grants_revoked, grants = excluded.grants,
             users_deactivated = excluded.users_deactivated, users = excluded.users;
     END IF;
 END
 $$;
-COMMENT ON FUNCTION rolecall.count_revocation(text, bigint, bigint, bigint, double precision, bigint, interval, timestamptz)
+COMMENT ON FUNCTION rolecall.count_revocation(text, bigint, bigint, bigint, double precision, bigint, interval, timestamptz, boolean)
 IS 'counts what a sync is about to take away; exceeds: it must not, for the window would come to so_far';
 
 CREATE FUNCTION rolecall.stop_provider(name text, affected bigint, revoked bigint, grants bigint, deactivated bigint, users bigint) RETURNS boolean
@@ -331,6 +479,7 @@ BEGIN
     DELETE FROM rolecall.stopped_providers WHERE provider = name;
     IF FOUND THEN
         DELETE FROM rolecall.revocations WHERE provider = name;
+        DELETE FROM rolecall.open_revocations WHERE provider = name;
         PERFORM rolecall.wake_worker();
         RETURN true;
     END IF;
@@ -360,18 +509,23 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.is_held_without(text, bigint, text[], text[], boolean, boolean) IS 'would a role still have an active holder?';
 
--- Whoever takes a protected role away holds its row, so that two syncs do not take it from the last two.
+-- Whoever takes a protected role away holds its grants, and those of one who keeps it: two syncs do not take it from the last
+-- two, and who takes it from others is not held up.
 CREATE FUNCTION rolecall.protection(role text, uid bigint, kinds text[], scopes text[], deactivating boolean, may_wait boolean) RETURNS text
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     holds boolean;
     holds_globally boolean;
+    locked bigint;
 BEGIN
     IF may_wait THEN
-        PERFORM FROM rolecall.roles r WHERE r.name = role FOR NO KEY UPDATE;
+        PERFORM FROM rolecall.user_roles g JOIN rolecall.users u ON u.id = g.user_id
+        WHERE g.user_id = uid AND g.role = protection.role FOR NO KEY UPDATE OF g, u;
     ELSE
-        PERFORM FROM rolecall.roles r WHERE r.name = role FOR NO KEY UPDATE SKIP LOCKED;
-        IF NOT FOUND AND EXISTS (SELECT FROM rolecall.roles r WHERE r.name = role) THEN
+        PERFORM FROM rolecall.user_roles g JOIN rolecall.users u ON u.id = g.user_id
+        WHERE g.user_id = uid AND g.role = protection.role FOR NO KEY UPDATE OF g, u SKIP LOCKED;
+        GET DIAGNOSTICS locked = ROW_COUNT;
+        IF locked < (SELECT count(*) FROM rolecall.user_roles g WHERE g.user_id = uid AND g.role = protection.role) THEN
             RETURN 'busy';
         END IF;
     END IF;
@@ -393,7 +547,70 @@ IS 'must a user keep a protected role, being its last holder? free, keep, keep g
 
 SELECT pg_catalog.pg_extension_config_dump('rolecall.revocations', '');
 
+SELECT pg_catalog.pg_extension_config_dump('rolecall.open_revocations', '');
+SELECT pg_catalog.pg_extension_config_dump('rolecall.open_revocations_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('rolecall.stopped_providers', '');
+
+-- ---- What is held up ------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION rolecall.sync_locks(OUT kind text, OUT key bigint, OUT pid integer, OUT xid xid) RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'rolecall_sync_locks';
+COMMENT ON FUNCTION rolecall.sync_locks() IS 'the locks of syncs, and those that keep tables from being written, that other transactions of this database hold';
+
+CREATE FUNCTION rolecall.sync_lock_key(provider text) RETURNS bigint
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_sync_lock_key';
+COMMENT ON FUNCTION rolecall.sync_lock_key(text) IS 'by which sync_locks() names a provider';
+
+CREATE FUNCTION rolecall.row_holders(uid bigint, OUT relation text, OUT pid integer, OUT xid xid) RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'rolecall_row_holders';
+COMMENT ON FUNCTION rolecall.row_holders(bigint) IS 'the transactions that hold rows of a user';
+
+-- Of users, those who have waited longest are looked at.
+CREATE FUNCTION rolecall.held_up(OUT provider text, OUT user_id bigint, OUT held text, OUT pid integer, OUT gid text, OUT since timestamptz)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED ROWS 10 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+    WITH locks AS MATERIALIZED (SELECT l.kind, l.key, l.pid, l.xid FROM rolecall.sync_locks() l
+    ), queues AS MATERIALIZED (SELECT q.name FROM rolecall.queued_providers() q(name)
+    ), waiting AS MATERIALIZED (
+        SELECT q.name, w.user_id FROM queues q, LATERAL (
+            (SELECT s.user_id FROM rolecall.sync_state s WHERE s.provider = q.name AND s.requested_at IS NOT NULL
+             ORDER BY s.force DESC, s.requested_at LIMIT 20)
+            UNION
+            (SELECT s.user_id FROM rolecall.sync_state s WHERE s.provider = q.name AND s.next_sync_at <= now()
+             ORDER BY s.next_sync_at LIMIT 20)) w
+    ), holders AS (
+        SELECT u.provider, u.id AS user_id, 'the sync of a user' AS held, l.pid, l.xid
+        FROM locks l JOIN rolecall.users u ON u.id = l.key WHERE l.kind = 'user' AND u.provider IS NOT NULL
+        UNION ALL
+        SELECT q.name, NULL, CASE l.kind WHEN 'provider' THEN 'the syncs of all users' ELSE 'the counting of revocations' END, l.pid, l.xid
+        FROM queues q JOIN locks l ON l.kind IN ('provider', 'revocations') AND l.key = rolecall.sync_lock_key(q.name)
+        UNION ALL
+        SELECT w.name, w.user_id, 'a row of ' || h.relation, h.pid, h.xid FROM waiting w, LATERAL rolecall.row_holders(w.user_id) h
+        UNION ALL
+        SELECT q.name, NULL, 'table ' || l.key::oid::regclass, l.pid, l.xid
+        FROM queues q, locks l
+        WHERE l.kind = 'table' AND l.key::oid IN ('rolecall.users'::regclass, 'rolecall.roles'::regclass, 'rolecall.user_roles'::regclass,
+            'rolecall.user_units'::regclass, 'rolecall.sync_state'::regclass, 'rolecall.sync_requests'::regclass))
+    SELECT h.provider, h.user_id, h.held, a.pid, x.gid, coalesce(a.xact_start, x.prepared)
+    FROM holders h
+    LEFT JOIN pg_stat_activity a ON a.pid = h.pid
+    LEFT JOIN pg_prepared_xacts x ON x.transaction = h.xid
+    WHERE coalesce(a.xact_start, x.prepared) < clock_timestamp() - interval '1 second'
+      AND a.backend_type IS DISTINCT FROM 'rolecall sync worker' AND a.pid IS DISTINCT FROM pg_backend_pid()
+$$;
+COMMENT ON FUNCTION rolecall.held_up() IS 'transactions that have held up syncs for a second, or may when those are due';
+
+CREATE VIEW rolecall.stat_held_up AS SELECT DISTINCT h.provider, h.user_id, h.held, h.pid, h.gid, h.since FROM rolecall.held_up() h;
+COMMENT ON VIEW rolecall.stat_held_up IS 'what other transactions hold, so that syncs are passed by and taken up later: since when, and who';
+COMMENT ON COLUMN rolecall.stat_held_up.gid IS 'of a prepared transaction, which has no pid';
+
+CREATE FUNCTION rolecall.slot_statistics(OUT name text, OUT slots bigint, OUT used bigint, OUT evicted bigint, OUT refused bigint)
+RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_slot_statistics';
+COMMENT ON FUNCTION rolecall.slot_statistics() IS 'how full the fixed tables in shared memory are';
+
+CREATE VIEW rolecall.stat_slots AS SELECT s.name, s.slots, s.used, s.evicted, s.refused FROM rolecall.slot_statistics() s;
+COMMENT ON VIEW rolecall.stat_slots IS 'the fixed tables of the server: how full each is, what made room for others, and how often there was none';
 
 CREATE OR REPLACE VIEW rolecall.stat_provider AS
 SELECT f.srvname AS provider, coalesce(q.due, 0) AS due, q.oldest_due, coalesce(q.requested, 0) AS requested,
@@ -407,12 +624,16 @@ SELECT f.srvname AS provider, coalesce(q.due, 0) AS due, q.oldest_due, coalesce(
        CASE WHEN s.provider IS NOT NULL THEN
            format('%s users would have lost %s of %s grants; %s of %s users would have been deactivated',
                   s.users_affected, s.grants_revoked, s.grants, s.users_deactivated, s.users)
-       END AS stopped_because
+       END AS stopped_because,
+       n.because AS not_called_because, h.held AS held_up, h.since AS held_up_since, h.pid AS held_up_by_pid, h.gid AS held_up_by_gid
 FROM pg_catalog.pg_foreign_server f
 JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = f.srvfdw AND w.fdwname = 'rolecall'
 LEFT JOIN rolecall.provider_statistics() p ON p.server = f.oid
 LEFT JOIN rolecall.queue_statistics() q ON q.provider = f.srvname::text
-LEFT JOIN rolecall.stopped_providers s ON s.provider = f.srvname::text;
+LEFT JOIN rolecall.stopped_providers s ON s.provider = f.srvname::text
+LEFT JOIN (SELECT DISTINCT ON (o.provider) o.provider, o.held, o.since, o.pid, o.gid FROM rolecall.held_up() o ORDER BY o.provider, o.since) h
+    ON h.provider = f.srvname::text
+CROSS JOIN (SELECT rolecall.why_no_calls() AS because) n;
 
 CREATE TYPE rolecall.provider_sync_result AS (
     listed bigint,
@@ -1193,24 +1414,6 @@ COMMENT ON COLUMN rolecall.stat_progress.message IS 'why not every document was 
 
 -- ---- Arguments of an exact type, so that no overload can win a call ------------------------------------------
 
-CREATE OR REPLACE FUNCTION rolecall.on_ddl_end() RETURNS event_trigger
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    PERFORM rolecall.announce_ddl(touched.classid::oid, touched.objid::oid)
-    FROM (
-        SELECT DISTINCT
-               CASE WHEN coalesce(t.tgrelid, r.ev_class, y.polrelid) IS NULL THEN c.classid ELSE 'pg_class'::regclass END,
-               coalesce(t.tgrelid, r.ev_class, y.polrelid, c.objid)
-        FROM pg_event_trigger_ddl_commands() c
-        LEFT JOIN pg_trigger t ON c.classid = 'pg_trigger'::regclass AND t.oid = c.objid
-        LEFT JOIN pg_rewrite r ON c.classid = 'pg_rewrite'::regclass AND r.oid = c.objid
-        LEFT JOIN pg_policy y ON c.classid = 'pg_policy'::regclass AND y.oid = c.objid
-        WHERE c.schema_name IS DISTINCT FROM 'pg_temp'
-          AND c.command_tag NOT IN ('COMMENT', 'GRANT', 'REVOKE', 'SECURITY LABEL', 'ALTER DEFAULT PRIVILEGES')
-    ) touched(classid, objid);
-END
-$$;
-
 CREATE OR REPLACE FUNCTION rolecall.create_oauth_state(
     provider text, user_id bigint DEFAULT NULL, ttl interval DEFAULT '10 minutes',
     pkce text DEFAULT NULL, nonce text DEFAULT NULL, redirect_uri text DEFAULT NULL) RETURNS text
@@ -1284,6 +1487,64 @@ BEGIN
 END
 $$;
 
+-- ---- Authentication ------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION rolecall.require_oauth_provider(provider text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    known CONSTANT text[] = regexp_split_to_array(btrim(current_setting('rolecall.oauth_providers')), '[[:space:]]*,[[:space:]]*');
+BEGIN
+    IF coalesce(provider, '') = '' OR (known <> '{""}' AND provider <> ALL (known)) THEN
+        RAISE EXCEPTION USING ERRCODE = 'RC201', MESSAGE = format('unknown OAuth provider %s', coalesce(quote_ident(left(provider, 50)), 'NULL')),
+            HINT = 'Known ones stand in rolecall.oauth_providers.';
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION rolecall.revoke_tokens(of_family uuid, of_user bigint) RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_revoke_tokens';
+
+CREATE OR REPLACE FUNCTION rolecall.refresh(token text) RETURNS rolecall.issued_token
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    grace CONSTANT interval = current_setting('rolecall.refresh_grace');
+    hash bytea;
+    old rolecall.refresh_tokens;
+    message CONSTANT text = 'invalid or expired refresh token';
+BEGIN
+    IF coalesce(token, '') = '' THEN
+        RAISE EXCEPTION USING ERRCODE = 'RC301', MESSAGE = 'not authenticated', DETAIL = 'There is no refresh token.';
+    ELSIF NOT rolecall.is_token(token) THEN
+        RAISE EXCEPTION USING ERRCODE = 'RC302', MESSAGE = 'invalid refresh token', DETAIL = 'It does not have the form of one.';
+    END IF;
+    hash := sha256(token::bytea);
+    -- Who refreshes the same token waits here, and sees then what became of it. A lock on the row would stand in the way
+    -- of revoking the family.
+    PERFORM pg_advisory_xact_lock(hashtextextended(encode(hash, 'hex'), 0));
+    SELECT * INTO old FROM rolecall.refresh_tokens t WHERE t.token_hash = hash;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'RC303', MESSAGE = message, DETAIL = 'It is not known.';
+    ELSIF old.revoked THEN
+        RAISE EXCEPTION USING ERRCODE = 'RC305', MESSAGE = message, DETAIL = 'It was revoked.';
+    ELSIF old.expires_at <= clock_timestamp() THEN
+        RAISE EXCEPTION USING ERRCODE = 'RC304', MESSAGE = message, DETAIL = 'It has expired.';
+    ELSIF clock_timestamp() NOT BETWEEN old.rotated_at - grace AND old.rotated_at + grace THEN
+        PERFORM rolecall.revoke_family_durably(old.family);
+        RAISE EXCEPTION USING ERRCODE = 'RC306', MESSAGE = message,
+            DETAIL = 'It was used before, so that somebody else may have it: all tokens of this login are revoked.', HINT = 'Log in again.';
+    END IF;
+    PERFORM rolecall.require_active_user(old.user_id);
+    UPDATE rolecall.refresh_tokens t SET rotated_at = coalesce(t.rotated_at, clock_timestamp()) WHERE t.id = old.id AND NOT t.revoked;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'RC305', MESSAGE = message, DETAIL = 'It was revoked.';
+    END IF;
+    PERFORM rolecall.ask_for_sync(old.user_id);
+    RETURN rolecall.put_refresh_token(old.user_id, old.family, old.expires_at - old.created_at);
+END
+$$;
+
+ALTER TABLE rolecall.users ENABLE ALWAYS TRIGGER end_logins;
+
 -- ---- Privileges of what is new ------------------------------------------------------------------------------
 
 REVOKE ALL ON FUNCTION
@@ -1293,7 +1554,17 @@ REVOKE ALL ON FUNCTION
     rolecall.trim_role_changes(timestamptz, bigint),
     rolecall.notify_changes(),
     rolecall.provider_size(text),
-    rolecall.count_revocation(text, bigint, bigint, bigint, double precision, bigint, interval, timestamptz),
+    rolecall.count_revocation(text, bigint, bigint, bigint, double precision, bigint, interval, timestamptz, boolean),
+    rolecall.revocations_since(text, timestamptz),
+    rolecall.is_replication(),
+    rolecall.why_no_calls(),
+    rolecall.allow_providers(),
+    rolecall.forbid_providers(),
+    rolecall.sync_locks(),
+    rolecall.sync_lock_key(text),
+    rolecall.row_holders(bigint),
+    rolecall.held_up(),
+    rolecall.slot_statistics(),
     rolecall.stop_provider(text, bigint, bigint, bigint, bigint, bigint),
     rolecall.resume_provider(text),
     rolecall.is_held_without(text, bigint, text[], text[], boolean, boolean),
@@ -1341,7 +1612,7 @@ REVOKE ALL ON FUNCTION
     rolecall.has_role(text),
     rolecall.projection_statistics(bigint[])
 FROM PUBLIC;
-REVOKE ALL ON rolecall.watch_references, rolecall.revocations, rolecall.stopped_providers, rolecall.stat_projection, rolecall.stat_progress FROM PUBLIC;
+REVOKE ALL ON rolecall.watch_references, rolecall.home, rolecall.stat_slots, rolecall.stat_held_up, rolecall.revocations, rolecall.open_revocations, rolecall.stopped_providers, rolecall.stat_projection, rolecall.stat_progress FROM PUBLIC;
 REVOKE ALL ON TYPE rolecall.oauth_state, rolecall.issued_token, rolecall.role_sync_result FROM PUBLIC;
 
 -- Nothing is granted to PUBLIC, nor by default privileges of whoever installs. Recipes for roles stand in
@@ -1374,8 +1645,8 @@ BEGIN
 END
 $$;
 
-GRANT SELECT ON rolecall.stat_projection, rolecall.stat_progress TO pg_monitor;
-GRANT EXECUTE ON FUNCTION rolecall.projection_statistics(bigint[]), rolecall.load_progress() TO pg_monitor;
+GRANT SELECT ON rolecall.stat_held_up, rolecall.stat_projection, rolecall.stat_progress, rolecall.stat_slots TO pg_monitor;
+GRANT EXECUTE ON FUNCTION rolecall.projection_statistics(bigint[]), rolecall.load_progress(), rolecall.held_up(), rolecall.slot_statistics(), rolecall.why_no_calls() TO pg_monitor;
 
 -- Workers do nothing as long as library and SQL differ: they may begin.
 SELECT rolecall.wake_worker();

@@ -21,7 +21,6 @@ constexpr int removed_at_once = 10'000;
 
 pg::Statement remove_states("SELECT rolecall.cleanup_expired_oauth_states($1)", {INT8OID});
 pg::Statement remove_tokens("SELECT rolecall.cleanup_expired_refresh_tokens($1)", {INT8OID});
-pg::Statement revoke_statement("SELECT rolecall.revoke_tokens($1, NULL::bigint)", {UUIDOID});
 
 void run_revoker(const pg_uuid_t& family) {
     if (!pg::run_in_background("rolecall_revoker_main", "rolecall token revoker", &family, sizeof family))
@@ -31,17 +30,54 @@ void run_revoker(const pg_uuid_t& family) {
                         errhint("Raise max_worker_processes.")));
 }
 
-// Under a snapshot of now, whatever the transaction's isolation level.
-bool is_revoked(const pg_uuid_t& family) {
+// Runs a statement with one argument under a snapshot of now, whatever the transaction's isolation level, and
+// returns how many rows it came to. Between SPI_connect() and SPI_finish().
+std::uint64_t run_now(SPIPlanPtr& plan, const char* sql, Oid type, Datum value, bool is_read_only) {
+    if (plan == nullptr) {
+        SPIPlanPtr made = SPI_prepare(sql, 1, &type);
+        if (made == nullptr || SPI_keepplan(made) != 0)
+            elog(ERROR, "could not prepare a statement: %s", SPI_result_code_string(SPI_result));
+        plan = made;
+    }
+    const int code = SPI_execute_snapshot(plan, &value, nullptr, GetLatestSnapshot(), InvalidSnapshot,
+                                          is_read_only, true, 0);
+    if (code < 0)
+        elog(ERROR, "could not run a statement: %s", SPI_result_code_string(code));
+    return SPI_processed;
+}
+
+std::int64_t revoke(SPIPlanPtr& plan, const char* sql, Oid type, Datum value) {
+    std::int64_t total = 0;
     SPI_connect();
-    Oid types[] = {UUIDOID};
-    Datum values[] = {UUIDPGetDatum(&family)};
-    SPIPlanPtr plan =
-        SPI_prepare("SELECT FROM rolecall.refresh_tokens WHERE family = $1 AND NOT revoked", 1, types);
-    if (plan == nullptr)
-        elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-    SPI_execute_snapshot(plan, values, nullptr, GetLatestSnapshot(), InvalidSnapshot, true, false, 1);
-    const bool none = SPI_processed == 0;
+    for (std::uint64_t revoked = 1; revoked > 0; total += static_cast<std::int64_t>(revoked))
+        revoked = run_now(plan, sql, type, value, false);
+    SPI_finish();
+    return total;
+}
+
+std::int64_t revoke_family(Datum family) {
+    static SPIPlanPtr plan = nullptr;
+    return revoke(plan,
+                  "UPDATE rolecall.refresh_tokens SET revoked = true WHERE family OPERATOR(pg_catalog.=) $1 "
+                  "AND NOT revoked",
+                  UUIDOID, family);
+}
+
+std::int64_t revoke_all_of(Datum user) {
+    static SPIPlanPtr plan = nullptr;
+    return revoke(plan,
+                  "UPDATE rolecall.refresh_tokens SET revoked = true WHERE user_id OPERATOR(pg_catalog.=) $1 "
+                  "AND NOT revoked",
+                  INT8OID, user);
+}
+
+bool is_revoked(const pg_uuid_t& family) {
+    static SPIPlanPtr plan = nullptr;
+    SPI_connect();
+    const bool none = run_now(plan,
+                              "SELECT FROM rolecall.refresh_tokens WHERE family OPERATOR(pg_catalog.=) $1 "
+                              "AND NOT revoked LIMIT 1",
+                              UUIDOID, UUIDPGetDatum(&family), true) == 0;
     SPI_finish();
     return none;
 }
@@ -89,6 +125,13 @@ ROLECALL_FUNCTION(rolecall_revoke_family_durably, pg::takes(VOIDOID, UUIDOID)) {
     PG_RETURN_VOID();
 }
 
+// revoke_tokens(of_family uuid, of_user bigint): as the caller, who must be the extension's owner.
+Datum rolecall_revoke_tokens(PG_FUNCTION_ARGS) {
+    if (!PG_ARGISNULL(0))
+        PG_RETURN_INT64(revoke_family(PG_GETARG_DATUM(0)));
+    PG_RETURN_INT64(PG_ARGISNULL(1) ? 0 : revoke_all_of(PG_GETARG_DATUM(1)));
+}
+
 }  // extern "C"
 
 void rolecall_revoker_main(Datum argument) {
@@ -96,11 +139,7 @@ void rolecall_revoker_main(Datum argument) {
     StartTransactionCommand();
     PushActiveSnapshot(GetTransactionSnapshot());
     const pg::Acting acting = pg::act_as_owner();
-    pg::guarded([&] {
-        pg::spi_connect();
-        (void)revoke_statement.run({UUIDPGetDatum(&family)});
-        pg::spi_finish();
-    });
+    (void)revoke_family(UUIDPGetDatum(&family));
     pg::stop_acting(acting);
     PopActiveSnapshot();
     CommitTransactionCommand();

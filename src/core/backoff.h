@@ -33,6 +33,18 @@ struct Backoff {
     }
 };
 
+/// By how much a clock was set back that showed `seen` before. Two processes that look at it at once may tell
+/// of it in the wrong order: that is nothing.
+constexpr std::int64_t clock_fell_by(std::int64_t seen, std::int64_t now) {
+    constexpr std::int64_t negligible = 1'000'000;
+    return now < seen - negligible ? seen - now : 0;
+}
+
+constexpr std::int64_t saturated_sum(std::int64_t a, std::int64_t b) {
+    std::int64_t sum = 0;
+    return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
+}
+
 /// When to sync again after a success: before the TTL has passed, so that roles are never older, and spread
 /// over its last fifth, so that those who were synchronized together come back apart.
 constexpr std::int64_t after_success(std::int64_t ttl, double chance) {

@@ -1,6 +1,7 @@
 // A circuit breaker for one provider (Nygard, "Release It!"): after some failures in a row nobody asks for a
-// while; then one may probe, and what it finds closes the breaker or opens it for longer. Plain data, for
-// shared memory; the caller holds its lock. Times are microseconds.
+// while; then one may probe, and what it finds closes the breaker or opens it for longer. Failures of one
+// subject count once: whoever asks for it again and again opens nothing. Plain data, for shared memory; the
+// caller holds its lock. Times are microseconds.
 #pragma once
 
 #include <cstdint>
@@ -16,9 +17,13 @@ class Breaker {
     static constexpr int failures_to_open = 5;
     static constexpr Backoff pauses{.first = 5'000'000, .most = 300'000'000};
 
+    /// Who asks. A worker does until it is answered; a session may be cancelled, and ask again.
+    enum class Asker { worker, session };
+
     /// May a request be made now? In half-open, to one caller; it must report how that went.
-    bool allow(std::int64_t now) {
-        if (now < not_before_)
+    bool allow(std::int64_t now, Asker asker = Asker::worker) {
+        set_clock(now);
+        if (now < not_before_ || (asker == Asker::session && now < sessions_until_))
             return false;
         if (state_ == BreakerState::closed)
             return true;
@@ -35,25 +40,44 @@ class Breaker {
     }
 
     /// When to ask allow() again; `now` when it says yes already. A probe under way decides soon.
-    std::int64_t next(std::int64_t now) const {
+    std::int64_t next(std::int64_t now, Asker asker = Asker::worker) {
+        set_clock(now);
         std::int64_t next = now;
         if (state_ == BreakerState::half_open && until_ > now)
             next = std::min(until_, now + probe_poll);
         else if (state_ == BreakerState::open)
             next = std::max(until_, now);
+        if (asker == Asker::session)
+            next = std::max(next, sessions_until_);
         return std::max(next, not_before_);
     }
 
     void succeeded() {
-        const std::int64_t not_before = not_before_;
+        const Breaker before = *this;
         *this = {};
-        not_before_ = not_before;
+        not_before_ = before.not_before_;
+        seen_ = before.seen_;
+    }
+
+    /// A request came to no end that says anything of the provider. If it was the probe, another may be made
+    /// at once; by a worker first, so that sessions which give up do not keep it from finding out.
+    void abandoned(std::int64_t now) {
+        set_clock(now);
+        if (state_ != BreakerState::half_open)
+            return;
+        state_ = BreakerState::open;
+        until_ = now;
+        sessions_until_ = now + workers_first;
     }
 
     /// The provider asks to be left alone, however other requests end.
     void wait_until(std::int64_t time) { not_before_ = std::max(not_before_, time); }
 
-    void failed(std::int64_t now, double chance) {
+    /// `subject`: a hash of whom it was about; 0: of nobody in particular.
+    void failed(std::int64_t now, double chance, std::uint64_t subject = 0) {
+        set_clock(now);
+        if (state_ == BreakerState::closed && !is_news(subject))
+            return;
         ++failures_;
         if (state_ == BreakerState::half_open ||
             (state_ == BreakerState::closed && failures_ >= failures_to_open)) {
@@ -66,15 +90,43 @@ class Breaker {
     BreakerState state() const { return state_; }
     int failures() const { return failures_; }
 
+    /// Nothing would be different for a new one.
+    bool is_idle(std::int64_t now) const {
+        return state_ == BreakerState::closed && failures_ == 0 && not_before_ <= now;
+    }
+
  private:
+    bool is_news(std::uint64_t subject) {
+        if (subject == 0)
+            return true;
+        for (const std::uint64_t other : subjects_)
+            if (other == subject)
+                return false;
+        subjects_[failures_ % failures_to_open] = subject;
+        return true;
+    }
+
+    // A clock that was ahead, and is right again, leaves pauses as long as they were.
+    void set_clock(std::int64_t now) {
+        const std::int64_t fell = clock_fell_by(seen_, now);
+        until_ -= std::min(until_, fell);
+        not_before_ -= std::min(not_before_, fell);
+        sessions_until_ -= std::min(sessions_until_, fell);
+        seen_ = now;
+    }
+
     static constexpr std::int64_t probe_patience = 60'000'000;
     static constexpr std::int64_t probe_poll = 1'000'000;
+    static constexpr std::int64_t workers_first = 5'000'000;
 
     BreakerState state_ = BreakerState::closed;
     int failures_ = 0;  // in a row
     int openings_ = 0;  // since it was last closed
     std::int64_t until_ = 0;
     std::int64_t not_before_ = 0;
+    std::int64_t sessions_until_ = 0;
+    std::int64_t seen_ = 0;                          // the time when somebody asked or told last
+    std::uint64_t subjects_[failures_to_open] = {};  // of the failures in a row
 };
 
 }  // namespace rolecall::core

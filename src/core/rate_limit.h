@@ -5,31 +5,51 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "core/backoff.h"
+
 namespace rolecall::core {
 
 class RateLimit {
  public:
     /// When the next request may be made at `per_second` (0: no limit); `now` for at once. After a pause a
     /// tenth of a second's requests may come together, at least one.
-    std::int64_t next(std::int64_t now, double per_second) const {
+    std::int64_t next(std::int64_t now, double per_second) {
         if (per_second <= 0)
             return now;
+        set_clock(now);
         const double burst = std::max(1.0, per_second / 10);
         return std::max(now, due_ - cost(burst - 1, per_second));
     }
 
     /// `requests` are made, or will be as soon as next() said.
     void take(std::int64_t now, double per_second, int requests) {
-        if (per_second > 0)
-            due_ = std::max(due_, now) + cost(requests, per_second);
+        if (per_second <= 0)
+            return;
+        set_clock(now);
+        due_ = saturated_sum(std::max(due_, now), cost(requests, per_second));
     }
+
+    /// They were not made after all.
+    void give_back(double per_second, int requests) {
+        if (per_second > 0)
+            due_ -= std::min(due_, cost(requests, per_second));
+    }
+
+    bool is_idle(std::int64_t now) const { return due_ <= now; }
 
  private:
-    static std::int64_t cost(double requests, double per_second) {
-        return static_cast<std::int64_t>(requests * 1e6 / per_second);
+    // A clock that was ahead, and is right again: what was due then is as far ahead as it was.
+    void set_clock(std::int64_t now) {
+        due_ -= clock_fell_by(seen_, now);
+        seen_ = now;
     }
 
-    std::int64_t due_ = 0;  // when everything so far would have been made, evenly spread
+    static std::int64_t cost(double requests, double per_second) {
+        return static_cast<std::int64_t>(std::min(requests * 1e6 / per_second, 1e15));
+    }
+
+    std::int64_t due_ = 0;   // when everything so far would have been made, evenly spread
+    std::int64_t seen_ = 0;  // the time when somebody asked last
 };
 
 }  // namespace rolecall::core

@@ -40,12 +40,21 @@ inline bool run_in_background(const char* function, const char* type, const void
     return true;
 }
 
+/// What a process of ours does is not to depend on what is set for its database, for the role it connects as,
+/// or for the server. To be called when it has connected.
+void pin_settings();
+
+/// Until the end of the transaction nobody is waited for longer. After pin_settings(), which an ordinary
+/// lock_timeout could not override.
+void set_lock_timeout(int milliseconds);
+
 /// How such a process begins: connects to the caller's database, and returns the message.
 template <typename Message>
 Message enter_background(Oid database) {
     pqsignal(SIGTERM, die);
     BackgroundWorkerUnblockSignals();
     BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+    pin_settings();
     Message message;
     memcpy(&message, MyBgworkerEntry->bgw_extra, sizeof message);
     return message;

@@ -3,6 +3,7 @@
 
 extern "C" {
 #include "access/genam.h"
+#include "access/twophase.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_tablespace.h"
@@ -10,6 +11,7 @@ extern "C" {
 #include "nodes/parsenodes.h"
 #include "nodes/primnodes.h"
 #include "pgstat.h"
+#include "replication/logicalworker.h"
 #include "rewrite/rewriteHandler.h"
 #include "storage/lock.h"
 #include "utils/acl.h"
@@ -83,6 +85,13 @@ inline const config_generic* find_setting(const char* name) {
             return get_guc_variables()[i];
     return nullptr;
 #endif
+}
+
+/// Does a setting come from the role, the client or the session, rather than from those who run the server
+/// or the database?
+inline bool is_set_by_user(const char* name) {
+    const config_generic* record = find_setting(name);
+    return record != nullptr && record->source >= PGC_S_USER && record->source != PGC_S_OVERRIDE;
 }
 
 /// A scan of an index by `keys` keys, for index_rescan().
@@ -173,6 +182,23 @@ inline Node* virtual_column(Relation relation, AttrNumber number) {
     (void)number;
     return nullptr;
 }
+
+/// Of whom a lock is, where it is a prepared transaction's: one that was recovered has its id in the place of
+/// a virtual one.
+inline TransactionId prepared_transaction_of(const LockInstanceData& lock) {
+#if PG_VERSION_NUM >= 170000
+    const VirtualTransactionId vxid = lock.vxid;
+    const bool is_recovered = vxid.procNumber == INVALID_PROC_NUMBER;
+#else
+    const VirtualTransactionId vxid = {lock.backend, lock.lxid};
+    const bool is_recovered = vxid.backendId == InvalidBackendId;
+#endif
+    bool has_more = false;
+    return is_recovered ? vxid.localTransactionId : TwoPhaseGetXidByVirtualXID(vxid, &has_more);
+}
+
+/// Does this process apply what another server has published?
+inline bool is_logical_worker() { return IsLogicalWorker(); }
 
 /// This backend's place among MaxBackends, from 0; auxiliary processes lie beyond, -1 is none.
 inline int backend_slot() {

@@ -45,6 +45,7 @@ int max_response_size = 1024;
 double rate_limit = 0;
 char* request_id = nullptr;
 int request_timeout = 10 * 1000;
+bool restoring = false;
 int sync_batch_size = 200;
 int sync_naptime = 1000;
 bool sync_on_subscriber = false;
@@ -108,6 +109,9 @@ void init() {
     DefineCustomIntVariable("rolecall.request_timeout", "Time a provider has to answer one request.", nullptr,
                             &request_timeout, 10 * 1000, 1, 60 * 60 * 1000, PGC_USERSET, GUC_UNIT_MS, nullptr,
                             nullptr, nullptr);
+    DefineCustomBoolVariable("rolecall.restoring", "Says that this session restores a dump.",
+                             "For tools that do not restore as pg_dump and pg_restore do.", &restoring, false,
+                             PGC_SUSET, 0, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("rolecall.sync_batch_size",
                             "Users that a sync worker applies in one transaction.", nullptr, &sync_batch_size,
                             200, 1, 10000, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);

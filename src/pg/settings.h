@@ -19,6 +19,7 @@ extern int max_response_size;    // rolecall.max_response_size, kB
 extern double rate_limit;        // rolecall.rate_limit, requests a second; 0: none
 extern char* request_id;         // rolecall.request_id
 extern int request_timeout;      // rolecall.request_timeout, ms
+extern bool restoring;           // rolecall.restoring
 extern int sync_batch_size;      // rolecall.sync_batch_size
 extern int sync_naptime;         // rolecall.sync_naptime, ms
 extern bool sync_on_subscriber;  // rolecall.sync_on_subscriber

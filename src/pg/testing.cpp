@@ -34,6 +34,7 @@ constexpr long poll_microseconds = 500;
 Point* points = nullptr;
 int seeded_fault = 0;
 int clock_offset_seconds = 0;
+int table_slots = 0;      // 0: all
 bool stops_here = false;  // rolecall.debug_points: only backends that ask for it stop
 
 Point* find_point(const char* name) {
@@ -58,6 +59,9 @@ void init() {
     DefineCustomIntVariable("rolecall.clock_offset", "Moves the clock of syncs.", nullptr,
                             &clock_offset_seconds, 0, 0, INT_MAX, PGC_SUSET, GUC_UNIT_S, nullptr, nullptr,
                             nullptr);
+    if (process_shared_preload_libraries_in_progress)
+        DefineCustomIntVariable("rolecall.table_slots", "Slots of each fixed table.", nullptr, &table_slots,
+                                0, 0, INT_MAX, PGC_POSTMASTER, 0, nullptr, nullptr, nullptr);
     RegisterXactCallback(at_commit, nullptr);
 }
 
@@ -66,6 +70,8 @@ std::size_t shared_bytes() { return sizeof(Point) * point_count; }
 void attach(void* memory) { points = static_cast<Point*>(memory); }
 
 std::int64_t clock_offset() { return std::int64_t{clock_offset_seconds} * 1'000'000; }
+
+int slots(int all) { return table_slots > 0 ? std::min(all, table_slots) : all; }
 
 bool fault(Fault which) { return seeded_fault == static_cast<int>(which); }
 

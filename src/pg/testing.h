@@ -74,6 +74,9 @@ void attach(void* memory);
 /// Microseconds by which a test has moved the clock of syncs (rolecall.clock_offset, in seconds).
 std::int64_t clock_offset();
 
+/// So many slots of a fixed table are used: fewer where a test wants it full (rolecall.table_slots).
+int slots(int all);
+
 /// Is this fault switched on in this session?
 bool fault(Fault which);
 
@@ -90,6 +93,7 @@ inline void init() {}
 constexpr std::size_t shared_bytes() { return 0; }
 inline void attach(void*) {}
 constexpr std::int64_t clock_offset() { return 0; }
+constexpr int slots(int all) { return all; }
 constexpr bool fault(Fault) { return false; }
 inline void point(const char*) {}
 inline void stamp_lookup_by_query(const TriggerData&) {}

@@ -26,8 +26,8 @@ enum class Count : int {
     counts,
 };
 
-/// A projection's place among the counters. The first few projections of the server have one each; what comes
-/// later shares the last.
+/// A projection's place among the counters. So many projections of the server have one each; what comes later
+/// shares the last, until one is dropped.
 using CounterPlace = int;
 
 namespace counters {
@@ -35,11 +35,20 @@ namespace counters {
 std::size_t bytes();
 void attach(void* memory);
 
-/// The place of a projection of this database, given the hash that names it there (projection_hash()).
-CounterPlace place_of(std::uint64_t hash);
+/// The place of a projection of a database, given the hash that names it there (projection_hash()).
+CounterPlace place_of(Oid database, std::uint64_t hash);
 
 /// The same, or -1 where nothing was counted of it.
 CounterPlace existing_place_of(std::uint64_t hash);
+
+/// Is none free? What has none then is counted, but not by itself.
+bool is_full();
+
+/// A projection was dropped: another one may have its place, and begins at zero.
+void forget(std::uint64_t hash);
+
+/// Forgets the projections of all other databases, and says in the log, once, if there is no room.
+void keep_of(std::span<const Oid> databases);
 
 constexpr CounterPlace places = 32;
 

@@ -257,7 +257,7 @@ void adopt(Definition& d, const Description& now, Plan* plan, List* group_source
         d.floor = &shared.floors.of(projection_hash(now.id));
         d.quiet = now.quiet;
         d.read_at = now.floors;
-        d.counters = counters::place_of(projection_hash(now.id));
+        d.counters = counters::place_of(MyDatabaseId, projection_hash(now.id));
     }
 
     MemoryContext caller = MemoryContextSwitchTo(d.context);

@@ -4,6 +4,8 @@
 
 #include "pg/function.h"
 #include "pg/shmem.h"
+#include "pg/slots.h"
+#include "pg/testing.h"
 #include "projection/shared.h"
 
 extern "C" {
@@ -41,6 +43,7 @@ struct Record {
 
 struct Area {
     LWLock* lock;
+    std::int64_t refused;
     Record records[record_count];
 };
 
@@ -57,6 +60,10 @@ class Locked {
     Locked(const Locked&) = delete;
     Locked& operator=(const Locked&) = delete;
 };
+
+std::span<Record> records() {
+    return {area->records, static_cast<std::size_t>(testing::slots(record_count))};
+}
 
 bool is_over(const Record& record) { return record.phase >= LoadPhase::done; }
 
@@ -80,17 +87,16 @@ void ask(Record& record) {
 }
 
 Record* find(Oid database, std::uint64_t projection) {
-    for (Record& record : area->records)
+    for (Record& record : records())
         if (record.database == database && record.projection == projection)
             return &record;
     return nullptr;
 }
 
-// A free record, or that of the load that ended first. nullptr: all are in use, and the request is lost, as
-// if the documents were read when they are wanted.
+// A free record, or that of the load that ended first. nullptr: all are in use.
 Record* find_free() {
     Record* found = nullptr;
-    for (Record& record : area->records) {
+    for (Record& record : records()) {
         if (!OidIsValid(record.database))
             return &record;
         if (is_over(record) && (found == nullptr || record.ended_at < found->ended_at))
@@ -135,6 +141,15 @@ void on_transaction_end(XactEvent event, void*) {
 void attach(void* memory, bool, LWLockPadded* locks) {
     area = static_cast<Area*>(memory);
     area->lock = &locks->lock;
+    pg::add_slots(
+        {.name = "loads", .count = [] {
+             const Locked locked;
+             return pg::SlotCounts{
+                 .slots = std::ssize(records()),
+                 .used = std::ranges::count_if(
+                     records(), [](const Record& r) { return OidIsValid(r.database) && !is_over(r); }),
+                 .refused = area->refused};
+         }});
 }
 
 const char* name_of(LoadPhase phase) {
@@ -169,20 +184,34 @@ void loads_init() {
     RegisterXactCallback(on_transaction_end, nullptr);
 }
 
-void request_load(std::uint64_t projection) {
-    {
-        const Locked locked;
-        Record* record = find(MyDatabaseId, projection);
-        if (record != nullptr && record->pid != 0) {
-            record->begin_again = true;
-            return;
-        }
-        if (record == nullptr && (record = find_free()) == nullptr)
-            return;
-        record->database = MyDatabaseId;
-        record->projection = projection;
-        ask(*record);
+namespace {
+
+enum class Requested { yes, is_under_way, no_room, no_room_for_the_first_time };
+
+Requested note_request(std::uint64_t projection) {
+    const Locked locked;
+    Record* record = find(MyDatabaseId, projection);
+    if (record != nullptr && record->pid != 0) {
+        record->begin_again = true;
+        return Requested::is_under_way;
     }
+    if (record == nullptr && (record = find_free()) == nullptr)
+        return area->refused++ == 0 ? Requested::no_room_for_the_first_time : Requested::no_room;
+    record->database = MyDatabaseId;
+    record->projection = projection;
+    ask(*record);
+    return Requested::yes;
+}
+
+}  // namespace
+
+void request_load(std::uint64_t projection) {
+    const Requested requested = note_request(projection);
+    if (requested == Requested::no_room_for_the_first_time)
+        pg::log_full("loads", testing::slots(record_count),
+                     "What is asked for beyond them is not loaded; documents are read when they are wanted.");
+    if (requested != Requested::yes)
+        return;
     if (on_load_requested != nullptr)
         on_load_requested(MyDatabaseId);
 }
@@ -197,7 +226,7 @@ void request_load_at_commit(std::uint64_t projection) {
 
 bool is_load_requested(Oid database) {
     const Locked locked;
-    return std::any_of(std::begin(area->records), std::end(area->records), [database](const Record& record) {
+    return std::ranges::any_of(records(), [database](const Record& record) {
         return record.database == database && record.phase == LoadPhase::requested;
     });
 }
@@ -210,7 +239,7 @@ std::uint64_t take_load(bool (*begin_again)()) {
     may_begin_again = begin_again;
     const Locked locked;
     Record* oldest = nullptr;
-    for (Record& record : area->records)
+    for (Record& record : records())
         if (record.database == MyDatabaseId && record.phase == LoadPhase::requested &&
             (oldest == nullptr || record.requested_at < oldest->requested_at))
             oldest = &record;
@@ -242,7 +271,7 @@ void end_load(LoadPhase phase, const char* message) {
 bool cancel_load(std::uint64_t projection) {
     const Locked locked;
     bool any = false;
-    for (Record& record : area->records) {
+    for (Record& record : records()) {
         if (record.database != MyDatabaseId || (projection != 0 && record.projection != projection) ||
             is_over(record))
             continue;
@@ -259,7 +288,7 @@ bool cancel_load(std::uint64_t projection) {
 
 void keep_loads_of(std::span<const Oid> databases) {
     const Locked locked;
-    for (Record& record : area->records)
+    for (Record& record : records())
         if (std::find(databases.begin(), databases.end(), record.database) == databases.end())
             record.database = InvalidOid;
 }
@@ -276,13 +305,13 @@ ROLECALL_FUNCTION(rolecall_load_progress, rolecall::pg::gives_rows()) {
     const ReturnSetInfo& result =
         rolecall::pg::result_set(fcinfo, INT8OID, TEXTOID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID,
                                  TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID);
-    auto* records = static_cast<Record*>(palloc(sizeof area->records));
+    auto* copies = static_cast<Record*>(palloc(sizeof area->records));
     {
         const Locked locked;
-        memcpy(records, area->records, sizeof area->records);
+        memcpy(copies, area->records, sizeof area->records);
     }
     for (int i = 0; i < record_count; ++i) {
-        const Record& record = records[i];
+        const Record& record = copies[i];
         if (record.database != MyDatabaseId)
             continue;
         const bool is_known = record.started_at != 0 && record.expected > 0;

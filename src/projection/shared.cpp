@@ -94,7 +94,7 @@ void attach(void* memory, bool is_new, LWLockPadded* locks) {
     shared.cache = {base + layout.cache_at, layout.cache};
     shared.cache.on_eviction = [](std::uint32_t database, std::uint64_t projection) {
         const std::uint64_t hash = core::hash(shared.head->seed, database, projection, {});
-        counters::add(counters::place_of(hash), Count::evictions);
+        counters::add(counters::place_of(database, hash), Count::evictions);
     };
     testing::attach(base + layout.testing_at);
     partition_locks = locks;

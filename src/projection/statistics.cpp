@@ -112,11 +112,13 @@ ROLECALL_FUNCTION(rolecall_projection_statistics, pg::gives_rows(INT8ARRAYOID)) 
         values[0] = elements[i];
         values[1] = Int64GetDatum(static_cast<int64>(holdings[i].entries));
         values[2] = Int64GetDatum(static_cast<int64>(holdings[i].bytes));
+        const bool is_unknown = place < 0 && counters::is_full();  // counted with others
         const auto number = [place](Count what) {
             return place < 0 ? 0 : static_cast<int64>(counters::total(place, what));
         };
         for (std::size_t c = 0; c < std::size(columns); ++c)
             values[fixed + c] = Int64GetDatum(number(columns[c]));
+        std::fill(nulls + fixed, nulls + after_counts + 1, is_unknown);
         values[after_counts] = Float8GetDatum(static_cast<double>(number(Count::load_time)) / 1000.0);
         const Invalidations invalidations = invalidations_of(ids[i]);
         values[after_counts + 1] = Int64GetDatum(static_cast<int64>(invalidations.count));

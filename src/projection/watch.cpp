@@ -137,8 +137,10 @@ ROLECALL_FUNCTION(rolecall_projection_dropped, pg::takes(TRIGGEROID)) {
     bool is_null = false;
     const Datum id = heap_getattr(call.old_row(), column, call.columns(), &is_null);
     const auto projection = static_cast<std::uint64_t>(DatumGetInt64(id));
-    if (preloaded() && !is_null)
+    if (preloaded() && !is_null) {
         forget_documents(MyDatabaseId, projection);
+        counters::forget(projection_hash(projection));
+    }
     return PointerGetDatum(nullptr);
 }
 

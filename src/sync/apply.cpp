@@ -1,5 +1,6 @@
 #include "sync/apply.h"
 
+#include <iterator>
 #include <set>
 
 #include "core/access.h"
@@ -105,7 +106,7 @@ std::string protection(const std::string& role, const User& user, const Change& 
     return protection_statement
         .run({pg::text_parameter(role), pg::bigint_parameter(user.id), pg::text_array_parameter(lost.kinds),
               pg::text_array_parameter(lost.scopes), pg::bool_parameter(deactivating),
-              pg::bool_parameter(patience == Patience::wait)})
+              pg::bool_parameter(patience != Patience::none)})
         .string(0, 1)
         .value_or("");
 }
@@ -140,6 +141,14 @@ bool protect(const Rules& rules, Patience patience, Change& change) {
     return true;
 }
 
+// What a user holds and the provider names.
+std::vector<core::OwnedGrant> kept_of(const Sync& sync) {
+    std::vector<core::OwnedGrant> kept;
+    std::set_intersection(sync.held.begin(), sync.held.end(), sync.said.roles.begin(), sync.said.roles.end(),
+                          std::back_inserter(kept));
+    return kept;
+}
+
 // At once, and one user after the other: the brake and the protection of last holders count on what was taken
 // away before.
 void take_away(Change& change, const Rules& rules, Patience patience, TimestampTz time) {
@@ -154,7 +163,10 @@ void take_away(Change& change, const Rules& rules, Patience patience, TimestampT
             outcome = {.hindrance = Hindrance::busy};
             return;
         }
-        if (const auto excess = count_revocation(user.provider, rules, user.id, change.loss(), time)) {
+        const auto excess = count_revocation(user.provider, rules, user.id, change.loss(), patience, time);
+        if (patience == Patience::brief)
+            unlock_revocations(user.provider);
+        if (excess) {
             outcome = {.hindrance = Hindrance::brake, .excess = *excess};
             return;
         }
@@ -188,6 +200,8 @@ void note(std::span<const Change> changes, TimestampTz time) {
     std::vector<std::optional<TimestampTz>> next;
     std::vector<std::string> etags, last_modified;
     for (const Change& change : changes) {
+        if (change.sync->only_takes_away)
+            continue;
         const Version& version = change.sync->said.version;
         users.push_back(change.sync->user.id);
         if (!change.sync->user.is_confirmed)
@@ -226,10 +240,11 @@ void apply(std::span<Sync> syncs, const Rules& rules, Patience patience, Timesta
             continue;
         }
         Change change{.sync = &sync,
-                      .wanted = sync.said.roles,
-                      .difference = core::diff(sync.held, sync.said.roles),
+                      .wanted = sync.only_takes_away ? kept_of(sync) : sync.said.roles,
+                      .difference = {},
                       .deactivates = sync.said.gone && sync.user.is_active &&
                                      rules.on_not_found == Rules::OnNotFound::deactivate};
+        change.difference = core::diff(sync.held, change.wanted);
         sync.outcome = {};
         if (change.takes_away()) {
             take_away(change, rules, patience, time);

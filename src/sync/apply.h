@@ -37,7 +37,8 @@ struct Sync {
     ProviderUser said;
     std::vector<core::OwnedGrant> held;  ///< provider_grants()
     TimestampTz next = 0;                ///< when the next one is due
-    Outcome outcome{};                   ///< set by apply()
+    bool only_takes_away = false;  ///< what is to be given is held up: it is left out, and nothing noted
+    Outcome outcome{};             ///< set by apply()
 };
 
 /// Replaces the provider's grants of each user by those that it names, lets units follow, and notes the sync

@@ -1,13 +1,11 @@
 #include "sync/brake.h"
 
-#include "core/hash.h"
 #include "pg/acting.h"
 #include "pg/background.h"
 #include "pg/spi.h"
+#include "sync/locks.h"
 
 extern "C" {
-#include "storage/lock.h"
-#include "utils/guc.h"
 #include "utils/snapmgr.h"
 }
 
@@ -18,8 +16,8 @@ namespace {
 pg::Statement count_statement(
     "SELECT c.exceeds, (c.so_far).users_affected, (c.so_far).grants_revoked, (c.so_far).grants,"
     "       (c.so_far).users_deactivated, (c.so_far).users"
-    " FROM rolecall.count_revocation($1, $2, $3, $4, $5, $6, make_interval(secs => $7), $8) c",
-    {TEXTOID, INT8OID, INT8OID, INT8OID, FLOAT8OID, INT8OID, FLOAT8OID, TIMESTAMPTZOID});
+    " FROM rolecall.count_revocation($1, $2, $3, $4, $5, $6, make_interval(secs => $7), $8, $9) c",
+    {TEXTOID, INT8OID, INT8OID, INT8OID, FLOAT8OID, INT8OID, FLOAT8OID, TIMESTAMPTZOID, BOOLOID});
 
 pg::Statement stopped_statement(
     "SELECT EXISTS (SELECT FROM rolecall.stopped_providers s WHERE s.provider = $1)", {TEXTOID});
@@ -34,32 +32,34 @@ struct Message {
 };
 static_assert(sizeof(Message) <= BGW_EXTRALEN);
 
-// Classes of advisory locks that SQL cannot take.
-constexpr std::uint16_t revocations_lock = 0x7264;
-constexpr std::uint16_t provider_lock = 0x7265;
-
-LOCKTAG locktag_of(std::uint16_t lock_class, const std::string& provider) {
-    const std::uint64_t hash = core::hash(0, 0, 0, provider);
-    LOCKTAG tag;
-    SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, static_cast<std::uint32_t>(hash >> 32),
-                         static_cast<std::uint32_t>(hash), lock_class);
-    return tag;
-}
-
-bool lock(const LOCKTAG& tag, LOCKMODE mode, Patience patience) {
-    return pg::call(
-        [&] { return LockAcquire(&tag, mode, false, patience == Patience::none) != LOCKACQUIRE_NOT_AVAIL; });
-}
+// Longer than anybody has had an account.
+constexpr std::int64_t longest_window = std::int64_t{100} * 366 * 24 * 3600;
 
 }  // namespace
 
 bool lock_revocations(const std::string& provider, Patience patience) {
-    return lock(locktag_of(revocations_lock, provider), ExclusiveLock, patience);
+    const LOCKTAG tag = locktag_of_provider(LockClass::revocations, provider);
+    if (patience == Patience::none)
+        return try_lock(tag, ExclusiveLock);
+    return pg::call([&] { return LockAcquire(&tag, ExclusiveLock, false, false) != LOCKACQUIRE_NOT_AVAIL; });
 }
 
-bool lock_provider(const std::string& provider, Sharing sharing, Patience patience) {
-    return lock(locktag_of(provider_lock, provider), sharing == Sharing::alone ? ExclusiveLock : ShareLock,
-                patience);
+void unlock_revocations(const std::string& provider) {
+    unlock(locktag_of_provider(LockClass::revocations, provider), ExclusiveLock);
+}
+
+void lock_provider(const std::string& provider) {
+    const LOCKTAG tag = locktag_of_provider(LockClass::provider, provider);
+    pg::call([&] { (void)LockAcquire(&tag, ExclusiveLock, false, false); });
+}
+
+bool may_sync_beside_passes(const std::string& provider, std::chrono::milliseconds patience) {
+    const LOCKTAG tag = locktag_of_provider(LockClass::provider, provider);
+    const bool none =
+        patience.count() == 0 ? try_lock(tag, ShareLock) : lock_within(tag, ShareLock, patience);
+    if (none)
+        unlock(tag, ShareLock);
+    return none;
 }
 
 bool is_stopped(const std::string& provider) {
@@ -67,12 +67,13 @@ bool is_stopped(const std::string& provider) {
 }
 
 std::optional<Excess> count_revocation(const std::string& provider, const Rules& rules, std::int64_t user,
-                                       const Loss& loss, TimestampTz time) {
+                                       const Loss& loss, Patience patience, TimestampTz time) {
+    const std::int64_t window = std::min(rules.revocation_window_seconds, longest_window);
     const pg::Rows rows = count_statement.run(
         {pg::text_parameter(provider), pg::bigint_parameter(user), pg::bigint_parameter(loss.grants),
          pg::bigint_parameter(loss.deactivated ? 1 : 0), Float8GetDatum(rules.max_revocation),
-         pg::bigint_parameter(rules.max_revocation_users),
-         Float8GetDatum(static_cast<double>(rules.revocation_window_seconds)), pg::time_parameter(time)});
+         pg::bigint_parameter(rules.max_revocation_users), Float8GetDatum(static_cast<double>(window)),
+         pg::time_parameter(time), pg::bool_parameter(patience == Patience::brief)});
     if (!rows.boolean(0, 1))
         return std::nullopt;
     return Excess{.users_affected = rows.bigint(0, 2),
@@ -136,7 +137,7 @@ void rolecall_stopper_main(Datum argument) {
     StartTransactionCommand();
     PushActiveSnapshot(GetTransactionSnapshot());
     // Whoever waits for us may hold the row itself, having just resumed the provider.
-    (void)set_config_option("lock_timeout", "5s", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+    pg::set_lock_timeout(5000);
     const pg::Acting acting = pg::act_as_owner();
     pg::guarded([&] {
         pg::spi_connect();

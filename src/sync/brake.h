@@ -5,6 +5,7 @@
 
 #include "pg/pg.h"
 
+#include <chrono>
 #include <optional>
 
 #include "core/error.h"
@@ -17,14 +18,19 @@ extern "C" {
 namespace rolecall::sync {
 
 /// Does a transaction wait for another that is at the same thing?
-enum class Patience { wait, none };
+enum class Patience {
+    wait,
+    none,
+    brief,  ///< it does, and keeps nobody waiting in turn: it may stay open for long
+};
 
-/// Syncs of single users go on beside each other; a pass through all users is alone.
-enum class Sharing { with_others, alone };
+/// Keeps syncs of single users, and other passes, out until the transaction ends. Those that are under way
+/// hold their users (sync/locks.h).
+void lock_provider(const std::string& provider);
 
-/// Makes passes and syncs of single users wait for each other until the transaction ends, so that each sees
-/// what the other applied. False, without patience: the other is at it.
-bool lock_provider(const std::string& provider, Sharing sharing, Patience patience);
+/// Is no pass through all users of the provider under way? For syncs of single users, which have locked the
+/// user before: of a pass that comes later they are seen. Waits at most so long for one.
+bool may_sync_beside_passes(const std::string& provider, std::chrono::milliseconds patience);
 
 /// Do the provider's syncs wait for resume_provider()?
 bool is_stopped(const std::string& provider);
@@ -44,13 +50,16 @@ struct Loss {
     bool deactivated = false;
 };
 
-/// Only one transaction at a time takes something away by a provider: nobody's counting is unseen. Held to
-/// the end of the transaction; false, without patience: another has it.
+/// Only one transaction at a time counts what is taken away by a provider. Held to the end of the
+/// transaction; false, without patience: another has it.
 bool lock_revocations(const std::string& provider, Patience patience);
+
+/// With Patience::brief: another transaction may count before this one ends, and sees what it has counted.
+void unlock_revocations(const std::string& provider);
 
 /// Counts a loss, to be caused at `time`; with the lock. Otherwise than nullopt: it must not happen.
 std::optional<Excess> count_revocation(const std::string& provider, const Rules& rules, std::int64_t user,
-                                       const Loss& loss, TimestampTz time);
+                                       const Loss& loss, Patience patience, TimestampTz time);
 
 /// Stops a provider's syncs when this transaction commits. False: they were stopped already.
 bool stop_provider(const std::string& provider, const Excess& excess);

@@ -14,6 +14,8 @@
 #include "sync/attribution.h"
 #include "sync/clock.h"
 #include "sync/fetch.h"
+#include "sync/home.h"
+#include "sync/locks.h"
 #include "sync/mapping.h"
 #include "sync/roster.h"
 #include "sync/rules.h"
@@ -170,6 +172,8 @@ class List {
                         "Set the option list_request_path of the server.");
         if (is_stopped(name_))
             throw stopped_error(name_);
+        if (const auto why = why_no_calls())
+            throw no_calls_error(*why);
     }
 
     // ---- The list
@@ -269,7 +273,8 @@ class List {
     // --------------------------------------------------------------------------------
 
     void apply_all() {
-        lock_provider(name_, Sharing::alone, Patience::wait);
+        lock_provider(name_);
+        leave_out_held(provider_.timeout);
         const Attribution attribution(Cause::bulk, {}, name_, request_id_);
         leave_alone_who_is_on_it_twice();
         apply_changed();
@@ -294,6 +299,28 @@ class List {
             if (!twice_.contains(unchanged_.ids[i]))
                 others.add(unchanged_.ids[i], unchanged_.synced_at[i]);
         unchanged_ = std::move(others);
+    }
+
+    // Users whose sync somebody began, and does not end, are passed by: the next pass or sync comes to them.
+    void leave_out_held(std::chrono::milliseconds patience) {
+        std::unordered_set<std::int64_t> here(unchanged_.ids.begin(), unchanged_.ids.end());
+        for (const Pending& pending : changed_)
+            here.insert(pending.id);
+        held_ = users_locked_by_others(here, patience);
+        if (held_.empty())
+            return;
+        std::erase_if(changed_, [&](const Pending& pending) { return held_.contains(pending.id); });
+        const Compared all = std::exchange(unchanged_, {});
+        for (std::size_t i = 0; i < all.ids.size(); ++i)
+            if (!held_.contains(all.ids[i]))
+                unchanged_.add(all.ids[i], all.synced_at[i]);
+        pg::call([&] {
+            ereport(WARNING,
+                    (errcode(ERRCODE_WARNING),
+                     errmsg("%zu users of provider \"%s\" are left out", held_.size(), name_.c_str()),
+                     errdetail("Other transactions have synchronized them, and not ended."),
+                     errhint("rolecall.stat_provider shows which.")));
+        });
     }
 
     void apply_changed() {
@@ -322,7 +349,7 @@ class List {
             // Somebody else's answer may be newer than ours, or the user be somebody else for the provider
             // now.
             if (user.provider != name_ || (theirs.code && *theirs.code != user.institutional_id) ||
-                (user.last_sync && *user.last_sync > began_))
+                is_synced_since(user, began_, time))
                 continue;
             if (user.stopped)
                 throw stopped_error(name_);
@@ -356,9 +383,12 @@ class List {
                 confirm_statement
                     .run({pg::bigint_array_parameter(ids.subspan(i, count)),
                           pg::time_array_parameter(times.subspan(i, count)), pg::time_parameter(now()),
-                          Float8GetDatum(static_cast<double>(provider_.ttl_seconds))})
+                          Float8GetDatum(
+                              static_cast<double>(after_seconds(now(), provider_.ttl_seconds) - now()) /
+                              USECS_PER_SEC)})
                     .bigint(0, 1);
         }
+        unchanged_ = {};
     }
 
     void treat_missing() {
@@ -373,6 +403,7 @@ class List {
         said.gone = "It is not on the provider's list.";
         for (std::uint64_t row = 0; row < rows.size(); ++row)
             changed_.push_back({.id = rows.bigint(row, 1), .said = said});
+        leave_out_held(std::chrono::milliseconds(1));  // somebody may wait to count, which we do by now
         apply_changed();
     }
 
@@ -424,6 +455,7 @@ class List {
     std::unordered_set<std::int64_t> twice_;  // left alone
     std::size_t size_ = 0;                    // of what is changed
     std::size_t measured_ = 0;                // of them
+    std::unordered_set<std::int64_t> held_;   // by others
     Compared unchanged_;
     std::vector<Pending> changed_;
 };

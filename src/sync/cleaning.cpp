@@ -6,6 +6,7 @@
 #include "sync/clock.h"
 #include "sync/process.h"
 #include "sync/provider.h"
+#include "sync/statistics.h"
 
 extern "C" {
 #include "utils/backend_status.h"
@@ -25,7 +26,7 @@ pg::Statement stale_statement("SELECT rolecall.mark_stale($1, $2, $3, $4)",
 bool trim_audit() {
     if (settings::audit_retention < 0)
         return false;
-    const TimestampTz before = now() - settings::audit_retention * USECS_PER_SEC;
+    const TimestampTz before = after_seconds(now(), -std::int64_t{settings::audit_retention});
     return trim_statement.run({pg::time_parameter(before), pg::bigint_parameter(at_once)}).bigint(0, 1) ==
            at_once;
 }
@@ -46,7 +47,7 @@ bool mark_stale() {
             continue;
         const TimestampTz time = now();
         more |= stale_statement
-                    .run({pg::text_parameter(name), pg::time_parameter(time - most_seconds * USECS_PER_SEC),
+                    .run({pg::text_parameter(name), pg::time_parameter(after_seconds(time, -most_seconds)),
                           pg::time_parameter(time), pg::bigint_parameter(at_once)})
                     .bigint(0, 1) == at_once;
     }
@@ -67,6 +68,10 @@ bool attempt(const char* what, bool (*f)()) {
 bool clean(bool marks_stale) {
     bool more = attempt("removing expired OAuth states and refresh tokens", auth::remove_expired);
     more |= attempt("trimming the audit", trim_audit);
+    more |= attempt("forgetting dropped providers", [] {
+        forget_dropped_providers();
+        return false;
+    });
     if (marks_stale)
         more |= attempt("marking stale roles", mark_stale);
     return more;

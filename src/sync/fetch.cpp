@@ -125,6 +125,33 @@ bool is_trouble(const Error& error) {
     return strcmp(error.sqlstate(), "RC101") == 0 || strcmp(error.sqlstate(), "RC102") == 0;
 }
 
+// Did the session set itself how long it waits? Then no answer in time says nothing of the provider.
+bool is_impatient(const Provider& p, const provider::Fetched& fetched) {
+    if (is_background() || fetched.failed->failed_in == Phase::none)
+        return false;
+    return (p.timeout.count() == settings::request_timeout &&
+            pg::is_set_by_user("rolecall.request_timeout")) ||
+           (p.connect_timeout.count() == settings::connect_timeout &&
+            pg::is_set_by_user("rolecall.connect_timeout"));
+}
+
+// Whoever leaves before an answer says so: the breaker does not wait for it.
+class Asked {
+ public:
+    explicit Asked(Oid server) : server_(server) {}
+    ~Asked() {
+        if (!is_answered_)
+            report_abandoned(server_, now());
+    }
+    Asked(const Asked&) = delete;
+    Asked& operator=(const Asked&) = delete;
+    void answered() { is_answered_ = true; }
+
+ private:
+    Oid server_;
+    bool is_answered_ = false;
+};
+
 std::string seconds_text(TimestampTz microseconds) {
     return std::to_string((microseconds + USECS_PER_SEC - 1) / USECS_PER_SEC) + " s";
 }
@@ -144,8 +171,16 @@ void wait_for_turn(const Provider& p) {
                 : "Its rate limit is reached; it would be this request's turn in " +
                       seconds_text(when - time) + ", which is longer than request_timeout.",
             "rolecall.stat_provider shows its state. trigger_role_sync_for_user() leaves it to the worker.");
-    for (TimestampTz left = when - time; left > 0; left = when - now())
-        pg::call([left] { wait_for_latch(static_cast<long>(left / 1000 + 1), -1, wait_for_rate_limit); });
+    try {
+        // (Not when - now(): the clock may be set back meanwhile.)
+        const TimestampTz until = steady_now() + when - time;
+        for (TimestampTz left = when - time; left > 0; left = until - steady_now())
+            pg::call([left] { wait_for_latch(static_cast<long>(left / 1000 + 1), -1, wait_for_rate_limit); });
+    } catch (...) {
+        give_turn_back(asking(p));
+        report_abandoned(p.server, now());
+        throw;
+    }
 }
 
 }  // namespace
@@ -194,7 +229,7 @@ Asking asking(const Provider& p) {
     return {.server = p.server, .per_second = p.rate_limit, .requests = p.roles_request_path.empty() ? 1 : 2};
 }
 
-void judge(const Provider& p, const provider::Fetched& fetched) {
+void judge(const Provider& p, const provider::Fetched& fetched, const std::string& subject) {
     const TimestampTz time = now();
     Asking more = asking(p);
     more.requests = fetched.requests - more.requests;
@@ -203,8 +238,10 @@ void judge(const Provider& p, const provider::Fetched& fetched) {
     const std::optional<Error> error = error_of(p, fetched);
     if (!error || !is_trouble(*error)) {
         report_answer(p.server);
+    } else if (is_impatient(p, fetched)) {
+        report_abandoned(p.server, time);
     } else {
-        report_trouble(p.server, time);
+        report_trouble(p.server, subject, time);
         const std::chrono::seconds wait = std::min(fetched.failed->retry_after, longest_wait);
         if (wait.count() > 0)
             report_wait(p.server, time + wait.count() * USECS_PER_SEC);
@@ -216,9 +253,11 @@ void judge(const Provider& p, const provider::Fetched& fetched) {
 Answers fetch(const Provider& p, const std::string& subject, const provider::Validators& known,
               const std::string& request_id) {
     wait_for_turn(p);
+    Asked asked(p.server);
     Flight flight(session_fetcher(), requests_for(p, in_utf8(subject), known, request_id));
     provider::Fetched fetched = flight.wait();
-    judge(p, fetched);
+    asked.answered();
+    judge(p, fetched, subject);
     return answers_of(p, std::move(fetched));
 }
 
@@ -230,8 +269,10 @@ provider::Request list_request(const Provider& p, const std::string& request_id)
 
 Completion fetch_page(const Provider& p, const provider::Request& request) {
     wait_for_turn(p);
+    Asked asked(p.server);
     Flight flight(session_fetcher(), {{request, {}}});
     provider::Fetched fetched = flight.wait();
+    asked.answered();
     judge(p, fetched);
     if (!fetched.is_complete())
         throw Error("RC104", "provider \"" + p.name + "\" gave an answer that cannot be used",

@@ -47,7 +47,8 @@ provider::Completion fetch_page(const Provider& provider, const provider::Reques
 /// if it did: Error RC101 where the provider cannot be reached or is in trouble, RC102 where it refuses us,
 /// RC104 for any other status and for pages that cannot be followed. A subject that is not found is no error,
 /// nor is a request after the first that failed: the first answer may say that the subject is gone.
-void judge(const Provider& provider, const provider::Fetched& fetched);
+/// `subject`: whom it was about; empty: a list.
+void judge(const Provider& provider, const provider::Fetched& fetched, const std::string& subject = {});
 
 /// A fetch that judge() lets pass, as answers.
 Answers answers_of(const Provider& provider, provider::Fetched fetched);

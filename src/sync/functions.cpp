@@ -14,6 +14,8 @@
 #include "sync/attribution.h"
 #include "sync/clock.h"
 #include "sync/fetch.h"
+#include "sync/home.h"
+#include "sync/locks.h"
 #include "sync/log.h"
 #include "sync/mapping.h"
 #include "sync/provider.h"
@@ -80,10 +82,37 @@ void require_subject(const User& user) {
             "Set both in rolecall.users, or grant roles locally.");
 }
 
+// The provider of somebody whose sync must wait for a pass through all users; otherwise of no name.
+struct PassUnderWay {
+    std::string provider;
+    std::chrono::milliseconds patience{0};
+};
+
+// The user is locked: a pass that comes later sees that.
+PassUnderWay pass_under_way(const Provider& provider) {
+    if (provider.name.empty() || may_sync_beside_passes(provider.name, std::chrono::milliseconds(0)))
+        return {};
+    return {.provider = provider.name, .patience = provider.timeout};
+}
+
+// Not with the user locked, for whom the pass may be waiting. False: there is none to wait for.
+bool wait_for_pass(std::int64_t user, const PassUnderWay& pass) {
+    if (pass.provider.empty())
+        return false;
+    unlock(locktag_of_user(user), ExclusiveLock);
+    const auto& [provider, patience] = pass;
+    if (!may_sync_beside_passes(provider, patience))
+        throw Error("55P03", "a pass through all users of provider \"" + provider + "\" is under way",
+                    "It was waited for for " + std::to_string(patience.count()) + " ms, the request timeout.",
+                    "Try again, or leave it to the worker by trigger_role_sync_for_user().");
+    return true;
+}
+
 // What a sync needs to know before the provider is asked.
 struct Preparation {
     std::optional<User> user;  // nullopt: there is none
     Provider provider;
+    PassUnderWay pass;  // that is to be waited for before anything else
     bool fresh = false;
     TimestampTz asked_at = now();
     std::string request_id = current_request_id();
@@ -91,14 +120,19 @@ struct Preparation {
 };
 
 Preparation prepare(std::int64_t id, bool force) {
-    Preparation p{.user = find_user(id), .provider = {}, .fresh = false, .known = {}};
+    Preparation p{.user = find_user(id), .provider = {}, .pass = {}, .fresh = false, .known = {}};
     if (!p.user)
         return p;
     require_subject(*p.user);
     p.provider = read_provider(p.user->provider);
+    p.pass = pass_under_way(p.provider);
     p.fresh = !force && is_fresh(*p.user, p.provider.ttl_seconds, now());
-    if (p.user->stopped && !p.fresh)
+    if (p.fresh)
+        return p;
+    if (p.user->stopped)
         throw stopped_error(p.user->provider);
+    if (const auto why = why_no_calls())
+        throw no_calls_error(*why);
     if (!force && gives(p.user->version, p.provider, provider_grants(id)))
         p.known = p.user->version.validators;
     return p;
@@ -113,7 +147,7 @@ Outcome apply_here(Sync sync, const Provider& provider) {
     sync.next = due_after(time, provider.ttl_seconds);
     wake_workers_at_commit(sync.next);
     touch_statement.run({pg::bigint_parameter(user.id)});
-    apply({&sync, 1}, provider.rules, Patience::wait, time);
+    apply({&sync, 1}, provider.rules, Patience::brief, time);
     if (sync.outcome.hindrance == Hindrance::brake) {
         stop_provider_durably(user.provider, sync.outcome.excess);
         throw stopped_error(user.provider);
@@ -123,11 +157,8 @@ Outcome apply_here(Sync sync, const Provider& provider) {
     return std::move(sync.outcome);
 }
 
-// Given by somebody, rather than asked for. What the user holds is read when no pass through all
-// users is at it any more.
+// Given by somebody, rather than asked for.
 Outcome apply_given(const User& user, ProviderUser said, const Provider& provider) {
-    if (!user.provider.empty())
-        lock_provider(user.provider, Sharing::with_others, Patience::wait);
     return apply_here({.user = user, .said = std::move(said), .held = provider_grants(user.id)}, provider);
 }
 
@@ -135,14 +166,13 @@ Outcome apply_given(const User& user, ProviderUser said, const Provider& provide
 Result apply_answers(const Preparation& before, const Answers& answers) {
     const User& asked = *before.user;
     ProviderUser said = understand(before.provider, asked.institutional_id, answers);
-    lock_provider(asked.provider, Sharing::with_others, Patience::wait);
     std::optional<User> user = find_user(asked.id);
     Sync sync{
         .user = user ? *std::move(user) : User(), .said = std::move(said), .held = provider_grants(asked.id)};
     if (!sync.user.has_subject_of(asked) || (sync.said.unchanged && !keep_roles(sync, before.provider)))
         throw Error("40001", "user " + std::to_string(asked.id) + " changed while the provider was asked", {},
                     "Call the function again.");
-    if (sync.user.last_sync && *sync.user.last_sync > before.asked_at)
+    if (is_synced_since(sync.user, before.asked_at, now()))
         return skipped(sync.user);  // a pass through all users was faster
     const Attribution attribution(Cause::sync, {}, asked.provider, before.request_id);
     return {.user = asked.id, .skipped = false, .outcome = apply_here(std::move(sync), before.provider)};
@@ -160,15 +190,18 @@ std::chrono::milliseconds patience_for(std::int64_t id) {
 
 Result sync_from_provider(std::int64_t id, bool force) {
     require_ready();
-    if (!try_lock_user(id))
-        lock_user(id, patience_for(id));
     std::optional<Result> early;
-    const Preparation before = as_owner([&] {
-        Preparation p = prepare(id, force);
-        if (p.fresh)
-            early = skipped(*p.user);
-        return p;
-    });
+    Preparation before;
+    do {
+        if (!try_lock_user(id))
+            lock_user(id, patience_for(id));
+        before = as_owner([&] {
+            Preparation p = prepare(id, force);
+            if (p.fresh)
+                early = skipped(*p.user);
+            return p;
+        });
+    } while (!before.fresh && wait_for_pass(id, before.pass));
     if (!before.user) {
         warn_unknown_user(id);
         return default_result(id);
@@ -199,8 +232,8 @@ Provider no_provider() {
 Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
     require_ready();
     ProviderUser provider_user = read_provider_user(said);
-    lock_user(id, std::chrono::milliseconds(settings::request_timeout));
-    std::optional<Result> result = as_owner([&]() -> std::optional<Result> {
+    PassUnderWay pass;
+    const auto apply_it = [&]() -> std::optional<Result> {
         const std::optional<User> user = find_user(id);
         if (!user)
             return std::nullopt;
@@ -212,11 +245,20 @@ Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
         const Provider provider = user->provider.empty() ? no_provider() : read_provider(user->provider);
         if (!force && is_fresh(*user, provider.ttl_seconds, now()))
             return skipped(*user);
+        pass = pass_under_way(provider);
+        if (!pass.provider.empty())
+            return std::nullopt;
         check_roles(provider.name, provider.rules, provider_user);
         const Attribution attribution(Cause::given, {}, user->provider, settings::request_id);
         return Result{
             .user = id, .skipped = false, .outcome = apply_given(*user, std::move(provider_user), provider)};
-    });
+    };
+    std::optional<Result> result;
+    do {
+        pass = {};
+        lock_user(id, std::chrono::milliseconds(settings::request_timeout));
+        result = as_owner(apply_it);
+    } while (wait_for_pass(id, pass));
     if (!result) {
         warn_unknown_user(id);
         return default_result(id);
@@ -237,8 +279,8 @@ std::optional<Result> apply_event(const std::string& server, const Jsonb* event)
     });
     if (!id)
         return std::nullopt;
-    lock_user(*id, std::chrono::milliseconds(settings::request_timeout));
-    return as_owner([&]() -> std::optional<Result> {
+    PassUnderWay pass;
+    const auto apply_it = [&]() -> std::optional<Result> {
         const std::optional<User> user = find_user(*id);
         if (!user || user->provider != server || user->institutional_id != *said.code)
             return std::nullopt;
@@ -250,11 +292,21 @@ std::optional<Result> apply_event(const std::string& server, const Jsonb* event)
             result.skipped = false;
             return result;
         }
+        pass = pass_under_way(provider);
+        if (!pass.provider.empty())
+            return std::nullopt;
         check_roles(server, provider.rules, said);
         const Attribution attribution(Cause::event, {}, server, settings::request_id);
         return Result{
             .user = *id, .skipped = false, .outcome = apply_given(*user, std::move(said), provider)};
-    });
+    };
+    std::optional<Result> result;
+    do {
+        pass = {};
+        lock_user(*id, std::chrono::milliseconds(settings::request_timeout));
+        result = as_owner(apply_it);
+    } while (wait_for_pass(*id, pass));
+    return result;
 }
 
 Datum to_record(FunctionCallInfo fcinfo, const Result& result) {

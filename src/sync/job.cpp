@@ -23,9 +23,31 @@ namespace rolecall::sync {
 
 namespace {
 
-constexpr core::Backoff user_backoff{.first = 5 * USECS_PER_SEC, .most = 3600 * USECS_PER_SEC};
+constexpr core::Backoff user_backoff{.first = 5 * USECS_PER_SEC,
+                                     .most = longest_pause_seconds * USECS_PER_SEC};
 constexpr std::size_t answers_between = 8;         // one look at the network and the next
 constexpr TimestampTz busy_pause = USECS_PER_SEC;  // a session is at this user
+constexpr TimestampTz longest_hold_pause = 60 * USECS_PER_SEC;
+constexpr TimestampTz hold_to_log = 10 * USECS_PER_SEC;
+constexpr std::size_t most_held = 10'000;  // users that are remembered to be held
+constexpr TimestampTz careful_time = 60 * USECS_PER_SEC;
+
+// How long somebody has been holding a user; by steady_now().
+struct Hold {
+    TimestampTz since = 0;
+    TimestampTz seen = 0;  // last
+    bool is_logged = false;
+};
+
+std::unordered_map<std::int64_t, Hold> holds;  // by user
+TimestampTz careful_until = 0;                 // likewise: somebody held something
+
+// How a batch goes about what somebody else may hold.
+struct Care {
+    bool locks_first = false;      // and leaves out whom it cannot lock
+    bool only_takes_away = false;  // what is to be given waits for somebody
+    int patience = lock_patience;  // milliseconds
+};
 
 enum class End { applied, failed, given_back, stopped };
 
@@ -37,7 +59,7 @@ struct Settled {
 // What could not be applied is for later.
 End hold_back(const Job& job, const Outcome& outcome, TimestampTz time) {
     const bool busy = outcome.hindrance == Hindrance::busy;
-    put_back(job.claim.user.id, busy ? time + busy_pause : time);
+    put_back(job.claim.user.id, busy ? after_hold(job.claim.user.id, time) : time);
     return !busy && stop_provider(job.provider->name, outcome.excess) ? End::stopped : End::given_back;
 }
 
@@ -78,14 +100,19 @@ class Group {
     }
 
     // Inside the transaction of settle().
-    void settle(const std::function<void()>& meanwhile) {
+    void settle(const Care& care, const std::function<void()>& meanwhile) {
         time_ = now();
+        care_ = care;
         keep_if([&](Member& member) { return is_understood(member); });
         std::unordered_set<std::int64_t> locked;
         keep_if([&](Member& member) { return lock(member, locked); });
         if (members_.empty())
             return;
         std::vector<std::int64_t> ids(locked.begin(), locked.end());
+        if (care.locks_first) {
+            const std::unordered_set<std::int64_t> free = lock_rows(ids);
+            keep_if([&](Member& member) { return free.contains(id_of(member)) || give_back(member); });
+        }
         auto users = find_users(ids);
         auto held = provider_grants(ids);
         std::vector<Sync> syncs;
@@ -98,7 +125,8 @@ class Group {
             Sync sync{.user = std::move(user->second),
                       .said = std::move(*member.said),
                       .held = std::move(held[job.claim.user.id]),
-                      .next = due_after(time_, job.provider->ttl_seconds)};
+                      .next = due_after(time_, job.provider->ttl_seconds),
+                      .only_takes_away = care.only_takes_away};
             if (!may_apply(job, sync))
                 return false;
             syncs.push_back(std::move(sync));
@@ -139,17 +167,24 @@ class Group {
 
     bool lock(Member& member, std::unordered_set<std::int64_t>& locked) const {
         const User& user = member.job->claim.user;
-        if (try_lock_user(user.id) && lock_provider(user.provider, Sharing::with_others, Patience::none) &&
+        if (try_lock_user(user.id) && may_sync_beside_passes(user.provider, std::chrono::milliseconds(0)) &&
             locked.insert(user.id).second)
             return true;
-        put_back(user.id, time_ + busy_pause);
+        return give_back(member);
+    }
+
+    static std::int64_t id_of(const Member& member) { return member.job->claim.user.id; }
+
+    // Somebody holds the user. False: it is not one of us any more.
+    bool give_back(const Member& member) const {
+        put_back(id_of(member), after_hold(id_of(member), time_));
         return false;
     }
 
     bool may_apply(const Job& job, Sync& sync) const {
         const User& user = sync.user;
         // Somebody else's answer may be newer than ours, or the user be somebody else for the provider now.
-        const bool outdated = user.stopped || (user.last_sync && *user.last_sync > job.asked_at) ||
+        const bool outdated = user.stopped || is_synced_since(user, job.asked_at, time_) ||
                               !user.has_subject_of(job.claim.user);
         if (!outdated && (!sync.said.unchanged || keep_roles(sync, *job.provider)))
             return true;
@@ -166,11 +201,16 @@ class Group {
             warn_of_unknown_units(member.job->claim.user.id);
         if (outcome.hindrance != Hindrance::none)
             settled.end = hold_back(*member.job, outcome, time_);
+        else if (care_.only_takes_away)
+            give_back(member);
+        else
+            holds.erase(id_of(member));
         settled.outcome = std::move(outcome);
     }
 
     std::vector<Member> members_;
     TimestampTz time_ = 0;
+    Care care_;
 };
 
 void report(const Job& job, const Settled& settled) {
@@ -186,37 +226,57 @@ void report(const Job& job, const Settled& settled) {
     }
 }
 
-bool settle_together(std::span<const JobPtr> jobs, const std::function<void()>& meanwhile,
-                     std::string& error) {
+std::optional<Failure> settle_together(std::span<const JobPtr> jobs, const Care& care,
+                                       const std::function<void()>& meanwhile) {
     std::vector<Settled> settled(jobs.size());
     std::vector<ProviderUser> said(jobs.size());
-    const bool done = run_in_transaction(
+    std::optional<Failure> failure = transact_as_owner(
         [&] {
             understand_all(jobs, said, meanwhile);
             std::map<const Provider*, Group> groups;
             for (std::size_t i = 0; i < jobs.size(); ++i)
                 groups[jobs[i]->provider.get()].add(*jobs[i], said[i], settled[i]);
             for (auto& entry : groups)
-                entry.second.settle(meanwhile);
+                entry.second.settle(care, meanwhile);
             testing::point("sync-before-commit");
         },
-        error);
+        care.patience);
     testing::point("sync-after-commit");
-    for (std::size_t i = 0; done && i < jobs.size(); ++i)
+    for (std::size_t i = 0; !failure && i < jobs.size(); ++i)
         report(*jobs[i], settled[i]);
-    return done;
+    return failure;
 }
 
-// When not even the job's own transaction goes through, its failure is noted in another.
-void settle_alone(const JobPtr& job) {
-    if (settle_together(
-            {&job, 1}, [] {}, job->error))
-        return;
-    std::string error;
-    if (run_in_transaction([&] { note_failed(job->claim, job->error, now()); }, error))
+// What is to be given may wait for a role that somebody is adding: what is to be taken away does not wait for
+// that.
+std::optional<Failure> settle_held(const JobPtr& job) {
+    if (job->error.empty()) {
+        const Care care{.locks_first = true, .only_takes_away = true, .patience = lock_patience_alone};
+        const std::optional<Failure> again = settle_together({&job, 1}, care, [] {});
+        if (!again || again->cancelled)
+            return again;
+    }
+    const std::int64_t user = job->claim.user.id;
+    return transact_as_owner([&] { put_back(user, after_hold(user, now())); }, lock_patience_alone);
+}
+
+// When not even the job's own transaction goes through, its failure is noted in another. False: cancelled.
+bool settle_alone(const JobPtr& job) {
+    std::optional<Failure> failure =
+        settle_together({&job, 1}, {.locks_first = true, .patience = lock_patience_alone}, [] {});
+    if (failure && failure->held_up)
+        failure = settle_held(job);
+    if (!failure || failure->held_up)
+        return true;
+    if (failure->cancelled)
+        return false;
+    job->error = failure->message;
+    failure = transact_as_owner([&] { note_failed(job->claim, job->error, now()); }, lock_patience_alone);
+    if (!failure)
         report(*job, {.end = End::failed, .outcome = {}});
     else
-        log_failure(job->claim.user, error, job->claim.attempts + 1);
+        log_failure(job->claim.user, failure->message, job->claim.attempts + 1);
+    return !failure || !failure->cancelled;
 }
 
 }  // namespace
@@ -225,12 +285,37 @@ void note_failed(const Claim& claim, const std::string& error, TimestampTz time)
     note_failure(claim.user.id, error, time, time + user_backoff.full_jitter(claim.attempts + 1, chance()));
 }
 
-void settle(std::vector<JobPtr> jobs, const std::function<void()>& meanwhile) {
-    std::string error;
-    if (jobs.size() > 1 && settle_together(jobs, meanwhile, error))
-        return;
-    for (const JobPtr& job : jobs)
-        settle_alone(job);
+std::size_t Job::bytes() const { return error.size() + answers.bytes; }
+
+TimestampTz after_hold(std::int64_t user, TimestampTz time) {
+    const TimestampTz now = steady_now();
+    if (holds.size() >= most_held)
+        holds.clear();
+    Hold& hold = holds[user];
+    if (now - hold.seen > 2 * longest_hold_pause)
+        hold = {.since = now};
+    hold.seen = now;
+    if (now - hold.since >= hold_to_log && !hold.is_logged) {
+        hold.is_logged = true;
+        log_held(user, (now - hold.since) / USECS_PER_SEC);
+    }
+    return time + std::clamp((now - hold.since) / 2, busy_pause, longest_hold_pause);
+}
+
+bool settle(const std::vector<JobPtr>& jobs, const std::function<void()>& meanwhile) {
+    if (jobs.size() > 1) {
+        const bool careful = steady_now() < careful_until;
+        std::optional<Failure> failure = settle_together(jobs, {.locks_first = careful}, meanwhile);
+        if (failure && failure->held_up && !careful) {
+            careful_until = steady_now() + careful_time;
+            failure = settle_together(jobs, {.locks_first = true}, meanwhile);
+        }
+        if (!failure)
+            return true;
+        if (failure->cancelled)
+            return false;
+    }
+    return std::all_of(jobs.begin(), jobs.end(), settle_alone);
 }
 
 }  // namespace rolecall::sync

@@ -21,6 +21,9 @@ struct Job {
     std::string request_id;
     Answers answers;
     std::string error;  ///< why there is nothing to apply; empty: there is
+
+    /// Of what the provider said: what bounds a batch.
+    std::size_t bytes() const;
 };
 
 using JobPtr = std::unique_ptr<Job>;
@@ -28,9 +31,13 @@ using JobPtr = std::unique_ptr<Job>;
 /// Notes for a user that nothing came of it, and when to try again. Needs SPI.
 void note_failed(const Claim& claim, const std::string& error, TimestampTz time);
 
+/// When a user whom somebody holds is tried again: the longer that lasts, the later.
+TimestampTz after_hold(std::int64_t user, TimestampTz time);
+
 /// Ends jobs in one transaction: applies what the providers said, notes failures, gives users back. If that
-/// fails, once more for each by itself, so that one cannot keep the others from it. Calls `meanwhile`, which
-/// must not wait, now and then.
-void settle(std::vector<JobPtr> jobs, const std::function<void()>& meanwhile);
+/// fails, once more without those of whom somebody holds a row, and then for each by itself, so that one
+/// cannot keep the others from it. Calls `meanwhile`, which must not wait, now and then. False: it was
+/// cancelled; what was not settled is the caller's to give back.
+bool settle(const std::vector<JobPtr>& jobs, const std::function<void()>& meanwhile);
 
 }  // namespace rolecall::sync

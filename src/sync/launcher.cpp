@@ -2,6 +2,7 @@
 
 #include "pg/background.h"
 #include "pg/settings.h"
+#include "projection/counters.h"
 #include "projection/loads.h"
 #include "projection/shared.h"
 #include "sync/process.h"
@@ -60,6 +61,7 @@ void update_roster() {
     set_databases(oids, count, settings::worker ? settings::sync_workers : 0);
     keep_statistics_of(oids, count);
     projection::keep_loads_of({oids, static_cast<std::size_t>(count)});
+    projection::counters::keep_of({oids, static_cast<std::size_t>(count)});
     list_free(databases);
     pfree(oids);
 }
@@ -77,11 +79,15 @@ void launch_workers() {
         BackgroundWorker worker =
             pg::background_worker(loads ? "rolecall_loader_main" : "rolecall_worker_main", type);
         worker.bgw_main_arg = Int32GetDatum(slot);
+        static bool is_told = false;
         if (!RegisterDynamicBackgroundWorker(&worker, nullptr)) {
-            ereport(LOG, (errmsg("could not start a %s", type), errhint("Raise max_worker_processes.")));
+            if (!is_told)
+                ereport(LOG, (errmsg("could not start a %s", type), errhint("Raise max_worker_processes.")));
+            is_told = true;
             take_back_launch(slot);
             return;
         }
+        is_told = false;
     }
 }
 
@@ -102,7 +108,9 @@ using namespace rolecall::sync;
 
 void rolecall_launcher_main(Datum) {
     process_init();
+    (void)pqsignal(SIGINT, SIG_IGN);  // there is nothing to cancel
     BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
+    pin_settings();
     enter_launcher();
     narrow_floor();
     while (!told_to_leave()) {

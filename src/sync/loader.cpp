@@ -35,12 +35,6 @@ Place place;
 
 bool is_kept_out() { return !may_stay(place); }
 
-// What is read must not depend on the defaults of whoever configures the server.
-void pin_transactions() {
-    SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
-    SetConfigOption("default_transaction_read_only", "on", PGC_SUSET, PGC_S_OVERRIDE);
-}
-
 bool is_usable() { return OidIsValid(get_extension_oid("rolecall", true)) && pg::sql_is_current(); }
 
 // rolecall.warm_on_start
@@ -212,7 +206,6 @@ void load(std::uint64_t id) {
 }
 
 void run() {
-    pin_transactions();
     if (place.first_visit) {
         if (const std::optional<Failure> failure = transact([] { pg::call([] { request_everything(); }); }))
             pg::call([&] {
@@ -243,6 +236,8 @@ void rolecall_loader_main(Datum argument) {
     if (!enter(DatumGetInt32(argument), place))
         proc_exit(0);
     BackgroundWorkerInitializeConnectionByOid(place.database, InvalidOid, 0);
+    pg::pin_settings();
+    SetConfigOption("default_transaction_read_only", "on", PGC_SUSET, PGC_S_OVERRIDE);
     pg::guarded(run);
     proc_exit(0);
 }

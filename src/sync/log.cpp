@@ -28,4 +28,12 @@ void log_failure(const User& user, const std::string& error, int attempt) {
     });
 }
 
+void log_held(std::int64_t user, std::int64_t seconds) {
+    pg::call([&] {
+        ereport(LOG, (errmsg("the sync of user " INT64_FORMAT " is held up by another transaction", user),
+                      errdetail("For " INT64_FORMAT " s; others are synchronized meanwhile.", seconds),
+                      errhint("rolecall.stat_provider shows who holds what.")));
+    });
+}
+
 }  // namespace rolecall::sync

@@ -15,4 +15,7 @@ void log_outcome(std::int64_t user, const Outcome& outcome);
 /// At LOG: an error of the worker's, where there is no session to be told.
 void log_failure(const User& user, const std::string& error, int attempt);
 
+/// At LOG: a user whose sync waits for a transaction that does not end.
+void log_held(std::int64_t user, std::int64_t seconds);
+
 }  // namespace rolecall::sync

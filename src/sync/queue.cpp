@@ -21,12 +21,16 @@ pg::Statement take_requests_statement(
     " WHERE s.user_id = t.user_id",
     {});
 
+// Whose row somebody else is adding just now is locked by that.
 pg::Statement add_missing_statement(
-    "INSERT INTO rolecall.sync_state AS q (user_id, provider, next_sync_at)"
-    " SELECT u.id, u.provider, $1 FROM rolecall.users u"
+    "WITH missing AS MATERIALIZED ("
+    " SELECT u.id, u.provider FROM rolecall.users u"
     " WHERE u.provider IS NOT NULL AND u.institutional_id IS NOT NULL"
     "   AND NOT EXISTS (SELECT FROM rolecall.sync_state s WHERE s.user_id = u.id AND s.provider = u.provider)"
-    " LIMIT $2 ON CONFLICT (user_id) DO UPDATE SET provider = excluded.provider RETURNING 1",
+    " LIMIT $2 FOR UPDATE OF u SKIP LOCKED"
+    ") INSERT INTO rolecall.sync_state AS q (user_id, provider, next_sync_at)"
+    " SELECT id, provider, $1 FROM missing ON CONFLICT (user_id) DO UPDATE SET provider = excluded.provider "
+    "RETURNING 1",
     {TIMESTAMPTZOID, INT8OID});
 
 // $1 provider, $2 now, $3 active since, $4 how many. Whoever is held is looked at later.
@@ -51,26 +55,39 @@ pg::Statement providers_statement(
     " WHERE NOT EXISTS (SELECT FROM rolecall.stopped_providers s WHERE s.provider = q.name)",
     {});
 
+// $1 provider, $2 now, $3 later than anybody can be due, $4 TTL in seconds, $5 how many. Who is due then was
+// synchronized while the clock was wrong, or while the TTL was longer.
+pg::Statement correct_statement(
+    "UPDATE rolecall.sync_state s SET next_sync_at = $2 + make_interval(secs => $4 * random()),"
+    "     last_roles_sync_at = CASE WHEN s.last_roles_sync_at <= $2 THEN s.last_roles_sync_at END FROM ("
+    "    SELECT user_id FROM rolecall.sync_state WHERE provider = $1 AND next_sync_at > $3"
+    "    AND next_sync_at < 'infinity' LIMIT $5 FOR UPDATE SKIP LOCKED) i"
+    " WHERE s.user_id = i.user_id RETURNING 1",
+    {TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, FLOAT8OID, INT8OID});
+
 // Both claims: $1 now, $2 lease until, $3 index, $4 started, $5 provider, $6 how many, $7 active since. A
-// lease counts while it lasts, unless this index took it in an earlier life. Returned in the order in which
+// lease counts while it lasts, unless this index took it in an earlier life, or the clock was wrong: nobody
+// leases for hours, or tomorrow. Returned in the order in which
 // they are to be asked, but for who was changed meanwhile and is not taken. `= ANY` goes where the locked
 // rows lie whatever the planner believes of the table, and IS TRUE keeps what is taken a hash table.
-#define ROLECALL_CLAIM(condition, order)                                                                 \
-    "WITH found AS MATERIALIZED ("                                                                       \
-    "SELECT d.ctid AS place, d.user_id, u.institutional_id, d.last_roles_sync_at, d.force,"              \
-    "     d.next_sync_at IS NOT NULL AND d.next_sync_at <= $1 AS due, d.attempts,"                       \
-    "     d.etag, d.last_modified, d.fingerprint"                                                        \
-    " FROM rolecall.sync_state d JOIN rolecall.users u ON u.id = d.user_id"                              \
-    " WHERE d.provider = $5 AND " condition                                                              \
-    "   AND u.provider = $5 AND u.institutional_id IS NOT NULL"                                          \
-    "   AND (d.leased_until IS NULL OR d.leased_until <= $1 OR (d.leased_by = $3 AND d.leased_at < $4))" \
-    " ORDER BY " order                                                                                   \
-    " LIMIT $6 FOR UPDATE OF d SKIP LOCKED"                                                              \
-    "), taken AS ("                                                                                      \
-    "UPDATE rolecall.sync_state SET leased_by = $3, leased_at = $1, leased_until = $2"                   \
-    " WHERE ctid = ANY (ARRAY(SELECT place FROM found)) RETURNING user_id"                               \
-    ") SELECT user_id, institutional_id, last_roles_sync_at, force, due, attempts,"                      \
-    "     etag, last_modified, fingerprint"                                                              \
+#define ROLECALL_CLAIM(condition, order)                                                                \
+    "WITH found AS MATERIALIZED ("                                                                      \
+    "SELECT d.ctid AS place, d.user_id, u.institutional_id, d.last_roles_sync_at, d.force,"             \
+    "     d.next_sync_at IS NOT NULL AND d.next_sync_at <= $1 AS due, d.attempts,"                      \
+    "     d.etag, d.last_modified, d.fingerprint"                                                       \
+    " FROM rolecall.sync_state d JOIN rolecall.users u ON u.id = d.user_id"                             \
+    " WHERE d.provider = $5 AND " condition                                                             \
+    "   AND u.provider = $5 AND u.institutional_id IS NOT NULL"                                         \
+    "   AND (d.leased_until IS NULL OR d.leased_until <= $1 OR (d.leased_by = $3 AND d.leased_at < $4)" \
+    "        OR d.leased_until > $1 + interval '4 hours' OR d.leased_at > $1 + interval '1 minute'"     \
+    "        OR d.leased_by IS NULL AND d.last_error_at > $1 + interval '1 minute')"                    \
+    " ORDER BY " order                                                                                  \
+    " LIMIT $6 FOR UPDATE OF d SKIP LOCKED"                                                             \
+    "), taken AS ("                                                                                     \
+    "UPDATE rolecall.sync_state SET leased_by = $3, leased_at = $1, leased_until = $2"                  \
+    " WHERE ctid = ANY (ARRAY(SELECT place FROM found)) RETURNING user_id"                              \
+    ") SELECT user_id, institutional_id, last_roles_sync_at, force, due, attempts,"                     \
+    "     etag, last_modified, fingerprint"                                                             \
     " FROM found WHERE (user_id IN (SELECT user_id FROM taken)) IS TRUE"
 
 const std::initializer_list<Oid> claim_types = {TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID,       TIMESTAMPTZOID,
@@ -84,24 +101,59 @@ pg::Statement claim_due_statement(
     ROLECALL_CLAIM("d.next_sync_at <= $1 AND coalesce(d.active_at, '-infinity') >= $7", "d.next_sync_at"),
     claim_types, CURSOR_OPT_GENERIC_PLAN);
 
+// What is noted of one user is not waited for: a lease ends by itself.
+#define ROLECALL_IF_FREE \
+    " WHERE user_id = (SELECT user_id FROM rolecall.sync_state WHERE user_id = $1 FOR UPDATE SKIP LOCKED)"
+
 pg::Statement put_back_statement(
-    "UPDATE rolecall.sync_state SET leased_by = NULL, leased_at = NULL, leased_until = $2 WHERE user_id = $1",
+    "UPDATE rolecall.sync_state SET leased_by = NULL, leased_at = NULL, leased_until = $2" ROLECALL_IF_FREE,
     {INT8OID, TIMESTAMPTZOID});
 
+// $1 users, $2 index, $3 started: what this worker has claimed.
+pg::Statement put_all_back_statement(
+    "UPDATE rolecall.sync_state SET leased_by = NULL, leased_at = NULL, leased_until = NULL"
+    " WHERE user_id IN (SELECT user_id FROM rolecall.sync_state WHERE user_id = ANY ($1) AND leased_by = $2"
+    "                   AND leased_at >= $3 FOR UPDATE SKIP LOCKED)",
+    {INT8ARRAYOID, INT4OID, TIMESTAMPTZOID});
+
 pg::Statement forget_version_statement(
-    "UPDATE rolecall.sync_state SET etag = NULL, last_modified = NULL, fingerprint = NULL WHERE user_id = $1",
+    "UPDATE rolecall.sync_state SET etag = NULL, last_modified = NULL,"
+    " fingerprint = NULL" ROLECALL_IF_FREE,
     {INT8OID});
 
 pg::Statement drop_request_statement(
     "UPDATE rolecall.sync_state SET requested_at = NULL, force = false,"
-    " leased_by = NULL, leased_at = NULL, leased_until = NULL WHERE user_id = $1",
+    " leased_by = NULL, leased_at = NULL, leased_until = NULL" ROLECALL_IF_FREE,
     {INT8OID});
 
 pg::Statement failure_statement(
     "UPDATE rolecall.sync_state SET attempts = attempts + 1, last_error = $2, last_error_at = $3,"
-    " leased_by = NULL, leased_at = NULL, leased_until = $4, next_sync_at = greatest(next_sync_at, $4)"
-    " WHERE user_id = $1",
+    " leased_by = NULL, leased_at = NULL, leased_until = $4,"
+    " next_sync_at = greatest(next_sync_at, $4)" ROLECALL_IF_FREE,
     {INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID});
+
+// Those of $1 of whom nobody holds a row that a sync may change; they are locked.
+pg::Statement lock_rows_statement(
+    "WITH w AS (SELECT DISTINCT id FROM unnest($1) w(id)"
+    "), u AS MATERIALIZED ("
+    "    SELECT id FROM rolecall.users WHERE id = ANY ($1) FOR NO KEY UPDATE SKIP LOCKED"
+    "), s AS MATERIALIZED ("
+    "    SELECT user_id FROM rolecall.sync_state WHERE user_id = ANY ($1) FOR UPDATE SKIP LOCKED"
+    "), g AS MATERIALIZED ("
+    "    SELECT user_id FROM rolecall.user_roles WHERE user_id = ANY ($1) AND source = 'provider'"
+    "    FOR UPDATE SKIP LOCKED"
+    "), m AS MATERIALIZED ("
+    "    SELECT user_id FROM rolecall.user_units WHERE user_id = ANY ($1) FOR UPDATE SKIP LOCKED"
+    ") SELECT w.id FROM w"
+    " WHERE (SELECT count(*) FROM u WHERE u.id = w.id) >="
+    "       (SELECT count(*) FROM rolecall.users x WHERE x.id = w.id)"
+    " AND (SELECT count(*) FROM s WHERE s.user_id = w.id) >="
+    "     (SELECT count(*) FROM rolecall.sync_state x WHERE x.user_id = w.id)"
+    " AND (SELECT count(*) FROM g WHERE g.user_id = w.id) >="
+    "     (SELECT count(*) FROM rolecall.user_roles x WHERE x.user_id = w.id AND x.source = 'provider')"
+    " AND (SELECT count(*) FROM m WHERE m.user_id = w.id) >="
+    "     (SELECT count(*) FROM rolecall.user_units x WHERE x.user_id = w.id)",
+    {INT8ARRAYOID});
 
 // Of users that nobody holds, the first by TTL or by retry, and the first who is asked for. Those whom a
 // worker holds it looks at itself, and a lease ends later than the longest sleep.
@@ -164,6 +216,17 @@ void wake_up(const std::string& provider, TimestampTz now, std::int64_t most) {
         {pg::text_parameter(provider), pg::time_parameter(now), pg::bigint_parameter(most)});
 }
 
+std::int64_t correct_times(const std::string& provider, TimestampTz now, std::int64_t ttl_seconds,
+                           std::int64_t most) {
+    const TimestampTz latest = after_seconds(now, std::max(ttl_seconds, longest_pause_seconds) + 60);
+    const double ttl = static_cast<double>(after_seconds(now, ttl_seconds) - now) / USECS_PER_SEC;
+    return static_cast<std::int64_t>(
+        correct_statement
+            .run({pg::text_parameter(provider), pg::time_parameter(now), pg::time_parameter(latest),
+                  Float8GetDatum(ttl), pg::bigint_parameter(most)})
+            .size());
+}
+
 std::vector<std::string> queued_providers() {
     const pg::Rows rows = providers_statement.run({});
     std::vector<std::string> names;
@@ -189,6 +252,19 @@ std::vector<Claim> claim(const Claimer& claimer, const std::string& provider, Ti
 
 void put_back(std::int64_t user, TimestampTz not_before) {
     put_back_statement.run({pg::bigint_parameter(user), pg::time_parameter(not_before)});
+}
+
+void put_all_back(const Claimer& claimer, std::span<const std::int64_t> users) {
+    put_all_back_statement.run({pg::bigint_array_parameter(users), pg::integer_parameter(claimer.index),
+                                pg::time_parameter(claimer.started)});
+}
+
+std::unordered_set<std::int64_t> lock_rows(std::span<const std::int64_t> users) {
+    const pg::Rows rows = lock_rows_statement.run({pg::bigint_array_parameter(users)});
+    std::unordered_set<std::int64_t> locked;
+    for (std::uint64_t row = 0; row < rows.size(); ++row)
+        locked.insert(rows.bigint(row, 1));
+    return locked;
 }
 
 void forget_version(std::int64_t user) { forget_version_statement.run({pg::bigint_parameter(user)}); }

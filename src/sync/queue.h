@@ -6,6 +6,7 @@
 #include "pg/pg.h"
 
 #include <optional>
+#include <unordered_set>
 
 #include "sync/apply.h"
 
@@ -40,6 +41,14 @@ std::int64_t put_inactive_to_sleep(const std::string& provider, TimestampTz now,
 /// Makes those due who were put to sleep.
 void wake_up(const std::string& provider, TimestampTz now, std::int64_t most);
 
+/// Nobody waits longer after a failure.
+constexpr std::int64_t longest_pause_seconds = 3600;
+
+/// Makes users due within the TTL who would be due later than anybody can be: the clock was ahead when they
+/// were synchronized. Returns how many.
+std::int64_t correct_times(const std::string& provider, TimestampTz now, std::int64_t ttl_seconds,
+                           std::int64_t most);
+
 /// The providers that users have, configured or not, but for those that are stopped.
 std::vector<std::string> queued_providers();
 
@@ -50,6 +59,12 @@ std::vector<Claim> claim(const Claimer& claimer, const std::string& provider, Ti
 
 /// Gives a user back untouched; nobody takes it before `not_before`.
 void put_back(std::int64_t user, TimestampTz not_before);
+
+/// Gives back at once those of these users that the claimer has.
+void put_all_back(const Claimer& claimer, std::span<const std::int64_t> users);
+
+/// Those of these users of whom nobody else holds a row that a sync may change. Their rows are locked.
+std::unordered_set<std::int64_t> lock_rows(std::span<const std::int64_t> users);
 
 /// The next request for this user asks for the whole answer.
 void forget_version(std::int64_t user);

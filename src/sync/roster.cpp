@@ -1,6 +1,7 @@
 #include "sync/roster.h"
 
 #include "pg/shmem.h"
+#include "pg/slots.h"
 #include "projection/loads.h"
 #include "sync/clock.h"
 
@@ -27,11 +28,12 @@ struct Slot {
     int index;
     pid_t pid;                // 0: nobody is inside
     pid_t holder;             // who keeps workers out; 0: nobody
-    TimestampTz launched_at;  // 0: not launched
+    TimestampTz launched_at;  // 0: not launched; by steady_now(), as the next one
     TimestampTz try_after;
-    TimestampTz sleeps_until;  // DT_NOEND: it is awake, and every wake counts
+    TimestampTz sleeps_until;  // by the clock of syncs; DT_NOEND: it is awake, and every wake counts
     bool woken;
     bool first_visit;
+    bool is_idle;  // whoever was inside last found nothing to do
 };
 
 struct Roster {
@@ -39,6 +41,8 @@ struct Roster {
     pid_t launcher;
     bool look_again;
     bool visited;  // databases have had a loader since the server started
+    std::int64_t evicted;
+    std::int64_t refused;
     Slot slots[slot_count];
 };
 
@@ -58,12 +62,21 @@ class Locked {
     Locked& operator=(const Locked&) = delete;
 };
 
-std::span<Slot> slots() { return roster->slots; }
+std::span<Slot> slots() { return {roster->slots, static_cast<std::size_t>(testing::slots(slot_count))}; }
 
 void attach(void* memory, bool, LWLockPadded* locks) {
     auto* area = static_cast<Roster*>(memory);
     area->lock = &locks->lock;
     roster = area;
+    pg::add_slots({.name = "workers", .count = [] {
+                       const Locked locked;
+                       return pg::SlotCounts{
+                           .slots = std::ssize(slots()),
+                           .used = std::ranges::count_if(
+                               slots(), [](const Slot& slot) { return OidIsValid(slot.database); }),
+                           .evicted = roster->evicted,
+                           .refused = roster->refused};
+                   }});
 }
 
 void set_latch_of(pid_t pid) {
@@ -75,23 +88,6 @@ void set_latch_of(pid_t pid) {
 void look_again() {
     roster->look_again = true;
     set_latch_of(roster->launcher);
-}
-
-void wake(Oid database, TimestampTz due) {
-    const Locked locked;
-    bool running = false;
-    for (Slot& slot : slots()) {
-        if (slot.database != database)
-            continue;
-        slot.try_after = 0;
-        if (due < slot.sleeps_until) {
-            slot.woken = true;
-            set_latch_of(slot.pid);
-        }
-        running |= slot.pid != 0;
-    }
-    if (!running)
-        look_again();
 }
 
 void restart(Oid database) {
@@ -114,6 +110,8 @@ void let_in() {
     look_again();
 }
 
+void wake(Oid database, TimestampTz due);
+
 void on_transaction_end(XactEvent event, void*) {
     if (event == XACT_EVENT_COMMIT) {
         if (wake_pending != DT_NOEND)
@@ -128,11 +126,19 @@ void on_transaction_end(XactEvent event, void*) {
     }
 }
 
-Slot* free_slot() {
-    for (Slot& slot : slots())
+// One that is free, or else that of a database where there was nothing to do, the longest ago: it gets
+// another when it is its turn to be looked at.
+Slot* free_slot(bool may_evict) {
+    Slot* idle = nullptr;
+    for (Slot& slot : slots()) {
         if (!OidIsValid(slot.database))
             return &slot;
-    return nullptr;
+        if (may_evict && slot.is_idle && slot.pid == 0 && slot.launched_at == 0 && slot.holder == 0 &&
+            !slot.woken && (idle == nullptr || slot.try_after < idle->try_after))
+            idle = &slot;
+    }
+    roster->evicted += idle != nullptr ? 1 : 0;
+    return idle;
 }
 
 Slot* find_slot(Oid database, int index) {
@@ -142,14 +148,48 @@ Slot* find_slot(Oid database, int index) {
     return nullptr;
 }
 
-Slot* find_or_make_slot(Oid database, int index) {
+Slot* find_or_make_slot(Oid database, int index, bool may_evict = true) {
     Slot* slot = find_slot(database, index);
-    if (slot == nullptr && (slot = free_slot()) != nullptr) {
+    if (slot == nullptr && (slot = free_slot(may_evict)) != nullptr) {
         *slot = {};
         slot->database = database;
         slot->index = index;
     }
+    if (slot == nullptr && may_evict)
+        ++roster->refused;
     return slot;
+}
+
+void wake(Oid database, TimestampTz due) {
+    const Locked locked;
+    bool running = false;
+    bool is_known = false;
+    for (Slot& slot : slots()) {
+        if (slot.database != database)
+            continue;
+        is_known = true;
+        slot.try_after = 0;
+        if (due < slot.sleeps_until) {
+            slot.woken = true;
+            set_latch_of(slot.pid);
+        }
+        running |= slot.pid != 0;
+    }
+    // One that comes when all are taken does not wait until it is its turn.
+    if (Slot* slot = is_known ? nullptr : find_or_make_slot(database, 0); slot != nullptr)
+        slot->woken = true;
+    if (!running)
+        look_again();
+}
+
+// Not under the lock: it is of no haste.
+void complain_if_full() {
+    static bool is_told = false;
+    if (is_told || roster->refused == 0)
+        return;
+    is_told = true;
+    pg::log_full("workers", testing::slots(slot_count),
+                 "Databases that come later are not synchronized, and their documents are not loaded.");
 }
 
 // Who died without let_in() holds nobody out.
@@ -182,11 +222,12 @@ void strike_off(int, Datum) {
     slot.launched_at = 0;
     if (slot.index == loader_index && !slot.first_visit && !projection::is_load_requested(slot.database))
         slot.database = InvalidOid;
-    const TimestampTz time = GetCurrentTimestamp();
+    const TimestampTz time = steady_now();
     if (my_leaving == Leaving::failed)
         slot.try_after = time + after_failure;
     else if (my_leaving == Leaving::nothing_to_do && !slot.woken)
         slot.try_after = time + between_probes;
+    slot.is_idle = my_leaving == Leaving::nothing_to_do;
     look_again();
 }
 
@@ -215,7 +256,7 @@ void wake_workers_at_commit(TimestampTz due) {
 void restart_workers_at_commit(Oid database) { restart_pending = roster != nullptr ? database : InvalidOid; }
 
 void launch_loader(Oid database) {
-    const Locked locked;
+    const Locked locked;  // the launcher says so when there is no room
     if (Slot* slot = find_or_make_slot(database, loader_index); slot != nullptr)
         slot->try_after = 0;
     look_again();
@@ -288,7 +329,9 @@ void enter_launcher() {
     roster->look_again = true;
 }
 
-void set_databases(const Oid* databases, int count, int workers) {
+namespace {
+
+void fill_roster(const Oid* databases, int count, int workers) {
     const Locked locked;
     for (Slot& slot : slots()) {
         const bool listed = std::find(databases, databases + count, slot.database) != databases + count;
@@ -296,13 +339,28 @@ void set_databases(const Oid* databases, int count, int workers) {
             (!listed || slot.index >= workers))
             slot.database = InvalidOid;
     }
+    // Where there are more than fit, each comes to be looked at in its turn; not before others had theirs.
+    static int first = 0;
+    static TimestampTz next_turn = 0;
+    const bool is_turn = steady_now() >= next_turn;
+    if (is_turn)
+        next_turn = steady_now() + between_looks;
     for (int i = 0; i < count; ++i)
         for (int index = 0; index < workers; ++index)
-            (void)find_or_make_slot(databases[i], index);
+            (void)find_or_make_slot(databases[(first + i) % count], index, is_turn);
+    if (is_turn)
+        first = count > std::ssize(slots()) ? static_cast<int>((first + std::ssize(slots())) % count) : 0;
     for (int i = 0; i < count && !roster->visited; ++i)
         if (Slot* slot = find_or_make_slot(databases[i], loader_index); slot != nullptr)
             slot->first_visit = true;
     roster->visited = true;
+}
+
+}  // namespace
+
+void set_databases(const Oid* databases, int count, int workers) {
+    fill_roster(databases, count, workers);
+    complain_if_full();
 }
 
 void reconsider() {
@@ -316,8 +374,8 @@ void reconsider() {
 
 int next_to_launch() {
     const Locked locked;
-    const TimestampTz time = GetCurrentTimestamp();
-    for (int i = 0; i < slot_count; ++i) {
+    const TimestampTz time = steady_now();
+    for (int i = 0; i < std::ssize(slots()); ++i) {
         if (is_launchable(roster->slots[i], time)) {
             roster->slots[i].launched_at = time;
             return i;
@@ -334,13 +392,13 @@ bool is_for_loader(int number) {
 void take_back_launch(int number) {
     const Locked locked;
     roster->slots[number].launched_at = 0;
-    roster->slots[number].try_after = GetCurrentTimestamp() + after_failure;
+    roster->slots[number].try_after = steady_now() + after_failure;
 }
 
 long until_next_launch() {
     static TimestampTz next_look = 0;
     const Locked locked;
-    const TimestampTz time = GetCurrentTimestamp();
+    const TimestampTz time = steady_now();
     if (roster->look_again || time >= next_look) {
         roster->look_again = false;
         next_look = time + between_looks;

@@ -3,15 +3,19 @@
 #include <map>
 
 #include "core/breaker.h"
+#include "core/hash.h"
 #include "core/rate_limit.h"
 #include "pg/function.h"
 #include "pg/shmem.h"
+#include "pg/slots.h"
 #include "sync/clock.h"
+#include "sync/process.h"
 
 extern "C" {
 #include "mb/pg_wchar.h"
 #include "storage/ipc.h"
 #include "utils/array.h"
+#include "utils/syscache.h"
 #include "utils/tuplestore.h"
 }
 
@@ -21,7 +25,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int provider_count = 256;  // in all databases; what does not fit is not counted, and has no breaker
+constexpr int provider_count = 256;  // in all databases
 constexpr std::size_t error_bytes = 256;
 
 // Upper bounds in seconds, as Prometheus has them by default; the last bucket has none.
@@ -40,15 +44,26 @@ struct ProviderStatus {
     char last_error[error_bytes];
     core::Breaker breaker;
     core::RateLimit rate;
+    TimestampTz used_at;  // by steady_now()
 };
 
 struct Shared {
     LWLock* lock;
+    pg::SlotCounts slots;
     ProviderStatus providers[provider_count];
 };
 
 Shared* shared = nullptr;
-std::map<Oid, std::int64_t> under_way;  // this process's part of in_flight
+std::map<Oid, std::int64_t> under_way;        // this process's part of in_flight
+std::map<Oid, ProviderStatus> without_place;  // of this process alone; and all, where nothing is shared
+
+std::span<ProviderStatus> places() {
+    return {shared->providers, static_cast<std::size_t>(testing::slots(provider_count))};
+}
+
+bool is_idle(ProviderStatus& p, TimestampTz time) {
+    return p.in_flight <= 0 && p.breaker.is_idle(time) && p.rate.is_idle(time);
+}
 
 void attach(void* memory, bool is_new, LWLockPadded* locks) {
     auto* area = static_cast<Shared*>(memory);
@@ -57,41 +72,72 @@ void attach(void* memory, bool is_new, LWLockPadded* locks) {
             provider.breaker = {};
     area->lock = &locks->lock;
     shared = area;
+    pg::add_slots({.name = "providers", .count = [] {
+                       const Oid free = InvalidOid;
+                       pg::SlotCounts counts = shared->slots;
+                       counts.slots = testing::slots(provider_count);
+                       LWLockAcquire(shared->lock, LW_SHARED);
+                       counts.used = std::ranges::count_if(
+                           places(), [=](const ProviderStatus& p) { return p.database != free; });
+                       LWLockRelease(shared->lock);
+                       return counts;
+                   }});
 }
 
-ProviderStatus* find_or_make(Oid server) {
-    ProviderStatus* free = nullptr;
-    for (ProviderStatus& provider : shared->providers) {
+// Under the lock. nullptr: every other provider has something that must not be forgotten.
+ProviderStatus* find_or_make(Oid server, TimestampTz time) {
+    ProviderStatus* room = nullptr;  // free, or used by nobody for longest
+    for (ProviderStatus& provider : places()) {
         if (provider.database == MyDatabaseId && provider.server == server)
             return &provider;
-        if (free == nullptr && !OidIsValid(provider.database))
-            free = &provider;
+        const bool is_free = !OidIsValid(provider.database);
+        if ((is_free || is_idle(provider, time)) && (room == nullptr || provider.used_at < room->used_at))
+            room = &provider;
     }
-    if (free != nullptr) {
-        free->database = MyDatabaseId;
-        free->server = server;
+    if (room != nullptr) {
+        if (OidIsValid(room->database))
+            ++shared->slots.evicted;
+        *room = {};
+        room->database = MyDatabaseId;
+        room->server = server;
     }
-    return free;
+    return room;
 }
 
-// Runs `f` on a provider's status, under the lock; returns `otherwise` where there is none.
-template <typename F, typename T>
-T with_status(Oid server, T otherwise, F&& f) {
+// Runs `f` on a provider's status, under the lock where it is shared.
+template <typename F>
+auto with_status(Oid server, F&& f) {
     if (shared == nullptr)
-        return otherwise;
+        return f(without_place[server]);
+    const TimestampTz time = now();
+    bool is_first = false;
     LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-    ProviderStatus* provider = find_or_make(server);
-    const T result = provider != nullptr ? f(*provider) : otherwise;
+    if (ProviderStatus* provider = find_or_make(server, time)) {
+        provider->used_at = steady_now();
+        const auto result = f(*provider);
+        LWLockRelease(shared->lock);
+        return result;
+    }
+    is_first = shared->slots.refused++ == 0;
     LWLockRelease(shared->lock);
-    return result;
+    if (is_first)
+        pg::call([] {
+            pg::log_full("providers", testing::slots(provider_count),
+                         "Until one is free, each process has a breaker and a rate limit of its own for it.");
+        });
+    return f(without_place[server]);
 }
 
 template <typename F>
 void update_status(Oid server, F&& f) {
-    (void)with_status(server, false, [&](ProviderStatus& provider) {
+    (void)with_status(server, [&](ProviderStatus& provider) {
         f(provider);
         return true;
     });
+}
+
+core::Breaker::Asker asker() {
+    return is_background() ? core::Breaker::Asker::worker : core::Breaker::Asker::session;
 }
 
 Datum float_array(const double* values, int count) {
@@ -179,6 +225,29 @@ void keep_statistics_of(const Oid* databases, int count) {
     LWLockRelease(shared->lock);
 }
 
+void forget_dropped_providers() {
+    if (shared == nullptr)
+        return;
+    Oid servers[provider_count];
+    int count = 0;
+    LWLockAcquire(shared->lock, LW_SHARED);
+    for (const ProviderStatus& provider : places())
+        if (provider.database == MyDatabaseId)
+            servers[count++] = provider.server;
+    LWLockRelease(shared->lock);
+    // Catalogs are not looked at under the lock.
+    Oid* const end = pg::call([&] {
+        return std::remove_if(servers, servers + count, [](Oid server) {
+            return SearchSysCacheExists1(FOREIGNSERVEROID, ObjectIdGetDatum(server));
+        });
+    });
+    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    for (ProviderStatus& provider : places())
+        if (provider.database == MyDatabaseId && std::find(servers, end, provider.server) != end)
+            provider = {};
+    LWLockRelease(shared->lock);
+}
+
 Stopwatch::Stopwatch(Oid server) : server_(server), started_(Clock::now()) { count_in_flight(server, 1); }
 
 Stopwatch::~Stopwatch() {
@@ -194,14 +263,14 @@ void Stopwatch::done(bool changed) {
 
 Answer ask_in_turn(const Asking& asking, TimestampTz time, TimestampTz patience, TimestampTz& when) {
     when = time;
-    return with_status(asking.server, Answer::yes, [&](ProviderStatus& p) {
-        when = p.breaker.next(time);
+    return with_status(asking.server, [&](ProviderStatus& p) {
+        when = p.breaker.next(time, asker());
         if (when > time)
             return Answer::no;
         when = p.rate.next(time, asking.per_second);
         if (when > time + patience)
             return Answer::later;
-        if (!p.breaker.allow(time))
+        if (!p.breaker.allow(time, asker()))
             return Answer::no;
         p.rate.take(time, asking.per_second, asking.requests);
         return Answer::yes;
@@ -216,21 +285,31 @@ void report_requests(const Asking& more, TimestampTz time) {
     update_status(more.server, [&](ProviderStatus& p) { p.rate.take(time, more.per_second, more.requests); });
 }
 
+void give_turn_back(const Asking& asking) {
+    update_status(asking.server,
+                  [&](ProviderStatus& p) { p.rate.give_back(asking.per_second, asking.requests); });
+}
+
 bool is_to_be_probed(Oid server) {
-    return with_status(server, false,
+    return with_status(server,
                        [](ProviderStatus& p) { return p.breaker.state() != core::BreakerState::closed; });
 }
 
 TimestampTz may_ask_next(Oid server, TimestampTz time) {
-    return with_status(server, time, [&](ProviderStatus& p) -> TimestampTz { return p.breaker.next(time); });
+    return with_status(server, [&](ProviderStatus& p) -> TimestampTz { return p.breaker.next(time); });
 }
 
 void report_answer(Oid server) {
     update_status(server, [](ProviderStatus& p) { p.breaker.succeeded(); });
 }
 
-void report_trouble(Oid server, TimestampTz time) {
-    update_status(server, [&](ProviderStatus& p) { p.breaker.failed(time, chance()); });
+void report_trouble(Oid server, std::string_view subject, TimestampTz time) {
+    const std::uint64_t hash = subject.empty() ? 0 : core::hash(1, 0, 0, subject) | 1;
+    update_status(server, [&](ProviderStatus& p) { p.breaker.failed(time, chance(), hash); });
+}
+
+void report_abandoned(Oid server, TimestampTz time) {
+    update_status(server, [&](ProviderStatus& p) { p.breaker.abandoned(time); });
 }
 
 void report_wait(Oid server, TimestampTz until) {
@@ -254,14 +333,14 @@ ROLECALL_FUNCTION(rolecall_provider_statistics, rolecall::pg::gives_rows()) {
     auto* copies = static_cast<ProviderStatus*>(palloc(sizeof(ProviderStatus) * provider_count));
     int count = 0;
     LWLockAcquire(shared->lock, LW_SHARED);
-    for (const ProviderStatus& provider : shared->providers)
+    for (const ProviderStatus& provider : places())
         if (provider.database == MyDatabaseId)
             copies[count++] = provider;
     LWLockRelease(shared->lock);
 
     const auto time = now();
     for (int i = 0; i < count; ++i) {
-        const ProviderStatus& p = copies[i];
+        ProviderStatus& p = copies[i];
         const TimestampTz next = p.breaker.next(time);
         Datum values[] = {
             ObjectIdGetDatum(p.server),

@@ -1,6 +1,7 @@
 // What syncs did, per provider of each database, in shared memory since the server started; and the
-// providers' circuit breakers and rate limits, which workers and sessions share. Without the library
-// preloaded nothing is counted, and every provider may be asked.
+// providers' circuit breakers and rate limits, which workers and sessions share. A provider that finds no
+// room there takes the place of one that has been asked for nothing for longest; where all are in trouble or
+// being asked, this process counts by itself: no provider is without breaker and rate limit.
 #pragma once
 
 #include "pg/pg.h"
@@ -31,6 +32,9 @@ void count_in_flight(Oid server, int change);
 
 /// Forgets the providers of all other databases.
 void keep_statistics_of(const Oid* databases, int count);
+
+/// Forgets the providers of this database that are none any more. In a transaction.
+void forget_dropped_providers();
 
 /// Times a sync in a session; counts a failure unless done() was called.
 class Stopwatch {
@@ -70,6 +74,9 @@ Answer may_ask(const Asking& asking, TimestampTz time, TimestampTz& when);
 /// at `when`.
 Answer ask_in_turn(const Asking& asking, TimestampTz time, TimestampTz patience, TimestampTz& when);
 
+/// Whoever took a place did not ask.
+void give_turn_back(const Asking& asking);
+
 /// Is the provider to be asked by one request only, to see how it is?
 bool is_to_be_probed(Oid server);
 
@@ -81,7 +88,10 @@ void report_requests(const Asking& more, TimestampTz time);
 
 /// The provider answered, whatever it said of the subject; or it could not, or would not.
 void report_answer(Oid server);
-void report_trouble(Oid server, TimestampTz time);
+void report_trouble(Oid server, std::string_view subject, TimestampTz time);
+
+/// Nothing is known of the provider: whoever asked gave up, or was impatient by settings of its own.
+void report_abandoned(Oid server, TimestampTz time);
 
 /// The provider asks to be asked no earlier.
 void report_wait(Oid server, TimestampTz until);

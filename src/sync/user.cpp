@@ -3,12 +3,7 @@
 #include "core/backoff.h"
 #include "core/error.h"
 #include "sync/clock.h"
-
-extern "C" {
-#include "storage/lock.h"
-#include "storage/proc.h"
-#include "utils/guc.h"
-}
+#include "sync/locks.h"
 
 namespace rolecall::sync {
 
@@ -29,45 +24,16 @@ pg::Statement held_statement(
     " WHERE user_id = ANY ($1) AND source = 'provider'",
     {INT8ARRAYOID});
 
-// A class of advisory locks that SQL cannot take: nobody else can stop a user's syncs.
-LOCKTAG locktag_of(std::int64_t user) {
-    constexpr std::uint16_t lock_class = 0x7263;
-    LOCKTAG tag;
-    SET_LOCKTAG_ADVISORY(tag, MyDatabaseId,
-                         static_cast<std::uint32_t>(static_cast<std::uint64_t>(user) >> 32),
-                         static_cast<std::uint32_t>(user), lock_class);
-    return tag;
-}
-
 }  // namespace
 
 void lock_user(std::int64_t id, std::chrono::milliseconds patience) {
-    if (try_lock_user(id))
-        return;
-    const LOCKTAG tag = locktag_of(id);
-    const bool impatient = LockTimeout > 0 && LockTimeout < patience.count();  // the session itself
-    try {
-        pg::call([&] {
-            const int level = NewGUCNestLevel();
-            if (!impatient)
-                (void)set_config_option("lock_timeout", psprintf("%d", static_cast<int>(patience.count())),
-                                        PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-            (void)LockAcquire(&tag, ExclusiveLock, false, false);
-            AtEOXact_GUC(true, level);
-        });
-    } catch (const pg::PgError& error) {
-        if (impatient || error.report()->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
-            throw;
+    if (!lock_within(locktag_of_user(id), ExclusiveLock, patience))
         throw Error("55P03", "user " + std::to_string(id) + " is being synchronized by another session",
                     "It was waited for for " + std::to_string(patience.count()) + " ms, the request timeout.",
                     "Try again, or leave it to the worker by trigger_role_sync_for_user().");
-    }
 }
 
-bool try_lock_user(std::int64_t id) {
-    const LOCKTAG tag = locktag_of(id);
-    return pg::call([&] { return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL; });
-}
+bool try_lock_user(std::int64_t id) { return try_lock(locktag_of_user(id), ExclusiveLock); }
 
 std::unordered_map<std::int64_t, User> find_users(std::span<const std::int64_t> ids) {
     const pg::Rows rows = find_statement.run({pg::bigint_array_parameter(ids)});
@@ -122,11 +88,16 @@ Version read_version(const pg::Rows& rows, std::uint64_t row, int column) {
 }
 
 bool is_fresh(const User& user, std::int64_t ttl_seconds, TimestampTz time) {
-    return user.last_sync && *user.last_sync + ttl_seconds * USECS_PER_SEC > time;
+    return user.last_sync && *user.last_sync <= time && after_seconds(*user.last_sync, ttl_seconds) > time;
+}
+
+bool is_synced_since(const User& user, TimestampTz asked_at, TimestampTz time) {
+    return user.last_sync && *user.last_sync > asked_at && *user.last_sync <= time;
 }
 
 TimestampTz due_after(TimestampTz time, std::int64_t ttl_seconds) {
-    return time + core::after_success(ttl_seconds * USECS_PER_SEC, chance());
+    const std::int64_t ttl = after_seconds(time, ttl_seconds) - time;
+    return after_seconds(time, 0) + core::after_success(ttl, chance());
 }
 
 }  // namespace rolecall::sync

@@ -56,6 +56,10 @@ std::optional<std::int64_t> find_subject(const std::string& provider, const std:
 /// Were the roles synchronized less than the TTL before `time`?
 bool is_fresh(const User& user, std::int64_t ttl_seconds, TimestampTz time);
 
+/// Were they synchronized by somebody else since `asked_at`? A time that only a wrong clock can have noted
+/// says nothing.
+bool is_synced_since(const User& user, TimestampTz asked_at, TimestampTz time);
+
 /// When roles synchronized at `time` are due again: within the TTL, with jitter.
 TimestampTz due_after(TimestampTz time, std::int64_t ttl_seconds);
 

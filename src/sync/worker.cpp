@@ -10,9 +10,11 @@
 #include "pg/version.h"
 #include "provider/fetcher.h"
 #include "sync/attribution.h"
+#include "sync/claims.h"
 #include "sync/cleaning.h"
 #include "sync/clock.h"
 #include "sync/fetch.h"
+#include "sync/home.h"
 #include "sync/job.h"
 #include "sync/log.h"
 #include "sync/process.h"
@@ -34,15 +36,15 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr milliseconds longest_sleep{60'000};
 constexpr milliseconds pause_after_error{5'000};
 constexpr milliseconds longest_hold{5};
-constexpr std::size_t batch_bytes = std::size_t{1} << 20;  // of answers that are applied in one transaction
-constexpr std::size_t most_bytes = 16 * batch_bytes;  // of those that wait for it, before more is asked for
 constexpr TimestampTz lease_margin = 60 * USECS_PER_SEC;  // beyond the time that requests may take
 constexpr TimestampTz requests_before_done = 3;           // two may be in line before a user's own
 constexpr std::int64_t missing_users_at_once = 10'000;
-constexpr std::int64_t inactive_at_once = 10'000;
+constexpr std::int64_t corrected_at_once = 10'000;
+constexpr std::size_t bytes_to_settle = std::size_t{1} << 20;  // of answers: a batch is full
+constexpr std::size_t most_bytes = std::size_t{16} << 20;      // ... and nobody else is asked for
+constexpr TimestampTz longest_turn = 10 * USECS_PER_SEC;       // in the line that a rate limit makes
 constexpr auto clean_up_every = std::chrono::minutes(1);
 constexpr auto missing_users_every = std::chrono::minutes(10);
 
@@ -62,9 +64,12 @@ class Worker {
                 next_claim_ = next_clean_up_ = Clock::now();
             if (told_to_leave() || !may_stay(place_) || place_.index >= settings::sync_workers)
                 break;
+            if (was_cancelled())
+                abandon_round();
             if (Clock::now() >= next_claim_)
                 fill_queue();
             if (!wanted_) {
+                give_all_back();
                 note_leaving(Leaving::nothing_to_do);
                 return;
             }
@@ -76,6 +81,7 @@ class Worker {
             else
                 rest();
         }
+        give_all_back();
         note_leaving(Leaving::asked);
     }
 
@@ -88,25 +94,39 @@ class Worker {
         std::vector<JobPtr> jobs;
         std::optional<TimestampTz> due;
         bool took = false;
-        std::string error;
         pgstat_report_activity(STATE_RUNNING, "looking for users to synchronize");
-        const bool done = run_in_transaction([&] { took = take_claims(jobs, due); }, error);
-        if (!done) {
+        const std::optional<Failure> failure = transact_as_owner([&] { took = take_claims(jobs, due); });
+        const bool done = !failure;
+        if (!done)
             jobs.clear();
-            pg::call([&] {
-                ereport(LOG, (errmsg("could not look for users to synchronize: %s", error.c_str())));
-            });
-        }
+        note_look(failure);
         testing::point("sync-claimed");
         for (JobPtr& job : jobs)
             lines_[job->provider->server].waiting.push_back(std::move(job));
         next_claim_ = Clock::now() + (!done ? pause_after_error : took ? milliseconds(0) : pause_until(due));
     }
 
-    struct Configured {
-        std::shared_ptr<const Provider> provider;  // nullptr: misconfigured
-        std::string error;
-    };
+    // While somebody holds a table it says so once.
+    void note_look(const std::optional<Failure>& failure) {
+        if (failure && !(failure->held_up && is_held_up_))
+            pg::call([&] {
+                ereport(LOG,
+                        (errmsg("could not look for users to synchronize: %s", failure->message.c_str())));
+            });
+        is_held_up_ = failure && failure->held_up;
+    }
+
+    // What was restored or copied is left as it is, and the log says so once.
+    void note_calls(std::string why_not) {
+        if (why_not != why_not_ && !why_not.empty())
+            pg::call([&] {
+                ereport(LOG, (errmsg("no provider is called from database \"%s\"",
+                                     get_database_name(MyDatabaseId)),
+                              errdetail("%s", why_not.c_str()),
+                              errhint("Call rolecall.allow_providers() in it if it is to call them.")));
+            });
+        why_not_ = std::move(why_not);
+    }
 
     // Inside a transaction. True: users were taken, whatever came of it; otherwise `due` says when to look
     // again.
@@ -118,6 +138,14 @@ class Worker {
         if (!wanted_)
             return false;
         const TimestampTz time = now();
+        const std::optional<std::string> why_not = why_no_calls();
+        may_call_ = !why_not;
+        note_calls(why_not.value_or(""));
+        if (!may_call_)
+            return false;
+        const bool corrects = Clock::now() >= next_correction_;
+        if (corrects)
+            next_correction_ = Clock::now() + clean_up_every;
         if (Clock::now() >= next_look_for_missing_) {
             next_look_for_missing_ = Clock::now() + missing_users_every;
             (void)add_missing_users(time, missing_users_at_once);
@@ -137,6 +165,12 @@ class Worker {
             TimestampTz lease = lease_margin;
             TimestampTz active_since = DT_NOBEGIN;
             if (configured.provider != nullptr) {
+                if (!may_sync_beside_passes(name, milliseconds(0))) {
+                    look_at(time + USECS_PER_SEC);
+                    continue;
+                }
+                if (corrects)
+                    (void)correct_times(name, time, configured.provider->ttl_seconds, corrected_at_once);
                 const TimestampTz next = may_ask_next(configured.provider->server, time);
                 if (next > time) {
                     look_at(next);
@@ -155,7 +189,8 @@ class Worker {
                 if (line.is_full)
                     continue;  // enough for now; when some are asked for we look again
                 lease +=
-                    requests_before_done * std::chrono::microseconds(configured.provider->timeout).count();
+                    requests_before_done * std::chrono::microseconds(configured.provider->timeout).count() +
+                    longest_turn;
                 room = is_to_be_probed(configured.provider->server) ? 1 : std::min(room, 2 * depth - waiting);
             }
             std::vector<Claim> claims = claim(claimer_, name, time, time + lease, active_since, room);
@@ -172,21 +207,10 @@ class Worker {
                 jobs.push_back(std::move(job));
             }
         }
+        // Users who were restored since we looked first: whoever sees them sees this, too.
+        if (const auto why = took ? why_no_calls() : std::nullopt)
+            throw no_calls_error(*why);
         return took;
-    }
-
-    // Keeps inactive users out of the queue where the provider wants that. False: there are more of them.
-    static bool adjust_scope(const std::string& provider, TimestampTz time, TimestampTz active_since) {
-        if (active_since == DT_NOBEGIN) {
-            wake_up(provider, time, inactive_at_once);
-            return true;
-        }
-        return put_inactive_to_sleep(provider, time, active_since, inactive_at_once) < inactive_at_once;
-    }
-
-    // -infinity: everybody.
-    static TimestampTz active_since_of(const Provider& provider, TimestampTz time) {
-        return provider.active_seconds == 0 ? DT_NOBEGIN : time - provider.active_seconds * USECS_PER_SEC;
     }
 
     // How many may wait to be asked for, half of it: what is soon under way, so that no lease runs out
@@ -196,45 +220,12 @@ class Worker {
         return std::clamp<std::int64_t>(std::lround(soon), 1, provider.max_in_flight);
     }
 
-    // A request that finds the roles fresh needs nothing; a user whose provider is misconfigured has failed
-    // already.
-    static bool is_worth_asking(const Claim& claim, const Configured& configured, TimestampTz time) {
-        if (configured.provider == nullptr) {
-            note_failed(claim, configured.error, time);
-            return false;
-        }
-        if (claim.forced || claim.due || !is_fresh(claim.user, configured.provider->ttl_seconds, time))
-            return true;
-        drop_request(claim.user.id);
-        count_sync(configured.provider->server, SyncCount::skipped);
-        return false;
-    }
-
-    // As it is in this round.
-    static Configured configuration_of(const std::string& name) {
-        Configured configured;
-        (void)run_in_subtransaction(
-            [&] { configured.provider = std::make_shared<const Provider>(read_provider(name)); },
-            configured.error);
-        return configured;
-    }
-
-    static milliseconds pause_until(std::optional<TimestampTz> due) {
-        const milliseconds nap(settings::sync_naptime);
-        const TimestampTz time = now();
-        if (due && *due <= time)  // -infinity, for one
-            return nap;
-        if (!due || *due > time + longest_sleep.count() * 1000)
-            return std::max(nap, longest_sleep);
-        return std::max(nap, milliseconds((*due - time) / 1000 + 1));
-    }
-
     // Between other work, some at a time.
     void clean_up() {
         if (Clock::now() < next_clean_up_)
             return;
         const auto began = Clock::now();
-        const bool more = clean(place_.index == 0);
+        const bool more = may_call_ && clean(place_.index == 0);
         // However much there is to look through, it is not what a worker spends its time on.
         const auto pause = std::max<Clock::duration>(clean_up_every, 20 * (Clock::now() - began));
         next_clean_up_ = Clock::now() + (more ? Clock::duration(0) : pause);
@@ -245,9 +236,10 @@ class Worker {
 
     // Users of one provider, who wait for nobody else's.
     struct Line {
-        std::deque<JobPtr> waiting;  // claimed, not yet asked for
-        bool is_full = false;        // there may be more to claim
-        int asked = 0;               // requests under way
+        std::deque<JobPtr> waiting;         // claimed, not yet asked for
+        bool is_full = false;               // there may be more to claim
+        int asked = 0;                      // requests under way
+        std::optional<TimestampTz> turn{};  // when the next may be asked for: its place in the line
     };
 
     Line& line_of(const Provider& provider) { return lines_[provider.server]; }
@@ -261,12 +253,19 @@ class Worker {
     void start_fetches_of(Line& line) {
         while (!line.waiting.empty()) {
             const Provider& provider = *line.waiting.front()->provider;
-            if (line.asked >= provider.max_in_flight || bytes_ >= most_bytes)
+            if (line.asked >= provider.max_in_flight || finished_bytes_ >= most_bytes)
                 return;
             const TimestampTz time = now();
             TimestampTz when = time;
-            const Answer answer = may_ask(asking(provider), time, when);
-            if (answer == Answer::later) {
+            // Sessions wait in the same line: who only looked whether it is empty might never be asked for.
+            Answer answer = Answer::yes;
+            if (line.turn)
+                when = std::min(*std::exchange(line.turn, std::nullopt), time + longest_turn);
+            else
+                answer = ask_in_turn(asking(provider), time, longest_turn, when);
+            if (answer == Answer::later || (answer == Answer::yes && when > time)) {
+                if (answer == Answer::yes)
+                    line.turn = when;
                 next_start_ = std::min(next_start_, Clock::now() + std::chrono::microseconds(when - time));
                 return;
             }
@@ -310,7 +309,7 @@ class Worker {
         for (provider::Fetched& fetched : fetcher_.advance()) {
             JobPtr job = std::move(in_flight_.extract(fetched.id).mapped());
             try {
-                judge(*job->provider, fetched);
+                judge(*job->provider, fetched, job->claim.user.institutional_id);
             } catch (const Error& error) {
                 job->error = error.summary();
             }
@@ -330,7 +329,7 @@ class Worker {
         --line_of(*job->provider).asked;
         if (finished_.empty())
             settle_at_ = Clock::now() + longest_hold;
-        bytes_ += job->answers.bytes;
+        finished_bytes_ += job->bytes();
         finished_.push_back(std::move(job));
     }
 
@@ -338,13 +337,40 @@ class Worker {
         if (refused_.empty())
             return;
         const std::vector<JobPtr> jobs = std::exchange(refused_, {});
-        std::string error;
-        (void)run_in_transaction(
-            [&] {
-                for (const JobPtr& job : jobs)
-                    put_back(job->claim.user.id, may_ask_next(job->provider->server, now()));
-            },
-            error);
+        (void)transact_as_owner([&] {
+            for (const JobPtr& job : jobs)
+                put_back(job->claim.user.id, may_ask_next(job->provider->server, now()));
+        });
+    }
+
+    // Whom this worker has, from the claim to the end, goes back into the queue as it was.
+    void give_all_back() {
+        std::vector<std::int64_t> users;
+        const auto take = [&](const JobPtr& job) { users.push_back(job->claim.user.id); };
+        for (auto& [server, line] : lines_)
+            std::for_each(line.waiting.begin(), line.waiting.end(), take);
+        for (auto& [id, job] : in_flight_) {
+            fetcher_.cancel(id);
+            report_abandoned(job->provider->server, now());
+            count_in_flight(job->provider->server, -1);
+            take(job);
+        }
+        std::for_each(finished_.begin(), finished_.end(), take);
+        std::for_each(refused_.begin(), refused_.end(), take);
+        lines_.clear();
+        in_flight_.clear();
+        finished_.clear();
+        refused_.clear();
+        finished_bytes_ = 0;
+        if (!users.empty())
+            (void)transact_as_owner([&] { put_all_back(claimer_, users); });
+    }
+
+    // pg_cancel_backend() ends what is under way, not the worker.
+    void abandon_round() {
+        give_all_back();
+        pg::call([] { ereport(LOG, (errmsg("a round of syncs was cancelled"))); });
+        next_claim_ = Clock::now() + pause_after_error;
     }
 
     // Some wait for others to be settled with: what a transaction costs, they share.
@@ -352,24 +378,27 @@ class Worker {
         return !finished_.empty() &&
                (in_flight_.empty() ||
                 finished_.size() >= static_cast<std::size_t>(settings::sync_batch_size) ||
-                bytes_ >= batch_bytes || Clock::now() >= settle_at_);
+                finished_bytes_ >= bytes_to_settle || Clock::now() >= settle_at_);
     }
 
     void settle_finished() {
         testing::point("sync-fetched");
-        const std::size_t most =
-            std::min(finished_.size(), static_cast<std::size_t>(settings::sync_batch_size));
-        std::size_t count = 0;
-        for (std::size_t bytes = 0; count < most && (count == 0 || bytes < batch_bytes); ++count) {
-            bytes += finished_[count]->answers.bytes;
-            bytes_ -= finished_[count]->answers.bytes;
+        std::vector<JobPtr> batch;
+        std::size_t bytes = 0;
+        while (batch.size() < finished_.size() && bytes < bytes_to_settle &&
+               batch.size() < static_cast<std::size_t>(settings::sync_batch_size)) {
+            bytes += finished_[batch.size()]->bytes();
+            batch.push_back(std::move(finished_[batch.size()]));
         }
-        const auto end = finished_.begin() + static_cast<std::ptrdiff_t>(count);
-        std::vector<JobPtr> batch(std::make_move_iterator(finished_.begin()), std::make_move_iterator(end));
-        finished_.erase(finished_.begin(), end);
+        finished_.erase(finished_.begin(), finished_.begin() + std::ssize(batch));
         const std::string activity = "synchronizing " + std::to_string(batch.size()) + " users";
         pgstat_report_activity(STATE_RUNNING, activity.c_str());
-        settle(std::move(batch), [this] { go_on_fetching(); });
+        if (!settle(batch, [this] { go_on_fetching(); })) {
+            std::move(batch.begin(), batch.end(), std::back_inserter(finished_));
+            abandon_round();
+            return;
+        }
+        finished_bytes_ -= bytes;
         next_claim_ = Clock::now();  // they may be due again before everybody else
     }
 
@@ -408,11 +437,15 @@ class Worker {
     Clock::time_point next_clean_up_;
     Clock::time_point next_start_ = Clock::time_point::max();  // when a rate limit allows the next request
     Clock::time_point next_look_for_missing_;
+    Clock::time_point next_correction_;  // of times that a wrong clock wrote
+    bool is_held_up_ = false;            // the last look was
+    bool may_call_ = false;              // providers, and change anything
+    std::string why_not_;
 
     std::map<Oid, Line> lines_;                      // by server
     std::map<provider::FetchId, JobPtr> in_flight_;  // asked for
     std::vector<JobPtr> finished_;                   // answered, or failed; to be settled
-    std::size_t bytes_ = 0;                          // of their answers
+    std::size_t finished_bytes_ = 0;                 // their answers', and those of the batch being settled
     Clock::time_point settle_at_;                    // if any is finished: at the latest
     std::vector<JobPtr> refused_;                    // not to be asked now; to be given back
 };
@@ -452,6 +485,7 @@ void rolecall_worker_main(Datum argument) {
     if (!enter(DatumGetInt32(argument), place))
         proc_exit(0);
     BackgroundWorkerInitializeConnectionByOid(place.database, InvalidOid, 0);
+    pin_settings();
     pg::guarded([&] {
         (void)reload_if_asked();
         if (!may_stay(place))

@@ -93,8 +93,17 @@ COPY rolecall.user_roles (user_id, role) FROM stdin;
 \.
 SELECT is(pg_temp.news(), '9003 +reader@global:/local sql', 'COPY');
 
--- A restore brings its own.
+-- A restore brings its own. It is known by all that pg_dump's scripts set.
 SET LOCAL check_function_bodies = off;
+INSERT INTO rolecall.user_roles (user_id, role) VALUES (9004, 'reader');
+DELETE FROM rolecall.user_roles WHERE user_id = 9004;
+SELECT is(pg_temp.news(), E'9004 +reader@global:/local sql\n9004 -reader@global:/local sql', 'one sign is none');
+SET LOCAL statement_timeout = 0;
+SET LOCAL lock_timeout = 0;
+SET LOCAL idle_in_transaction_session_timeout = 0;
+SET LOCAL xmloption = content;
+SET LOCAL client_min_messages = warning;
+SET LOCAL row_security = off;
 INSERT INTO rolecall.user_roles (user_id, role) VALUES (9004, 'reader');
 TRUNCATE rolecall.user_roles;
 SELECT is(pg_temp.news(), '', 'what a dump''s script does is not recorded');
@@ -103,6 +112,7 @@ INSERT INTO rolecall.user_roles (user_id, role) VALUES (9004, 'reader');
 RESET SESSION AUTHORIZATION;
 SELECT is(pg_temp.news(), '9004 +reader@global:/local by tap_admin sql', 'but that setting silences only who may switch triggers off');
 RESET check_function_bodies;
+RESET row_security;
 
 -- Trimming
 UPDATE rolecall.role_changes SET changed_at = now() - interval '100 days' WHERE user_id = 9005;

@@ -1,0 +1,69 @@
+#include "sync/claims.h"
+
+#include "pg/settings.h"
+#include "sync/clock.h"
+#include "sync/job.h"
+#include "sync/process.h"
+#include "sync/statistics.h"
+
+namespace rolecall::sync {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr std::int64_t inactive_at_once = 10'000;
+
+// The lock ends with the transaction: it is asked for again when there is something to apply.
+bool is_free(std::int64_t user, TimestampTz time) {
+    if (try_lock_user(user))
+        return true;
+    put_back(user, after_hold(user, time));
+    return false;
+}
+
+}  // namespace
+
+Configured configuration_of(const std::string& name) {
+    Configured configured;
+    (void)run_in_subtransaction(
+        [&] { configured.provider = std::make_shared<const Provider>(read_provider(name)); },
+        configured.error);
+    return configured;
+}
+
+TimestampTz active_since_of(const Provider& provider, TimestampTz time) {
+    return provider.active_seconds == 0 ? DT_NOBEGIN : after_seconds(time, -provider.active_seconds);
+}
+
+bool adjust_scope(const std::string& provider, TimestampTz time, TimestampTz active_since) {
+    if (active_since == DT_NOBEGIN) {
+        wake_up(provider, time, inactive_at_once);
+        return true;
+    }
+    return put_inactive_to_sleep(provider, time, active_since, inactive_at_once) < inactive_at_once;
+}
+
+bool is_worth_asking(const Claim& claim, const Configured& configured, TimestampTz time) {
+    if (configured.provider == nullptr) {
+        note_failed(claim, configured.error, time);
+        return false;
+    }
+    if (claim.forced || claim.due || !is_fresh(claim.user, configured.provider->ttl_seconds, time))
+        return is_free(claim.user.id, time);
+    drop_request(claim.user.id);
+    count_sync(configured.provider->server, SyncCount::skipped);
+    return false;
+}
+
+milliseconds pause_until(std::optional<TimestampTz> due) {
+    const milliseconds nap(settings::sync_naptime);
+    const TimestampTz time = now();
+    if (due && *due <= time)  // -infinity, for one
+        return nap;
+    if (!due || *due > time + longest_sleep.count() * 1000)
+        return std::max(nap, longest_sleep);
+    return std::max(nap, milliseconds((*due - time) / 1000 + 1));
+}
+
+}  // namespace rolecall::sync

@@ -1,0 +1,170 @@
+#include "sync/locks.h"
+
+#include "core/hash.h"
+#include "sync/process.h"
+
+extern "C" {
+#include "storage/proc.h"
+#include "utils/guc.h"
+#include "utils/tuplestore.h"
+}
+
+namespace rolecall::sync {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+bool is_ours(const LockInstanceData& lock) {
+    return lock.locktag.locktag_type == LOCKTAG_ADVISORY && lock.locktag.locktag_field1 == MyDatabaseId &&
+           lock.holdMask != 0 && lock.pid != MyProcPid;
+}
+
+bool is_of(const LockInstanceData& lock, LockClass lock_class) {
+    return lock.locktag.locktag_field4 == static_cast<std::uint16_t>(lock_class);
+}
+
+std::int64_t key_of(const LockInstanceData& lock) {
+    return static_cast<std::int64_t>(static_cast<std::uint64_t>(lock.locktag.locktag_field2) << 32 |
+                                     lock.locktag.locktag_field3);
+}
+
+LOCKTAG locktag_of(LockClass lock_class, std::uint64_t key) {
+    LOCKTAG tag;
+    SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, static_cast<std::uint32_t>(key >> 32),
+                         static_cast<std::uint32_t>(key), static_cast<std::uint16_t>(lock_class));
+    return tag;
+}
+
+}  // namespace
+
+LOCKTAG locktag_of_user(std::int64_t user) {
+    return locktag_of(LockClass::user, static_cast<std::uint64_t>(user));
+}
+
+LOCKTAG locktag_of_provider(LockClass lock_class, const std::string& provider) {
+    return locktag_of(lock_class, core::hash(0, 0, 0, provider));
+}
+
+bool try_lock(const LOCKTAG& tag, LOCKMODE mode) {
+    return pg::call([&] { return LockAcquire(&tag, mode, false, true) != LOCKACQUIRE_NOT_AVAIL; });
+}
+
+bool lock_within(const LOCKTAG& tag, LOCKMODE mode, milliseconds patience) {
+    if (try_lock(tag, mode))
+        return true;
+    const bool impatient = LockTimeout > 0 && LockTimeout < patience.count();  // the session itself
+    ErrorData* report = nullptr;
+    auto wait = [&] {
+        const int level = NewGUCNestLevel();
+        if (!impatient)
+            (void)set_config_option("lock_timeout", psprintf("%d", static_cast<int>(patience.count())),
+                                    PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+        (void)LockAcquire(&tag, mode, false, false);
+        AtEOXact_GUC(true, level);
+    };
+    std::string error;
+    const bool locked = run_in_subtransaction(
+        [&] {
+            try {
+                pg::call(wait);
+            } catch (const pg::PgError& raised) {
+                report = raised.report();
+                throw;
+            }
+        },
+        error);
+    if (!locked && (impatient || report == nullptr || report->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE))
+        throw pg::PgError(report);
+    return locked;
+}
+
+void unlock(const LOCKTAG& tag, LOCKMODE mode) {
+    pg::call([&] { (void)LockRelease(&tag, mode, false); });
+}
+
+std::unordered_set<std::int64_t> users_locked_by_others(const std::unordered_set<std::int64_t>& users,
+                                                        milliseconds patience) {
+    std::vector<std::int64_t> locked;
+    const LockData* locks = pg::call([] { return GetLockStatusData(); });
+    for (int i = 0; i < locks->nelements; ++i) {
+        const LockInstanceData& lock = locks->locks[i];
+        if (is_ours(lock) && is_of(lock, LockClass::user) && users.contains(key_of(lock)))
+            locked.push_back(key_of(lock));
+    }
+    std::unordered_set<std::int64_t> still;
+    const Clock::time_point until = Clock::now() + patience;
+    for (const std::int64_t user : locked) {
+        const LOCKTAG tag = locktag_of_user(user);
+        const auto left = std::chrono::duration_cast<milliseconds>(until - Clock::now());
+        if (lock_within(tag, ShareLock, std::max(left, milliseconds(1))))
+            unlock(tag, ShareLock);
+        else
+            still.insert(user);
+    }
+    return still;
+}
+
+}  // namespace rolecall::sync
+
+using namespace rolecall;
+using namespace rolecall::sync;
+
+extern "C" {
+
+PG_FUNCTION_INFO_V1(rolecall_sync_locks);
+PG_FUNCTION_INFO_V1(rolecall_sync_lock_key);
+
+namespace {
+
+const char* kind_of(const LockInstanceData& lock) {
+    if (lock.holdMask == 0 || lock.pid == MyProcPid || lock.locktag.locktag_field1 != MyDatabaseId)
+        return nullptr;
+    constexpr LOCKMASK against_writes = LOCKBIT_ON(ShareLock) | LOCKBIT_ON(ShareRowExclusiveLock) |
+                                        LOCKBIT_ON(ExclusiveLock) | LOCKBIT_ON(AccessExclusiveLock);
+    if (lock.locktag.locktag_type == LOCKTAG_RELATION)
+        return (lock.holdMask & against_writes) != 0 ? "table" : nullptr;
+    if (!is_ours(lock))
+        return nullptr;
+    return is_of(lock, LockClass::user)          ? "user"
+           : is_of(lock, LockClass::revocations) ? "revocations"
+           : is_of(lock, LockClass::provider)    ? "provider"
+                                                 : nullptr;
+}
+
+}  // namespace
+
+// sync_locks(OUT kind, OUT key, OUT pid, OUT xid): who holds which lock of syncs in this database, or keeps
+// which table from being written. A prepared transaction has no pid.
+Datum rolecall_sync_locks(PG_FUNCTION_ARGS) {
+    InitMaterializedSRF(fcinfo, 0);
+    auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+    const LockData* locks = GetLockStatusData();
+    for (int i = 0; i < locks->nelements; ++i) {
+        const LockInstanceData& lock = locks->locks[i];
+        const char* kind = kind_of(lock);
+        if (kind == nullptr)
+            continue;
+        const bool is_prepared = lock.pid == 0;
+        const bool is_table = lock.locktag.locktag_type == LOCKTAG_RELATION;
+        Datum values[] = {
+            CStringGetTextDatum(kind),
+            Int64GetDatum(is_table ? std::int64_t{lock.locktag.locktag_field2} : key_of(lock)),
+            Int32GetDatum(lock.pid),
+            TransactionIdGetDatum(is_prepared ? pg::prepared_transaction_of(lock) : InvalidTransactionId)};
+        bool nulls[] = {false, false, is_prepared, !is_prepared};
+        tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+    }
+    return Datum{0};
+}
+
+// sync_lock_key(provider text): the key of the provider's locks.
+Datum rolecall_sync_lock_key(PG_FUNCTION_ARGS) {
+    return pg::guarded([&]() -> Datum {
+        const char* provider = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
+        PG_RETURN_INT64(static_cast<std::int64_t>(core::hash(0, 0, 0, provider)));
+    });
+}
+
+}  // extern "C"

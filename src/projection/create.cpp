@@ -5,6 +5,7 @@
 #include "pg/function.h"
 #include "projection/keys.h"
 #include "projection/load.h"
+#include "projection/run.h"
 #include "projection/shared.h"
 
 extern "C" {

@@ -38,6 +38,7 @@ struct Definition {
     List* problems;            // of Problem * (check.h): why exact documents cannot be cached; NIL: they can
     const char* unsafe;        // why the view must not be run; nullptr: it may be
     bool detaching;            // a partition behind the view is being detached: plans are not kept
+    int written;               // the place among its relations of one that this backend has written
     int relation_count;
     Oid* relations;  // behind the view, partitions and children included, and the extension's own tables
     List* named;     // Oids of those that the view's queries name: what running it locks

@@ -190,7 +190,7 @@ bool is_within_ttl(const Definition& d, const Remembered& one, const Moment& now
 
 void memo_init() { RegisterSubXactCallback(on_subtransaction_end, nullptr); }
 
-Moment memo_moment(const Definition& d, const core::Key& key) {
+Moment memo_moment(const Definition& d, std::uint64_t key_hash) {
     if ((!settings::cache && !testing::fault(Fault::memo_while_off)) || !ActiveSnapshotSet() ||
         GetActiveSnapshot()->snapshot_type != SNAPSHOT_MVCC)
         return {};
@@ -200,7 +200,22 @@ Moment memo_moment(const Definition& d, const core::Key& key) {
             .command = GetCurrentCommandId(false),
             .messages = SharedInvalidMessageCounter,
             .own_id = GetTopTransactionIdIfAny(),
-            .versions = d.ttl > 0 ? floor_versions(d.floor) + stamp_versions({key.hash, d.floor, {}}) : 0};
+            .versions = d.ttl > 0 ? floor_versions(d.floor) + stamp_versions({key_hash, d.floor, {}}) : 0};
+}
+
+Remembered* memo_repeat(const Definition& d, std::string_view key) {
+    if (memo == nullptr)
+        return nullptr;
+    const Page& page = memo->pages[memo->newest];
+    Remembered* last = page.last;
+    if (last == nullptr || last->projection != d.id || last->key_bytes != key.size() ||
+        memcmp(last->key, key.data(), key.size()) != 0)
+        return nullptr;
+    const Moment now = memo_moment(d, last->hash);
+    return now.usable && is_same(page.moment, now) && is_same(page.snapshot, GetActiveSnapshot()) &&
+                   is_repeatable(d) && is_within_ttl(d, *last, now)
+               ? last
+               : nullptr;
 }
 
 Remembered* memo_find(const Definition& d, const core::Key& key, const Moment& now) {
@@ -223,7 +238,7 @@ void memo_keep(const Definition& d, const core::Key& key, const Moment& before, 
     const std::size_t most = get_hash_memory_limit();
     if (!before.usable || key.projection != d.id || !is_repeatable(d) || size > most / 4)
         return;
-    if (!is_same(before, memo_moment(d, key)))
+    if (!is_same(before, memo_moment(d, key.hash)))
         return;
     if (TransactionIdIsValid(before.own_id) && !testing::fault(Fault::memo_under_writer) &&
         is_being_written(d))

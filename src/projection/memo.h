@@ -39,7 +39,11 @@ struct Remembered {
 void memo_init();
 
 /// Now, for the document of a key, under the active snapshot. Accepts invalidation messages.
-Moment memo_moment(const Definition& definition, const core::Key& key);
+Moment memo_moment(const Definition& definition, std::uint64_t key_hash);
+
+/// As memo_find() now, if it is the key that was asked for last, as for the rows of a policy; which costs
+/// less.
+Remembered* memo_repeat(const Definition& definition, std::string_view key);
 
 /// What was read of this key, if reading it again at this moment would give the same; or nullptr.
 Remembered* memo_find(const Definition& definition, const core::Key& key, const Moment& now);

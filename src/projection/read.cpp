@@ -43,18 +43,25 @@ struct Standing {
     }
 };
 
+bool may_be_written(Oid relation) {
+    LOCKTAG tag;
+    SET_LOCKTAG_RELATION(tag, MyDatabaseId, relation);
+    return pg::holds_lock(tag, RowExclusiveLock);
+}
+
 // Holds this backend a lock under which rows of the projection may have changed already, unknown to any stamp
 // because AFTER triggers run at the end of the statement?
 bool may_have_written(Definition& d) {
     if (IsParallelWorker() && !testing::fault(Fault::writing_worker_hit))
         return true;  // the locks are the leader's
     definition_refresh_same_key(d);
-    for (int i = 0; i < d.relation_count; ++i) {
-        LOCKTAG tag;
-        SET_LOCKTAG_RELATION(tag, MyDatabaseId, d.relations[i]);
-        if (pg::holds_lock(tag, RowExclusiveLock))
+    if (d.written < d.relation_count && may_be_written(d.relations[d.written]))
+        return true;  // as the last time
+    for (int i = 0; i < d.relation_count; ++i)
+        if (may_be_written(d.relations[i])) {
+            d.written = i;
             return true;
-    }
+        }
     return false;
 }
 
@@ -230,7 +237,7 @@ struct Recall {
 };
 
 [[gnu::noinline]] bool recall(const Lookup& l, Recall& recalled) {
-    recalled.moment = memo_moment(l.d, l.key);
+    recalled.moment = memo_moment(l.d, l.key.hash);
     recalled.known = memo_find(l.d, l.key, recalled.moment);
     return recalled.known != nullptr;
 }
@@ -318,6 +325,17 @@ Answer read_document(Definition& d, Datum key) {
 
 namespace {
 
+Answer known_access(const Definition& d, Remembered& known) {
+    if (known.document == nullptr)
+        return {};
+    return {.found = true, .access = check_contract(d, memo_access(known))};
+}
+
+[[gnu::noinline]] Remembered* repeat(const Definition& d, Datum key) {
+    KeyBuffer buffer;
+    return memo_repeat(d, canonical_key(d.key_kind, key, buffer));
+}
+
 Answer read_shared_access(Definition& d, Datum key, const Standing& standing, AccessBuffer& buffer) {
     Lookup l(d, key, standing);
     char* block = nullptr;
@@ -331,11 +349,8 @@ Answer read_shared_access(Definition& d, Datum key, const Standing& standing, Ac
             return {};
         return {.found = true, .access = check_contract(d, block)};
     }
-    if (recalled.known != nullptr) {
-        if (recalled.known->document == nullptr)
-            return {};
-        return {.found = true, .access = check_contract(d, memo_access(*recalled.known))};
-    }
+    if (recalled.known != nullptr)
+        return known_access(d, *recalled.known);
     const Loaded loaded = load_for(l, key, recalled);
     if (loaded.document == nullptr)
         return {};
@@ -354,6 +369,11 @@ Answer read_access(Definition& d, Datum key, AccessBuffer& buffer) {
             return {};
         return {.found = true, .access = check_contract(d, copy->block)};
     }
+    if (!standing.may_use) [[unlikely]]
+        if (Remembered* known = repeat(d, key); known != nullptr) {
+            counters::add(d.counters, standing.why);
+            return known_access(d, *known);
+        }
     return read_shared_access(d, key, standing, buffer);
 }
 

@@ -38,7 +38,7 @@ struct Caught {
     int sqlstate = 0;
     char message[512];
     char detail[1024];
-    char hint[512];
+    char hint[1024];
 };
 
 /// Fills `caught` from the exception being handled. Called inside a catch block only.

@@ -8,9 +8,11 @@
 
 extern "C" {
 #include "commands/extension.h"
+#include "storage/sinval.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 }
 
 namespace rolecall::projection {
@@ -157,10 +159,32 @@ void announce_everything() {
     announce_dropped_databases();
 }
 
+// What superusers do to catalogs by UPDATE, or C code without telling the hook, shows in the messages that
+// this transaction will send: of functions, operators and the like, which no relation brings along.
+void note_catalogs_changed_by_hand() {
+    static constexpr int caches[] = {AGGFNOID,    AMOID,       AMOPOPID,  AMPROCNUM,   CASTSOURCETARGET,
+                                     CLAOID,      COLLOID,     CONVOID,   ENUMOID,     LANGOID,
+                                     OPEROID,     OPFAMILYOID, PROCOID,   RANGETYPE,   TRFOID,
+                                     TSCONFIGMAP, TSCONFIGOID, TSDICTOID, TSPARSEROID, TSTEMPLATEOID};
+    if (is_noted(Kind::database, MyDatabaseId))
+        return;
+    SharedInvalidationMessage* messages = nullptr;
+    bool init_file = false;
+    const int count = xactGetCommittedInvalidationMessages(&messages, &init_file);
+    for (int i = 0; i < count; ++i) {
+        if (std::find(std::begin(caches), std::end(caches), messages[i].id) == std::end(caches))
+            continue;
+        note_database();
+        return;
+    }
+}
+
 // Who has no id has changed nothing.
 void announce() {
     if (before_announcement != nullptr)
         before_announcement();
+    if (!announced && TransactionIdIsValid(GetTopTransactionIdIfAny()))
+        note_catalogs_changed_by_hand();
     announced = true;
     if (detail::notes == 0 || !TransactionIdIsValid(GetTopTransactionIdIfAny()) ||
         testing::fault(Fault::ddl_not_announced))

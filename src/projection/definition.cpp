@@ -300,7 +300,8 @@ void begin_verification(Description& now, std::uint64_t database_version) {
         return;
     now.floors = database_version + core::version_of(shared.floors.of(projection_hash(now.id)));
     now.quiet = definitions_are_quiet();
-    AcceptInvalidationMessages();
+    if (!testing::fault(Fault::no_invalidations))
+        AcceptInvalidationMessages();
 }
 
 // Runs inside SPI, as the extension's owner, under a fresh snapshot.

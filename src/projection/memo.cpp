@@ -200,7 +200,7 @@ Moment memo_moment(const Definition& d, const core::Key& key) {
             .command = GetCurrentCommandId(false),
             .messages = SharedInvalidMessageCounter,
             .own_id = GetTopTransactionIdIfAny(),
-            .versions = d.ttl > 0 ? sum_of_versions({key.hash, d.floor, {}}) : 0};
+            .versions = d.ttl > 0 ? floor_versions(d.floor) + stamp_versions({key.hash, d.floor, {}}) : 0};
 }
 
 Remembered* memo_find(const Definition& d, const core::Key& key, const Moment& now) {

@@ -396,7 +396,7 @@ text* read_text(Definition& d, Datum key) {
         l.head.access_bytes = 0;
         const std::span<const std::uint32_t> groups = l.groups.of(l.head);
         if (testing::fault(Fault::text_of_newest_versions))
-            l.head.versions = sum_of_versions(l.depends_on());
+            l.head.versions = floor_versions(l.d.floor) + stamp_versions(l.depends_on());
         count(l, put(l.key, l.head,
                      {.groups = reinterpret_cast<const char*>(groups.data()),
                       .access = nullptr,

@@ -1166,24 +1166,6 @@ COMMENT ON COLUMN rolecall.stat_progress.message IS 'why not every document was 
 
 -- ---- Arguments of an exact type, so that no overload can win a call ------------------------------------------
 
-CREATE OR REPLACE FUNCTION rolecall.on_ddl_end() RETURNS event_trigger
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    PERFORM rolecall.announce_ddl(touched.classid::oid, touched.objid::oid)
-    FROM (
-        SELECT DISTINCT
-               CASE WHEN coalesce(t.tgrelid, r.ev_class, y.polrelid) IS NULL THEN c.classid ELSE 'pg_class'::regclass END,
-               coalesce(t.tgrelid, r.ev_class, y.polrelid, c.objid)
-        FROM pg_event_trigger_ddl_commands() c
-        LEFT JOIN pg_trigger t ON c.classid = 'pg_trigger'::regclass AND t.oid = c.objid
-        LEFT JOIN pg_rewrite r ON c.classid = 'pg_rewrite'::regclass AND r.oid = c.objid
-        LEFT JOIN pg_policy y ON c.classid = 'pg_policy'::regclass AND y.oid = c.objid
-        WHERE c.schema_name IS DISTINCT FROM 'pg_temp'
-          AND c.command_tag NOT IN ('COMMENT', 'GRANT', 'REVOKE', 'SECURITY LABEL', 'ALTER DEFAULT PRIVILEGES')
-    ) touched(classid, objid);
-END
-$$;
-
 CREATE OR REPLACE FUNCTION rolecall.create_oauth_state(
     provider text, user_id bigint DEFAULT NULL, ttl interval DEFAULT '10 minutes',
     pkce text DEFAULT NULL, nonce text DEFAULT NULL, redirect_uri text DEFAULT NULL) RETURNS text

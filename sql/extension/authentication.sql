@@ -165,6 +165,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp 
 DECLARE
     active boolean;
 BEGIN
+    PERFORM rolecall.require_directory();
     -- Locked, so that a deactivation either sees what is made for the user now, or is seen here.
     SELECT u.is_active AND coalesce(t.is_active, true) INTO active
     FROM rolecall.users u LEFT JOIN rolecall.tenants t ON t.id = u.tenant_id WHERE u.id = uid FOR SHARE OF u;

@@ -526,6 +526,33 @@ CREATE FUNCTION rolecall.is_distributed(relation regclass) RETURNS boolean
 LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_is_distributed';
 COMMENT ON FUNCTION rolecall.is_distributed(regclass) IS 'does Citus manage this table?';
 
+CREATE FUNCTION rolecall.require_directory() RETURNS void
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_require_directory';
+COMMENT ON FUNCTION rolecall.require_directory() IS 'error 55000 on a worker of a Citus cluster whose users are the coordinator''s';
+
+CREATE OR REPLACE FUNCTION rolecall.require_active_user(uid bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    active boolean;
+BEGIN
+    PERFORM rolecall.require_directory();
+    -- Locked, so that a deactivation either sees what is made for the user now, or is seen here.
+    SELECT u.is_active AND coalesce(t.is_active, true) INTO active
+    FROM rolecall.users u LEFT JOIN rolecall.tenants t ON t.id = u.tenant_id WHERE u.id = uid FOR SHARE OF u;
+    IF active IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'RC001', MESSAGE = 'user not found';
+    ELSIF NOT active THEN
+        RAISE EXCEPTION USING ERRCODE = 'RC002', MESSAGE = 'user is inactive';
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION rolecall.user_id(external_id text) RETURNS bigint
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT rolecall.require_directory();
+    SELECT u.id FROM rolecall.users u WHERE u.external_id = user_id.external_id
+$$;
+
 -- A dump without data has the triggers of watches, and no projections.
 CREATE FUNCTION rolecall.stray_watch_triggers(OUT relation regclass, OUT name name, OUT repair text) RETURNS SETOF record
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -1259,6 +1286,7 @@ REVOKE ALL ON FUNCTION
     rolecall.projection_dropped(),
     rolecall.view_by_name(bigint),
     rolecall.is_distributed(regclass),
+    rolecall.require_directory(),
     rolecall.stray_watch_triggers(),
     rolecall.members_of(regclass),
     rolecall.put_watch_triggers(bigint, regclass),

@@ -97,11 +97,13 @@ List* members_of(Oid relation) {
     return members;
 }
 
+// One that is deferred would let the transaction that wrote read what was there before.
 bool fires_always(const Trigger& trigger, Oid function) {
     const bool always =
         trigger.tgenabled == TRIGGER_FIRES_ALWAYS ||
         (testing::fault(Fault::watch_on_origin_only) && trigger.tgenabled == TRIGGER_FIRES_ON_ORIGIN);
-    return trigger.tgfoid == function && always && trigger.tgqual == nullptr && trigger.tgnattr == 0;
+    return trigger.tgfoid == function && always && trigger.tgqual == nullptr && trigger.tgnattr == 0 &&
+           !trigger.tgdeferrable;
 }
 
 // The arguments that put_watch_triggers() gives: the projection's id, the column, and the id of a lookup's

@@ -5,7 +5,6 @@
 #include "pg/function.h"
 #include "projection/keys.h"
 #include "projection/load.h"
-#include "projection/run.h"
 #include "projection/shared.h"
 
 extern "C" {
@@ -72,19 +71,20 @@ Datum qualify_names(Datum json, Names which) {
 
 bool is_object(Datum json) { return JB_ROOT_IS_OBJECT(DatumGetJsonbP(json)); }
 
+constexpr pg::Declaration create_projection_declaration =
+    pg::takes_null(VOIDOID, NAMEOID, REGCLASSOID, NAMEOID, NAMEOID, INTERVALOID, BOOLOID, JSONBOID);
+constexpr pg::Declaration watch_lookup_declaration =
+    pg::takes_null(VOIDOID, NAMEOID, REGCLASSOID, NAMEOID, JSONBOID);
+
 // Calls a function of the extension's with the same arguments, but for the last, whose names are numbers
 // then.
-Datum call_with_schemas(FunctionCallInfo fcinfo, const char* name, Names which) {
+Datum call_with_schemas(FunctionCallInfo fcinfo, const char* name, const pg::Declaration& same, Names which) {
     List* qualified = list_make2(makeString(pstrdup("rolecall")), makeString(pstrdup(name)));
-    Oid* types = nullptr;
-    int type_count = 0;
-    (void)get_func_signature(fcinfo->flinfo->fn_oid, &types, &type_count);
-    const Oid function = LookupFuncName(qualified, type_count, types, false);
-    constexpr int most_arguments = pg::Declaration::most_arguments;
-    const short count = PG_NARGS();
+    const Oid function = LookupFuncName(qualified, same.count, same.arguments, false);
+    const auto count = static_cast<short>(same.count);
     FmgrInfo info;
     fmgr_info(function, &info);
-    LOCAL_FCINFO(call, most_arguments);
+    LOCAL_FCINFO(call, pg::Declaration::most_arguments);
     InitFunctionCallInfoData(*call, &info, count, InvalidOid, nullptr, nullptr);
     std::copy(fcinfo->args, fcinfo->args + count, call->args);
     NullableDatum& last = call->args[count - 1];
@@ -110,6 +110,7 @@ bool read_any_row(const Definition& d, Datum& key) {
     const char* query = psprintf("SELECT v.%s, v.* FROM %s v WHERE v.%s IS NOT NULL LIMIT 1", column,
                                  qualified_name(d.view), column);
     Plan* plan = make_plan(d.name, d.view, query, {});
+    retire_plan(plan);
     run_plan(*plan, nullptr, nullptr, true, 1);
     const bool found = SPI_processed == 1;
     if (found) {
@@ -136,16 +137,14 @@ extern "C" {
 
 // create_projection(projection name, view regclass, key_column name, doc_column name, ttl interval, strict
 // boolean, watches jsonb)
-ROLECALL_FUNCTION(rolecall_create_projection,
-                  rolecall::pg::takes_null(VOIDOID, NAMEOID, REGCLASSOID, NAMEOID, NAMEOID, INTERVALOID,
-                                           BOOLOID, JSONBOID)) {
-    return call_with_schemas(fcinfo, "add_projection", Names::keys_and_referencing);
+ROLECALL_FUNCTION(rolecall_create_projection, create_projection_declaration) {
+    return call_with_schemas(fcinfo, "add_projection", create_projection_declaration,
+                             Names::keys_and_referencing);
 }
 
 // watch_lookup(projection name, relation regclass, key_column name, referencing jsonb)
-ROLECALL_FUNCTION(rolecall_watch_lookup,
-                  rolecall::pg::takes_null(VOIDOID, NAMEOID, REGCLASSOID, NAMEOID, JSONBOID)) {
-    return call_with_schemas(fcinfo, "add_lookup", Names::keys);
+ROLECALL_FUNCTION(rolecall_watch_lookup, watch_lookup_declaration) {
+    return call_with_schemas(fcinfo, "add_lookup", watch_lookup_declaration, Names::keys);
 }
 
 // refuse_unsafe(projection name)

@@ -1,5 +1,6 @@
 #include "projection/distributed.h"
 
+#include "pg/acting.h"
 #include "pg/function.h"
 #include "pg/settings.h"
 
@@ -128,6 +129,8 @@ void require_directory(const List* relations) {
                          "rolecall.directory_is_local where this node's own users are meant.")));
 }
 
+void require_directory() { require_directory(list_make1_oid(pg::extension_relation("users"))); }
+
 List* add_distribution_catalogs(List* relations) {
     for (const char* name : {"pg_dist_partition", "pg_dist_local_group"})
         if (const Oid oid = catalog(name); OidIsValid(oid))
@@ -144,6 +147,12 @@ extern "C" {
 // is_distributed(relation regclass)
 ROLECALL_FUNCTION(rolecall_is_distributed, rolecall::pg::takes(BOOLOID, REGCLASSOID)) {
     PG_RETURN_BOOL(is_distributed(PG_GETARG_OID(0)));
+}
+
+// require_directory()
+ROLECALL_FUNCTION(rolecall_require_directory, rolecall::pg::takes(VOIDOID)) {
+    require_directory();
+    PG_RETURN_VOID();
 }
 
 }  // extern "C"

@@ -20,6 +20,9 @@ bool is_distributed(Oid relation);
 /// rolecall.directory_is_local.
 void require_directory(const List* relations);
 
+/// The same for who looks for a user.
+void require_directory();
+
 /// Adds the catalogs that the answers above are from: a definition is to be read again when they change.
 List* add_distribution_catalogs(List* relations);
 

@@ -9,6 +9,7 @@
 #include "pg/read_only.h"
 #include "pg/spi.h"
 #include "pg/version.h"
+#include "projection/distributed.h"
 #include "sync/apply.h"
 #include "sync/attribution.h"
 #include "sync/clock.h"
@@ -444,6 +445,7 @@ ROLECALL_FUNCTION(rolecall_sync_provider, pg::takes(RECORDOID, TEXTOID)) {
         pg::call([] {
             pg::require_writable("synchronize roles");
             pg::require_current_sql();
+            projection::require_directory();
             require_own_users();
         });
         const char* name = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });

@@ -9,6 +9,7 @@
 #include "pg/spi.h"
 #include "pg/testing.h"
 #include "pg/version.h"
+#include "projection/distributed.h"
 #include "sync/apply.h"
 #include "sync/attribution.h"
 #include "sync/clock.h"
@@ -52,6 +53,7 @@ void require_ready() {
     pg::call([] {
         pg::require_writable("synchronize roles");
         pg::require_current_sql();
+        projection::require_directory();
         require_own_users();
     });
 }
@@ -324,7 +326,10 @@ ROLECALL_FUNCTION(rolecall_trigger_role_sync, pg::takes(VOIDOID, INT8OID, BOOLOI
         pg::call([] { pg::require_writable("request a role sync"); });
         const std::int64_t id = PG_GETARG_INT64(0);
         const bool force = PG_GETARG_BOOL(1);
-        pg::call([] { require_own_users(); });
+        pg::call([] {
+            projection::require_directory();
+            require_own_users();
+        });
         if (as_owner([&] { return request_sync(id, force); }))
             wake_workers_at_commit();
         else

@@ -81,7 +81,9 @@ for my $kind (sort keys %managed) {
 	$_->quit for $reader, $open;
 
 	# Repair does what it can, and dropping goes through where Citus lets no trigger be dropped.
-	my ($out, $err) = ('', '');
+	my $err = '';
+	sql(q(ALTER EVENT TRIGGER citus_drop_trigger DISABLE; DO $$ BEGIN EXECUTE (SELECT string_agg(format('DROP TRIGGER %I ON %s', tgname, tgrelid::regclass), '; ')
+		FROM pg_trigger WHERE tgname LIKE 'rolecall\_%\_truncate' AND tgrelid IN ('app.users'::regclass, 'app.tenants'::regclass)); END $$; ALTER EVENT TRIGGER citus_drop_trigger ENABLE));
 	sql(q(SELECT rolecall.repair_projection('p')));
 	like(sql($problems), qr/app\.\w+ is managed by Citus/, "$kind: repaired as far as can be");
 	is(sql('SELECT app.differs(); SELECT app.hit()'), "f\nf", '... right, and not from the cache');
@@ -115,6 +117,23 @@ is(sql(q(SELECT view = 'app.view'::regclass FROM rolecall.projections WHERE name
 is(sql(q(SELECT app.differs(); SELECT app.hit(); SELECT rolecall.drop_projection('p');)), "f\nf\n", '... and it can be dropped');
 is(sql($triggers), 2, '... with its triggers, but for those of the shell');
 $reader->quit;
+
+# Only the view is made anew: everybody's me() goes on.
+sql("$world " . $create =~ s/'p'/'me'/r);
+my $caller = session($node);
+is($caller->query_safe(q(SELECT app.differs('me'); SELECT app.hit('me'))), "f\nt", 'a view is made anew: cached before');
+my $view = q(app.view AS SELECT u.id AS uid, jsonb_build_object('name', upper(u.name)) AS doc FROM app.users u);
+sql("BEGIN; DROP VIEW app.view; CREATE VIEW $view; COMMIT");
+is($caller->query_safe(q(SELECT rolecall.me(1); SELECT app.differs('me'); SELECT app.hit('me'))), qq({"name": "USER 1"}\nf\nf), '... right afterwards, and not from the cache');
+is(sql($problems), 'view app.view was dropped and made anew', '... as check_projections() says');
+sql('CREATE OR REPLACE VIEW ' . $view =~ s/upper/lower/r);
+is($caller->query_safe(q(SELECT rolecall.me(1); SELECT app.differs('me'); SELECT app.hit('me'))), qq({"name": "user 1"}\nf\nf), '... right when it changes');
+sql(q(SELECT rolecall.repair_projection('me')));
+is(sql($problems), '', '... repaired: all is in order');
+is($caller->query_safe(q(SELECT app.differs('me'); SELECT app.hit('me'))), "f\nt", '... and cached');
+sql("CREATE OR REPLACE VIEW $view");
+is($caller->query_safe(q(SELECT rolecall.me(1); SELECT app.differs('me'))), qq({"name": "USER 1"}\nf), '... and right when it changes again');
+$caller->quit;
 
 # A table comes back from being distributed, as another table without triggers.
 sql("$world $create");
@@ -159,13 +178,18 @@ is(sql(q(SELECT app.hit('me'); SELECT app.hit('me'))), "f\nt", '... until they a
 
 # A worker, whose directory is empty, or nobody's
 sql($world);
+$user->query_safe('SELECT rolecall.me(1), rolecall.me(996)');
 sql('UPDATE pg_dist_local_group SET groupid = 3');
 my $nobody = qr/55000: this node has no directory of its own\nDETAIL:  It is a worker of a Citus cluster/;
 my @reads = (
 	'rolecall.me(1)', 'rolecall.me(999)', q(rolecall.me_json(1)), q(rolecall.has_role(1, 'banned')), q(NOT rolecall.has_role(999, 'banned')),
 	q(rolecall.has_role(1, 'banned', 'unit', 'u1')), 'rolecall.auth_projection(1)', 'rolecall.require_user(999)', 'rolecall.me_many(ARRAY[1, 999])',
-	q(rolecall.me_by_email('user1@example.org')), q(rolecall.project('me', '1')), q(rolecall.project_json('me', '1')), q(rolecall.project_many('me', '{1}')));
+	q(rolecall.me_by_email('user1@example.org')), q(rolecall.project('me', '1')), q(rolecall.project_json('me', '1')), q(rolecall.project_many('me', '{1}')),
+	q(rolecall.user_id('x')), 'rolecall.issue_refresh_token(1)', q(rolecall.create_oauth_state('google', 1)), 'rolecall.sync_user_roles(1)', 'rolecall.trigger_role_sync_for_user(1)',
+	q(rolecall.sync_user_roles(1, '{"roles": []}')), q(rolecall.sync_provider('hr')));
 like(error_of($node, "SELECT $_"), $nobody, "a worker: $_") for @reads;
+$user->query('SELECT rolecall.me(997)');
+like($user->{stderr}, qr/this node has no directory of its own/, 'a worker: a session that has read before');
 like(error_of($node, q(SET rolecall.uid = '1'; SELECT rolecall.has_role('banned'))), $nobody, 'a worker: has_role(role)');
 like(error_of($node, q(SELECT count(*) FROM app.users u WHERE NOT rolecall.has_role(u.id, 'banned'))), $nobody, 'a worker: a part of a query over users');
 like(error_of($node, q(SELECT rolecall.create_projection('accounts', 'rolecall.me_view', 'uid', 'doc'))), $nobody, 'a worker: a projection over the directory');

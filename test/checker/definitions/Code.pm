@@ -9,7 +9,8 @@ use World;
 my @numbers = map { "$_" } 1 .. 12;
 my @texts = map { "k$_" } 1 .. 12;
 
-# --- Functions that functions call, operators, support functions of aggregates, defaults of arguments.
+# --- Functions that functions call, operators, support functions of aggregates, defaults of arguments. A session's own
+# answer must not depend on what it did before: an object that comes new and takes a name in a kept plan is tested elsewhere.
 sub text_function {
 	my ($name, $arguments, $body, $more) = @_;
 	return "CREATE OR REPLACE FUNCTION $name($arguments) RETURNS text IMMUTABLE LANGUAGE plpgsql " . ($more // '') . " AS \$\$ BEGIN RETURN $body; END \$\$";
@@ -25,6 +26,7 @@ my %functions = (
 	step => sub { text_function('fn.step', 's text, t text', "s || t || '$_[0]'") },
 	final => sub { text_function('fn.final', 's text', "s || ' final$_[0]'") },
 	equal => sub { "CREATE OR REPLACE FUNCTION fn.equal(a text, b text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS \$\$ BEGIN RETURN length(a) % 2 = $_[0] % 2; END \$\$" },
+	shaped => sub { "CREATE OR REPLACE FUNCTION fn.shaped(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS \$\$ DECLARE r fn.shape; BEGIN r.a := t; r.b := '$_[0]'; RETURN to_jsonb(r)::text; END \$\$" },
 	inlined => sub { "CREATE OR REPLACE FUNCTION fn.inlined(i int) RETURNS text IMMUTABLE LANGUAGE sql AS \$\$ SELECT 'inlined$_[0]' \$\$" });
 my $atomic = sub { "CREATE OR REPLACE FUNCTION fn.atomic(t text) RETURNS text IMMUTABLE LANGUAGE sql RETURN fn.h(t) || ' atomic$_[0]'" };
 my $aggregate = sub { 'CREATE OR REPLACE AGGREGATE fn.joined(text) (SFUNC = fn.' . pick('step', 'step', 'step2') . ", STYPE = text, FINALFUNC = fn.final, INITCOND = '$_[0]')" };
@@ -33,11 +35,11 @@ kit(
 	setup => join(";\n",
 		'DROP SCHEMA IF EXISTS fn_first CASCADE; CREATE SCHEMA fn_first',
 		'CREATE TABLE fn.users (id int PRIMARY KEY, name text NOT NULL)', 'CREATE TABLE fn.names (id int PRIMARY KEY, name text)',
-		q(INSERT INTO fn.users SELECT g, 'user' FROM generate_series(1, 12) g), q(INSERT INTO fn.names SELECT g, 'name' FROM generate_series(1, 12) g),
+		'CREATE TABLE fn.shape (a text, b text)', q(INSERT INTO fn.users SELECT g, 'user' FROM generate_series(1, 12) g), q(INSERT INTO fn.names SELECT g, 'name' FROM generate_series(1, 12) g),
 		map({ $functions{$_}->(0) } sort keys %functions), text_function('fn.step2', 's text, t text', q(t || s)), $atomic->(0),
 		'CREATE OPERATOR fn.=== (FUNCTION = fn.equal, LEFTARG = text, RIGHTARG = text)',
 		q(CREATE AGGREGATE fn.joined(text) (SFUNC = fn.step, STYPE = text, FINALFUNC = fn.final, INITCOND = '')), ''),
-	view => q(CREATE VIEW fn.v AS SELECT u.id AS uid, jsonb_build_object('f', fn.f(u.name), 'constant', fn.f('constant'), 'path', fn.path(u.name), 'atomic', fn.atomic(u.name),
+	view => q(CREATE VIEW fn.v AS SELECT u.id AS uid, jsonb_build_object('f', fn.f(u.name), 'constant', fn.f('constant'), 'path', fn.path(u.name), 'shaped', fn.shaped(u.name), 'atomic', fn.atomic(u.name),
 		'inlined', fn.inlined(u.id), 'default', fn.by_default(u.id), 'operator', u.name OPERATOR(fn.===) 'user',
 		'aggregate', (SELECT fn.joined(o.name) FROM fn.users o WHERE o.id = u.id)) AS doc FROM fn.users u),
 	rows => [
@@ -53,11 +55,10 @@ kit(
 		[ 'aggregate and its function', sub { ($functions{step}->(number(1000)), $aggregate->(number(1000))) } ],
 		[ 'functions change names', sub { ('ALTER FUNCTION fn.h(text) RENAME TO x', 'ALTER FUNCTION fn.other(text) RENAME TO h', 'ALTER FUNCTION fn.x(text) RENAME TO other') } ],
 		[ 'function is dropped and made', sub { ('DROP FUNCTION IF EXISTS fn.other(text)', $functions{other}->(number(1000))) } ],
+		[ 'columns of a row type that a function names', sub { ('ALTER TABLE fn.shape RENAME a TO x', 'ALTER TABLE fn.shape RENAME b TO a', 'ALTER TABLE fn.shape RENAME x TO b') } ],
+		[ 'a column more of it', sub { 'ALTER TABLE fn.shape ADD COLUMN c' . number(100000) . ' int' } ],
 		[ 'called function is dropped', sub { 'DROP FUNCTION fn.inside(text)' } ],
 		[ 'called function comes back', sub { $functions{inside}->(number(1000)) } ],
-		[ 'a function that comes first', sub { text_function('fn_first.inside', 't text', sprintf "t || ' first%d'", number(1000)) } ],
-		[ '... and goes', sub { 'DROP FUNCTION IF EXISTS fn_first.inside(text)' } ],
-		[ 'a better candidate', sub { text_function('fn.h', 't varchar', q('varchar')) } ],
 		[ 'a setting of a function', sub { 'ALTER FUNCTION fn.path(text) SET search_path = ' . pick('fn, fn_first, pg_catalog', 'fn_first, fn, pg_catalog') } ],
 		[ 'function moves to another schema', sub { ('ALTER FUNCTION fn.inside(text) SET SCHEMA fn_first') } ],
 		[ 'schema has another name', sub { ('ALTER SCHEMA fn_first RENAME TO fn_x', 'CREATE SCHEMA fn_first') } ],
@@ -101,10 +102,13 @@ kit(
 CREATE TYPE co.inner_type AS (street text, number int);
 CREATE TYPE co.outer_type AS (address co.inner_type, list co.inner_type[]);
 CREATE DOMAIN co.home AS co.inner_type;
-CREATE TABLE co.users (id int PRIMARY KEY, name text, a co.inner_type, o co.outer_type, h co.home);
-INSERT INTO co.users SELECT g, 'user', ROW('s', 1)::co.inner_type, ROW(ROW('t', 2)::co.inner_type, ARRAY[ROW('u', 3)::co.inner_type])::co.outer_type, ROW('h', 4)::co.inner_type FROM generate_series(1, 12) g;
+CREATE TABLE co.place (city text, zip text);
+CREATE TYPE co.wrapped AS (places co.place[]);
+CREATE DOMAIN co.wrapping AS co.wrapped;
+CREATE TABLE co.users (id int PRIMARY KEY, name text, a co.inner_type, o co.outer_type, h co.home, w co.wrapping DEFAULT ROW(ARRAY[ROW('city', 'zip')::co.place])::co.wrapped);
+INSERT INTO co.users (id, name, a, o, h) SELECT g, 'user', ROW('s', 1)::co.inner_type, ROW(ROW('t', 2)::co.inner_type, ARRAY[ROW('u', 3)::co.inner_type])::co.outer_type, ROW('h', 4)::co.inner_type FROM generate_series(1, 12) g;
 SQL
-	view => q(CREATE VIEW co.v AS SELECT u.id AS uid, jsonb_build_object('name', u.name, 'a', u.a, 'o', u.o, 'h', u.h, 'row', row_to_json(u)) AS doc FROM co.users u),
+	view => q(CREATE VIEW co.v AS SELECT u.id AS uid, jsonb_build_object('name', u.name, 'a', u.a, 'o', u.o, 'h', u.h, 'w', u.w, 'row', row_to_json(u)) AS doc FROM co.users u),
 	rows => [
 		sub { sprintf q(UPDATE co.users SET name = 'user %d' WHERE id = %d), number(1000), one_of(@_) },
 		sub { sprintf q(UPDATE co.users SET a = ROW('street', %d) WHERE id = %d), number(1000), one_of(@_) },
@@ -117,6 +121,8 @@ SQL
 		[ 'attribute of the outer type', sub { ('ALTER TYPE co.outer_type RENAME ATTRIBUTE list TO ' . "list" . number(1000)) } ],
 		[ 'an attribute more', sub { 'ALTER TYPE co.inner_type ADD ATTRIBUTE more int CASCADE' } ],
 		[ 'an attribute less', sub { 'ALTER TYPE co.inner_type DROP ATTRIBUTE IF EXISTS more CASCADE' } ],
+		[ 'columns of a row type inside other types', sub { ('ALTER TABLE co.place RENAME city TO x', 'ALTER TABLE co.place RENAME zip TO city', 'ALTER TABLE co.place RENAME x TO zip') } ],
+		[ 'a column more of a row type inside other types', sub { 'ALTER TABLE co.place ADD COLUMN c' . number(100000) . ' int' } ],
 		[ 'a column of the row', sub { ('ALTER TABLE co.users RENAME name TO x', 'ALTER TABLE co.users RENAME h TO name', 'ALTER TABLE co.users RENAME x TO h') } ],
 		[ 'a type has another name', sub { ('ALTER TYPE co.inner_type RENAME TO x', 'ALTER TYPE co.x RENAME TO inner_type') } ],
 	]);

@@ -112,10 +112,15 @@ my %ways = (
 	'without event triggers' => sub { my ($kit, $what, @s) = @_;
 		my $setting = $server_version >= 17 ? 'event_triggers' : 'rolecall.none';
 		return "SET $setting = off;\nBEGIN;\n" . join('', map { "$_;\n" } @s) . change($kit, $what) . "COMMIT;\n" . changed() . "RESET $setting;\n" },
-	'in a prepared transaction' => sub { my ($kit, $what, @s) = @_;
-		my $gid = 'checker_' . number(1e9);
-		return "BEGIN;\n" . join('', map { "$_;\n" } @s) . "PREPARE TRANSACTION '$gid';\n" . (rand() < 0.5 ? compare_inside(pick(@kits)) : '')
-		  . change($kit, $what) . (rand() < 0.8 ? 'COMMIT' : 'ROLLBACK') . " PREPARED '$gid';\n" . changed() });
+	'in a prepared transaction' => sub { return prepared('COMMIT', @_) },
+	'in a prepared transaction that is rolled back' => sub { return prepared('ROLLBACK', @_) });
+
+sub prepared {
+	my ($end, $kit, $what, @s) = @_;
+	my $gid = 'checker_' . number(1e9);
+	return "BEGIN;\n" . join('', map { "$_;\n" } @s) . "PREPARE TRANSACTION '$gid';\n" . (rand() < 0.5 ? compare_inside(pick(@kits)) : '')
+	  . change($kit, $what) . "$end PREPARED '$gid';\n" . changed();
+}
 
 # A projection that is dropped and made again must not be lost by half of it.
 sub in_some_way {

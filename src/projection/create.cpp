@@ -5,6 +5,7 @@
 #include "pg/function.h"
 #include "projection/keys.h"
 #include "projection/load.h"
+#include "projection/run.h"
 #include "projection/shared.h"
 
 extern "C" {
@@ -110,7 +111,6 @@ bool read_any_row(const Definition& d, Datum& key) {
     const char* query = psprintf("SELECT v.%s, v.* FROM %s v WHERE v.%s IS NOT NULL LIMIT 1", column,
                                  qualified_name(d.view), column);
     Plan* plan = make_plan(d.name, d.view, query, {});
-    retire_plan(plan);
     run_plan(*plan, nullptr, nullptr, true, 1);
     const bool found = SPI_processed == 1;
     if (found) {

@@ -109,7 +109,7 @@ void retire_plan(Plan* plan) {
     if (plan == nullptr)
         return;
     MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
-    retired_plans = lappend(retired_plans, plan);
+    retired_plans = list_append_unique_ptr(retired_plans, plan);
     MemoryContextSwitchTo(caller);
 }
 

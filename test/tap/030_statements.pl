@@ -112,6 +112,7 @@ my %examples = (
 );
 
 my $share = $node->config_data('--sharedir') . '/extension';
+unlink glob("$share/app_functions*");
 append_to_file("$share/app_functions.control", "default_version = '1'\nrelocatable = true\n");
 append_to_file("$share/app_functions--1.sql", 'CREATE FUNCTION app_version() RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT 1::text $$;');
 append_to_file("$share/app_functions--1--2.sql", 'CREATE OR REPLACE FUNCTION app_version() RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT 2::text $$;');

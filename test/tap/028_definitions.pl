@@ -115,11 +115,6 @@ my @cases = (
 	{    # the table has a trigger: making a watch need not wait for who has the table's row
 		name => 'rights on a table go', setup => view_of('u.name') . 'ALTER VIEW app.v OWNER TO app_owner; CREATE TABLE app.ref (u bigint REFERENCES app.users);', change => 'REVOKE SELECT ON app.users FROM app_owner' },
 	{
-		name => 'rights on a function go',
-		setup => view_of('app.f(u.id)') . 'ALTER VIEW app.v OWNER TO app_owner;',
-		change => 'REVOKE EXECUTE ON FUNCTION app.f(bigint) FROM PUBLIC, app_owner',
-	},
-	{
 		name => 'a child is dropped whose watch has another name',
 		setup => 'CREATE TABLE app.kid () INHERITS (app.users); ' . view_of('(SELECT count(*) FROM app.users)')
 		  . q(DELETE FROM app.users; INSERT INTO app.users VALUES (1); INSERT INTO app.kid VALUES (1);)

@@ -12,13 +12,16 @@ CORE_OBJS = $(patsubst %.cpp,%.o,$(sort $(wildcard src/core/*.cpp src/provider/*
 OBJS      = $(CORE_OBJS) $(patsubst %.cpp,%.o,$(sort $(wildcard src/*.cpp src/pg/*.cpp src/projection/*.cpp src/auth/*.cpp src/sync/*.cpp)))
 
 PG_CONFIG  ?= pg_config
+ifeq ($(shell $(PG_CONFIG) --version 2>/dev/null),)
+$(error $(PG_CONFIG) was not found. Install the development package of PostgreSQL (Debian: postgresql-server-dev-15), or say where it is: make PG_CONFIG=/path/to/pg_config)
+endif
 PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server) -MMD -MP -DROLECALL_VERSION='"$(EXTVERSION)"' $(if $(TESTING),-DROLECALL_TESTING)
 PG_CXXFLAGS = -std=c++20 -fvisibility-inlines-hidden -Wall -Wextra $(if $(WERROR),-Werror)
-SHLIB_LINK  = -lcurl -lstdc++ -Wl,--version-script=$(CURDIR)/src/exports.map
+SHLIB_LINK  = -lcurl -lstdc++ -Wl,--version-script=src/exports.map
 EXTRA_CLEAN = build $(OBJS:.o=.d)
 
 # Tests against a server that has the library preloaded (make installcheck); the rest is below.
-REGRESS        = extension me freshness expiry ddl projections providers groups
+REGRESS        = extension me freshness expiry ddl projections exactness providers groups
 ISOLATION      = $(sort $(patsubst test/isolation/specs/%.spec,%,$(wildcard test/isolation/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=test/isolation --load-extension=rolecall
 PROVE_TESTS    = $(sort $(wildcard test/tap/*.pl))
@@ -41,7 +44,7 @@ $(shlib): src/exports.map
 
 # The install script, in this order.
 SCRIPT_PARTS = $(addprefix sql/extension/,head.sql directory.sql sync_state.sql audit.sql safety.sql authentication.sql views.sql \
-	projections.sql projection_admin.sql reads.sql providers.sql sync.sql statistics.sql dump.sql privileges.sql)
+	projections.sql projection_admin.sql nodes.sql reads.sql providers.sql sync.sql statistics.sql dump.sql privileges.sql)
 $(SCRIPT): $(SCRIPT_PARTS) rolecall.control Makefile
 	mkdir -p build
 	cat $(SCRIPT_PARTS) > $@
@@ -50,7 +53,12 @@ $(SCRIPT): $(SCRIPT_PARTS) rolecall.control Makefile
 # tapcheck starts servers of its own and needs a build with TESTING=1; pgtapcheck needs pgTAP, pg_prove and a
 # database with the extension. scripts/check does all of it, set-up included; quickcheck takes two minutes.
 
-.PHONY: tapcheck pgtapcheck unitcheck fuzzcheck lint format quickcheck soak demo bench help
+.PHONY: dist tapcheck pgtapcheck unitcheck fuzzcheck lint format quickcheck soak demo bench help
+
+# What PGXN takes: the last commit, in a folder that is named after the version.
+dist:
+	mkdir -p dist
+	git archive --format=zip --prefix=$(EXTENSION)-$(EXTVERSION)/ -o dist/$(EXTENSION)-$(EXTVERSION).zip HEAD
 
 tapcheck:
 	$(prove_installcheck)
@@ -88,4 +96,4 @@ bench:
 	bench/run
 
 help:
-	@echo "all install installcheck tapcheck pgtapcheck unitcheck fuzzcheck lint format quickcheck soak demo bench clean"
+	@echo "all install installcheck dist tapcheck pgtapcheck unitcheck fuzzcheck lint format quickcheck soak demo bench clean"

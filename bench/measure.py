@@ -27,6 +27,8 @@ class Server:
     """A cluster, pinned to one core unless told otherwise. load_users() makes the extension and users that have three roles
     and two units each."""
 
+    port = '5432'
+
     def __init__(self, name, *settings, pinned=True):
         self.directory = f'{WORK}/{name}'
         run('initdb', '-D', self.directory, '-A', 'trust', '-U', 'postgres', '--no-locale', '-E', 'UTF8', '--no-sync')
@@ -34,19 +36,22 @@ class Server:
             conf.write('\n'.join([
                 "shared_preload_libraries = 'rolecall'", "listen_addresses = ''", f"unix_socket_directories = '{WORK}'",
                 'fsync = off', 'autovacuum = off', 'shared_buffers = 512MB', 'jit = off', *settings, '']))
+        self.start(pinned)
+
+    def start(self, pinned=True):
         pin = ['taskset', '-c', CORE] if pinned else []
-        run(*pin, 'pg_ctl', '-D', self.directory, '-l', f'{WORK}/{name}.log', '-w', '-s', 'start',
-            stderr=subprocess.STDOUT)
+        run(*pin, 'pg_ctl', '-D', self.directory, '-l', f'{self.directory}.log', '-w', '-s', 'start',
+            '-o', f'-p {self.port}', stderr=subprocess.STDOUT)
 
     def stop(self):
         run('pg_ctl', '-D', self.directory, '-m', 'fast', '-s', 'stop')
 
     def sql(self, text):
-        return run('psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-c', text).strip()
+        return run('psql', '-XqAt', '-p', self.port, '-v', 'ON_ERROR_STOP=1', '-c', text).strip()
 
     def statements(self, text):
         """The same, each a transaction of its own."""
-        return run('psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', input=text).strip()
+        return run('psql', '-XqAt', '-p', self.port, '-v', 'ON_ERROR_STOP=1', input=text).strip()
 
     def load_users(self, count):
         self.sql(f'''
@@ -110,6 +115,17 @@ class Server:
         return counts
 
 
+class Standby(Server):
+    """A standby of a server, as that is now."""
+
+    port = '5433'
+
+    def __init__(self, primary):
+        self.directory = f'{primary.directory}_standby'
+        run('pg_basebackup', '-D', self.directory, '-p', primary.port, '-U', 'postgres', '-R', '-c', 'fast', '--no-sync')
+        self.start()
+
+
 def medians(variants, measure):
     """Measures the variants in interleaved rounds; returns name -> median."""
     samples = {name: [] for name in variants}
@@ -123,7 +139,10 @@ def rounds_of(count):
     return f'{count} round' + ('s' if count != 1 else '')
 
 
-def heading(title, how=f'{rounds_of(ROUNDS)} of {SECONDS:.0f} s, medians; server and client on one core'):
+OVER_THE_WIRE = f'{rounds_of(ROUNDS)} of {SECONDS:.0f} s, medians; server and client on one core'
+
+
+def heading(title, how=OVER_THE_WIRE):
     print(f'## {title}\n')
     print(f'`{os.environ["COMMAND"]}`, {how}.')
     print(run('postgres', '--version').strip() + f', {cpu()}.\n')
@@ -166,7 +185,7 @@ def reads():
     for _ in range(2):
         server.sql('SELECT count(rolecall.me(id)), count(rolecall.me_json(id)) FROM rolecall.users')
     server.sql('CREATE TABLE stored AS SELECT uid, doc FROM rolecall.me_view; ALTER TABLE stored ADD PRIMARY KEY (uid); ANALYZE stored')
-    heading('Reading one user', f'{rounds_of(ROUNDS)} of {SECONDS:.0f} s, medians; server and client on one core; huge pages {pages}')
+    heading('Reading one user', f'{OVER_THE_WIRE}; huge pages {pages}')
     uid = f'\\set uid random(1, {USERS})\n'
     four = '''SELECT * FROM rolecall.users WHERE id = :uid;
 SELECT * FROM rolecall.user_roles WHERE user_id = :uid;
@@ -233,7 +252,7 @@ SELECT t.* FROM rolecall.tenants t JOIN rolecall.users u ON u.tenant_id = t.id W
 
 def crowds():
     """Does it matter how many users there are, when all are cached?"""
-    heading('Few users and many', f'{rounds_of(ROUNDS)} of {SECONDS:.0f} s, medians; server and client on one core, uniformly random users, all cached')
+    heading('Few users and many', f'{OVER_THE_WIRE}, uniformly random users, all cached')
     print('| users | me(uid) per second | against the constant C function | inside the server, ns | hits |')
     print('|---:|---:|---:|---:|---:|')
     for users, pages in [(users, pages) for users in CROWDS for pages in ('off', 'on')]:
@@ -285,24 +304,49 @@ def policies():
         'sub-query per row': "(SELECT count(*) FROM rolecall.user_roles g WHERE g.user_id = 17 AND g.role = 'role19' AND g.scope_id = unit) > 0",
     }
 
-    def scan(condition):
+    def put_policy(condition):
         server.sql(f'DROP POLICY IF EXISTS p ON notes; CREATE POLICY p ON notes USING ({condition})')
-        return float(server.sql(f'''
-            SET ROLE reader; SET max_parallel_workers_per_gather = 0;
+
+    def scan(on, before=''):
+        """Nanoseconds a row, when the user is loaded."""
+        return float(on.sql(f'''
+            BEGIN; {before}
+            SET LOCAL ROLE reader; SET LOCAL max_parallel_workers_per_gather = 0;
             DO $$ DECLARE t timestamptz; BEGIN
                 PERFORM count(*) FROM notes;
                 t := clock_timestamp();
                 PERFORM count(*) FROM notes;
                 PERFORM set_config('bench.ns', (extract(epoch FROM clock_timestamp() - t) * 1e9 / {rows})::text, false);
             END $$;
+            COMMIT;
             SELECT current_setting('bench.ns')'''))
-    ns = medians(conditions, scan)
+
+    def scan_by(condition):
+        put_policy(condition)
+        return scan(server)
+    ns = medians(conditions, scan_by)
     heading(f'A scan of {rows:,} rows under a policy', f'{rounds_of(ROUNDS)}, medians; one process')
     print('| policy | ns a row | against an empty C function |')
     print('|---|---:|---:|')
     for name, value in ns.items():
         print(f"| {name} | {value:,.0f} | {value / ns['empty C function']:.2f} |")
     print()
+
+    put_policy(conditions['has_role(17, role, row)'])
+    standby = Standby(server)
+    ns = medians({
+        'READ COMMITTED': (server, ''),
+        'SERIALIZABLE': (server, 'SET TRANSACTION ISOLATION LEVEL SERIALIZABLE;'),
+        'after a write to `users`': (server, "UPDATE rolecall.users SET function = 'Teacher' WHERE id = 1;"),
+        'a standby': (standby, ''),
+    }, lambda where: scan(*where))
+    print('The policy `has_role(17, role, row)` where shared memory is barred:\n')
+    print('| | ns a row | |')
+    print('|---|---:|---:|')
+    for name, value in ns.items():
+        print(f"| {name} | {value:,.0f} | {value / ns['READ COMMITTED']:.2f} |")
+    print()
+    standby.stop()
     server.stop()
 
 

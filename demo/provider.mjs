@@ -16,7 +16,8 @@
 // Users 100000, 100001 ... exist from the start. The control server, on a port of its own, changes things:
 //
 //   PUT    {control}/users/{code}   a user as JSON;  DELETE removes one
-//   PUT    {control}/fault          {"mode": "slow", "ms": 500, "subject": "100003"}; without subject: for all
+//   PUT    {control}/fault          {"mode": "slow", "ms": 500, "subject": "100003"}; without subject: for all; with a
+//                                   resource ("persons"): only there
 //   DELETE {control}/fault          no faults any more
 //   GET    {control}/requests       {"total", "in_flight", "most_in_flight", "most_of_one", "by_subject", "order",
 //                                   "not_modified", "connections", "http2", "headers"}: order has the subjects as
@@ -24,9 +25,10 @@
 //                                   http2 counts requests, headers are the last request's, without credentials
 //   DELETE {control}/requests       starts counting anew
 //
-// Faults: slow (ms), hang, down, 404, 410, 429 (retry_after), 500, broken_json, truncated, nested (depth), latin1,
-// twice, echo, wrong_subject, no_roles, empty_object, inactive, huge (bytes), endless, reset, redirect (location); and
-// of pages: same_page, next_page (link), endless_pages. A fault with "from": N spares what comes before item N.
+// Faults: slow (ms), hang, down, 403, 404, 410, 429 (retry_after), 500, broken_json, truncated, nested (depth), latin1,
+// twice, echo, wrong_subject, no_roles, empty_object, inactive, huge (bytes), endless (of: body, trailers, extensions,
+// headers or informational), reset, redirect (location), raw (body, or base64); and of pages: same_page, next_page
+// (link), endless_pages. A fault with "from": N spares what comes before item N; one with "ms" comes so much later.
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -167,8 +169,8 @@ function isKnown(request, { etag, 'last-modified': modified }) {
 
 const faults = new Map();  // by subject; '' is for all
 
-function faultFor(subject, start) {
-    const fault = faults.get(subject) ?? faults.get('');
+function faultFor(subject, resource, start) {
+    const fault = faults.get(`${subject}/${resource}`) ?? faults.get(subject) ?? faults.get('');
     return fault !== undefined && start >= (fault.from ?? 0) ? fault : { mode: 'none' };
 }
 
@@ -178,13 +180,23 @@ function sendJson(response, status, body, headers = {}) {
     response.end(text);
 }
 
-function pour(response) {
-    const chunk = `${' '.repeat(65535)}\n`;
+// Each is written as it stands, and then the second part for ever.
+const headOfChunks = 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n';
+const endlessParts = {
+    body: ['HTTP/1.1 200 OK\r\n\r\n', `${' '.repeat(65535)}\n`],
+    trailers: [`${headOfChunks}2\r\n{}\r\n0\r\n`, `x-more: ${'x'.repeat(4000)}\r\n`],
+    extensions: [`${headOfChunks}2;`, 'extension='.repeat(1000)],
+    headers: ['HTTP/1.1 200 OK\r\n', `x-more: ${'x'.repeat(4000)}\r\n`],
+    informational: ['', `HTTP/1.1 103 Early Hints\r\nlink: <${'x'.repeat(4000)}>\r\n\r\n`],
+};
+
+function pour({ socket }, [first, part]) {
     const more = () => {
-        while (!response.destroyed && response.write(chunk));
-        if (!response.destroyed) response.once('drain', more);
+        while (!socket.destroyed && socket.write(part));
+        if (!socket.destroyed) socket.once('drain', more);
     };
-    response.writeHead(200, { 'content-type': 'application/json' });
+    socket.on('error', () => {});
+    if (first !== '') socket.write(first);
     more();
 }
 
@@ -193,6 +205,7 @@ const faultModes = {
     none: (fault, request, response, answer) => answer(),
     slow: (fault, request, response, answer) => { setTimeout(answer, fault.ms ?? 1000); },
     hang: () => {},
+    403: (fault, request, response) => sendJson(response, 403, { error: 'not for you' }),
     404: (fault, request, response) => sendJson(response, 404, { error: 'not found' }),
     410: (fault, request, response) => sendJson(response, 410, { error: 'gone' }),
     429: (fault, request, response) =>
@@ -221,7 +234,8 @@ const faultModes = {
         answer(({ roles, authorizations: dropped, ...rest }) => rest),
     empty_object: (fault, request, response) => sendJson(response, 200, {}),
     huge: (fault, request, response, answer) => answer((body) => ({ ...body, padding: 'x'.repeat(fault.bytes ?? 1 << 27) })),
-    endless: (fault, request, response) => pour(response),
+    endless: (fault, request) => pour(request, endlessParts[fault.of ?? 'body']),
+    raw: (fault, request, response) => sendJson(response, 200, fault.base64 === undefined ? fault.body : Buffer.from(fault.base64, 'base64')),
     reset: (fault, request) => request.socket.resetAndDestroy(),
     same_page: (fault, request, response, answer) => answer(),
     next_page: (fault, request, response, answer) => answer(),
@@ -267,7 +281,7 @@ function provide(request, response) {
     const subject = resource === 'authorizations' ? url.searchParams.get('persid') ?? '' : decodeURIComponent(last);
     countRequest(subject, response);
     if (!authorized(request)) return sendJson(response, 401, { error: 'who are you?' });
-    const fault = faultFor(subject, startOf(url.searchParams, Number(url.searchParams.get('size'))));
+    const fault = faultFor(subject, resource, startOf(url.searchParams, Number(url.searchParams.get('size'))));
     const answer = (change = (body) => body) => {
         const found = resourceAt(resource, subject);
         if (found === undefined) return sendJson(response, 404, { error: 'not found' });
@@ -281,7 +295,8 @@ function provide(request, response) {
         return sendJson(response, 200, change(body), { ...headers, ...validators });
     };
     const act = () => faultModes[fault.mode](fault, request, response, answer);
-    return Number(options.delay) > 0 ? setTimeout(act, Number(options.delay)) : act();
+    const delay = Number(options.delay) + (fault.mode === 'slow' ? 0 : fault.ms ?? 0);
+    return delay > 0 ? setTimeout(act, delay) : act();
 }
 
 // A server that can go down and come back on the same port.
@@ -324,7 +339,7 @@ async function setFault(fault, listeners) {
         return;
     }
     if (!Object.hasOwn(faultModes, fault.mode)) throw new Error(`unknown fault: ${fault.mode}`);
-    faults.set(fault.subject ?? '', fault);
+    faults.set((fault.subject ?? '') + (fault.resource === undefined ? '' : `/${fault.resource}`), fault);
 }
 
 function controller(listeners) {

@@ -5,6 +5,7 @@
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PGVER=${PGVER:-15}
+PGROOT=${PGROOT:-}
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -67,12 +68,13 @@ as_server() {
     fi
 }
 
-# A private copy of the server: PostgreSQL finds its libraries from its own binary's path, so that our extension
-# is installed there and nowhere else.
+# A private copy of the server under PGROOT: PostgreSQL finds its libraries from its own binary's path, so that our
+# extension is installed there and nowhere else.
 private_postgres() {
     mkdir -p "$WORK/usr/lib/postgresql" "$WORK/usr/share/postgresql"
-    cp -a "/usr/lib/postgresql/$PGVER" "$WORK/usr/lib/postgresql/"
-    cp -a "/usr/share/postgresql/$PGVER" "$WORK/usr/share/postgresql/"
+    cp -a "$PGROOT/usr/lib/postgresql/$PGVER" "$WORK/usr/lib/postgresql/"
+    # Debian has it apart from the rest.
+    [ -d "$PGROOT/usr/share/postgresql" ] && cp -a "$PGROOT/usr/share/postgresql/$PGVER" "$WORK/usr/share/postgresql/"
     ln -s /usr/include "$WORK/usr/include"
     ln -s /usr/lib/x86_64-linux-gnu "$WORK/usr/lib/" 2>/dev/null || true
     [ "$(id -u)" = 0 ] && chown -R postgres: "$WORK/usr"

@@ -26,6 +26,10 @@ CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.ex
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', sync_ttl 'soon');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', sync_ttl '-1s');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', request_timeout '0');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', sync_ttl '0');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', sync_ttl '300000 years');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', active_window '0');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', max_staleness '11 years');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', request_timeout '2 hours');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', headers 'X-Tenant');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', headers ': seven');
@@ -38,6 +42,10 @@ CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.ex
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', max_revocation '20');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', max_revocation '101%');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', max_revocation '%');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', scope_absent 'maybe');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', max_roles '0');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', max_list_size '1kB');
+CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', max_revocation_users '0');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', revocation_window '1s');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', on_not_found 'delete');
 CREATE SERVER bad FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'https://hr.example.org', unknown_roles 'ignore');
@@ -55,6 +63,9 @@ ALTER SERVER hr OPTIONS (DROP base_url);
 ALTER SERVER hr OPTIONS (ADD auth 'magic');
 CREATE USER MAPPING FOR CURRENT_USER SERVER hr OPTIONS (base_url 'x');
 CREATE USER MAPPING FOR CURRENT_USER SERVER hr OPTIONS (token '');
+CREATE USER MAPPING FOR CURRENT_USER SERVER hr OPTIONS (token E'a\r\nX-Role: admin');
+CREATE USER MAPPING FOR CURRENT_USER SERVER hr OPTIONS (username 'a', password E'b\n');
+CREATE USER MAPPING FOR CURRENT_USER SERVER hr OPTIONS (username 'a:b', password 'c');
 ALTER FOREIGN DATA WRAPPER rolecall OPTIONS (ADD nonsense '1');
 CREATE FOREIGN TABLE nothing (id int) SERVER hr OPTIONS (nonsense '1');
 

@@ -7,7 +7,9 @@
 #include "projection/definition.h"
 #include "projection/flight.h"
 #include "projection/loads.h"
+#include "projection/memo.h"
 #include "projection/shared.h"
+#include "projection/subscription.h"
 #include "sync/launcher.h"
 #include "sync/leave.h"
 #include "sync/roster.h"
@@ -30,7 +32,9 @@ void _PG_init(void) {
     rolecall::projection::shared_init();
     rolecall::projection::flight_init();
     rolecall::projection::loads_init();
+    rolecall::projection::memo_init();
     rolecall::projection::ddl_init();
+    rolecall::projection::subscription_init();
     rolecall::sync::roster_init();
     rolecall::sync::statistics_init();
     rolecall::sync::leave_init();

@@ -64,7 +64,7 @@ DECLARE
     now CONSTANT timestamptz = clock_timestamp();
 BEGIN
     PERFORM rolecall.require_oauth_provider(provider);
-    PERFORM rolecall.require_ttl(ttl, '1 day');
+    PERFORM rolecall.require_ttl(ttl, interval '1 day');
     IF user_id IS NOT NULL THEN
         PERFORM rolecall.require_active_user(user_id);
     END IF;
@@ -165,6 +165,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp 
 DECLARE
     active boolean;
 BEGIN
+    PERFORM rolecall.require_directory();
     -- Locked, so that a deactivation either sees what is made for the user now, or is seen here.
     SELECT u.is_active AND coalesce(t.is_active, true) INTO active
     FROM rolecall.users u LEFT JOIN rolecall.tenants t ON t.id = u.tenant_id WHERE u.id = uid FOR SHARE OF u;
@@ -193,7 +194,7 @@ COMMENT ON FUNCTION rolecall.put_refresh_token(bigint, uuid, interval) IS 'a new
 CREATE FUNCTION rolecall.issue_refresh_token(uid bigint, ttl interval DEFAULT '30 days') RETURNS rolecall.issued_token
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM rolecall.require_ttl(ttl, '10 years');
+    PERFORM rolecall.require_ttl(ttl, interval '10 years');
     PERFORM rolecall.require_active_user(uid);
     RETURN rolecall.put_refresh_token(uid, gen_random_uuid(), ttl);
 END
@@ -231,7 +232,7 @@ CREATE FUNCTION rolecall.ask_for_sync(uid bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF EXISTS (SELECT FROM rolecall.users WHERE id = uid AND provider IS NOT NULL AND institutional_id IS NOT NULL) THEN
-        PERFORM rolecall.trigger_role_sync_for_user(uid);
+        PERFORM rolecall.trigger_role_sync_for_user(uid, false);
     END IF;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING USING MESSAGE = format('could not ask for a role sync of user %s', uid), DETAIL = SQLERRM;
@@ -290,7 +291,7 @@ BEGIN
     END IF;
     hash := sha256(token::bytea);
     SELECT t.family INTO login FROM rolecall.refresh_tokens t WHERE t.token_hash = hash;
-    RETURN FOUND AND rolecall.revoke_tokens(login, NULL) > 0;
+    RETURN FOUND AND rolecall.revoke_tokens(login, NULL::bigint) > 0;
 END
 $$;
 COMMENT ON FUNCTION rolecall.revoke_refresh_token(text) IS 'ends the login that a token belongs to; false: there was nothing to end';
@@ -302,7 +303,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'RC001', MESSAGE = 'user not found';
     END IF;
-    RETURN rolecall.revoke_tokens(NULL, uid);
+    RETURN rolecall.revoke_tokens(NULL::uuid, uid);
 END
 $$;
 COMMENT ON FUNCTION rolecall.revoke_refresh_tokens(bigint) IS 'ends every login of a user; returns how many tokens that were';
@@ -321,7 +322,7 @@ COMMENT ON FUNCTION rolecall.cleanup_expired_refresh_tokens(bigint) IS 'removes 
 CREATE FUNCTION rolecall.end_logins() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM rolecall.revoke_tokens(NULL, NEW.id);
+    PERFORM rolecall.revoke_tokens(NULL::uuid, NEW.id);
     RETURN NULL;
 END
 $$;

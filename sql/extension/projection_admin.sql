@@ -9,10 +9,13 @@ COMMENT ON FUNCTION rolecall.projection_problems(name) IS 'why documents of a pr
 CREATE FUNCTION rolecall.drop_watch_triggers(projection_id bigint, relation regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    may_fail boolean := rolecall.is_distributed(relation);
     t record;
 BEGIN
     -- What DROP TRIGGER takes, before looking which there are.
-    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
+    IF NOT may_fail THEN
+        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
+    END IF;
     FOR t IN
         SELECT g.tgname, g.tgrelid::regclass AS member
         FROM pg_trigger g
@@ -21,7 +24,15 @@ BEGIN
           AND g.tgfoid IN ('rolecall.watch_row()'::regprocedure, 'rolecall.watch_truncate()'::regprocedure)
           AND position(convert_to(projection_id::text, 'SQL_ASCII') || '\x00'::bytea IN g.tgargs) = 1
     LOOP
-        EXECUTE format('DROP TRIGGER %I ON %s', t.tgname, t.member);
+        BEGIN
+            EXECUTE format('DROP TRIGGER %I ON %s', t.tgname, t.member);
+        EXCEPTION WHEN OTHERS THEN
+            IF NOT may_fail THEN
+                RAISE;
+            END IF;
+            RAISE WARNING 'trigger "%" on table % could not be dropped', t.tgname, t.member
+                USING DETAIL = SQLERRM, HINT = 'It does no harm. Drop it when Citus does not manage the table any more.';
+        END;
     END LOOP;
 END
 $$;
@@ -74,6 +85,11 @@ BEGIN
         RAISE EXCEPTION 'a watch needs a relation' USING ERRCODE = 'null_value_not_allowed';
     END IF;
     PERFORM rolecall.application_projection(projection);
+    IF rolecall.is_distributed(relation) THEN
+        RAISE EXCEPTION 'relation % cannot be watched', relation
+            USING ERRCODE = 'wrong_object_type', DETAIL = 'Citus manages it: its rows are in shards, whose changes go unseen.',
+                  HINT = 'A projection over it needs a ttl.';
+    END IF;
     IF (SELECT c.relkind NOT IN ('r', 'p') OR c.relpersistence = 't' OR c.oid < 16384 FROM pg_class c WHERE c.oid = relation) THEN
         RAISE EXCEPTION 'relation % cannot be watched', relation
             USING ERRCODE = 'wrong_object_type',
@@ -118,7 +134,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.watch(name, regclass, name) IS 'a changed row belongs to the document whose key is in this column';
 
-CREATE FUNCTION rolecall.watch_lookup(projection name, relation regclass, key_column name DEFAULT NULL, referencing jsonb DEFAULT NULL) RETURNS void
+CREATE FUNCTION rolecall.add_lookup(projection name, relation regclass, key_column name, referencing jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     new_watch bigint := rolecall.add_watch(projection, relation, true, key_column);
@@ -135,17 +151,17 @@ BEGIN
     UNION
     SELECT new_watch, k.conrelid, a.attname
     FROM pg_constraint k
-    JOIN rolecall.watches w ON w.projection = watch_lookup.projection AND NOT w.builtin AND NOT w.is_lookup AND w.relation = k.conrelid
+    JOIN rolecall.watches w ON w.projection = add_lookup.projection AND NOT w.builtin AND NOT w.is_lookup AND w.relation = k.conrelid
     JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
-    WHERE referencing IS NULL AND k.contype = 'f' AND k.confrelid = watch_lookup.relation AND cardinality(k.conkey) = 1
-      AND k.confkey[1] = (SELECT f.attnum FROM pg_attribute f WHERE f.attrelid = k.confrelid AND f.attname = watch_lookup.key_column);
+    WHERE referencing IS NULL AND k.contype = 'f' AND k.confrelid = add_lookup.relation AND cardinality(k.conkey) = 1
+      AND k.confkey[1] = (SELECT f.attnum FROM pg_attribute f WHERE f.attrelid = k.confrelid AND f.attname = add_lookup.key_column);
     IF NOT FOUND THEN
         RAISE EXCEPTION 'nothing refers to column "%" of %', key_column, relation
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   DETAIL = 'No table that is watched by key has a foreign key to this column.',
                   HINT = 'Watch such tables first, or say which columns refer to it: referencing => ''{"schema.table": "column"}''.';
     END IF;
-    SELECT p.problem INTO wrong FROM rolecall.projection_problems(projection) p WHERE p.relation = watch_lookup.relation LIMIT 1;
+    SELECT p.problem INTO wrong FROM rolecall.projection_problems(projection) p WHERE p.relation = add_lookup.relation LIMIT 1;
     IF wrong IS NOT NULL THEN
         RAISE EXCEPTION 'relation % cannot be watched by column "%"', relation, key_column
             USING ERRCODE = 'datatype_mismatch', DETAIL = format('In the way: %s.', wrong),
@@ -153,6 +169,11 @@ BEGIN
     END IF;
 END
 $$;
+COMMENT ON FUNCTION rolecall.add_lookup(name, regclass, name, jsonb) IS 'watch_lookup() where the tables of referencing have their schemas';
+
+-- In C, so that names in referencing are found by the caller's search_path, as that of the relation is.
+CREATE FUNCTION rolecall.watch_lookup(projection name, relation regclass, key_column name DEFAULT NULL, referencing jsonb DEFAULT NULL) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_watch_lookup';
 COMMENT ON FUNCTION rolecall.watch_lookup(name, regclass, name, jsonb) IS 'a changed row belongs to all documents; with key_column: to those whose rows refer to it';
 
 CREATE FUNCTION rolecall.unwatch(projection name, relation regclass, key_column name DEFAULT NULL) RETURNS void
@@ -174,9 +195,16 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.unwatch(name, regclass, name) IS 'ends the watches on a table, or the one by a column';
 
-CREATE FUNCTION rolecall.create_projection(
-    projection name, view regclass, key_column name, doc_column name, ttl interval DEFAULT NULL,
-    strict boolean DEFAULT true, watches jsonb DEFAULT '{}') RETURNS void
+CREATE FUNCTION rolecall.refuse_unsafe(projection name) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_refuse_unsafe';
+COMMENT ON FUNCTION rolecall.refuse_unsafe(name) IS 'raises an error where a projection would run others'' code with the rights of its view''s owner';
+
+CREATE FUNCTION rolecall.read_one(projection name) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_read_one';
+COMMENT ON FUNCTION rolecall.read_one(name) IS 'reads one document as it will be read, or raises the error that every reader would get';
+
+CREATE FUNCTION rolecall.add_projection(
+    projection name, view regclass, key_column name, doc_column name, ttl interval, strict boolean, watches jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     w record;
@@ -191,11 +219,12 @@ BEGIN
     END IF;
     BEGIN
         INSERT INTO rolecall.projections (name, view, key_column, doc_column, ttl)
-        VALUES (projection, view, create_projection.key_column, doc_column, ttl);
+        VALUES (projection, view, add_projection.key_column, doc_column, ttl);
     EXCEPTION WHEN unique_violation THEN
         RAISE EXCEPTION 'projection "%" already exists', projection
             USING ERRCODE = 'duplicate_object', HINT = 'rolecall.drop_projection() drops it.';
     END;
+    PERFORM rolecall.refuse_unsafe(projection);
     -- What cannot be exact is refused before any table gets a trigger.
     SELECT 'In the way: ' || string_agg(p.problem, '; ') || '.' INTO wrong
     FROM rolecall.projection_problems(projection) p WHERE p.lasting;
@@ -212,9 +241,9 @@ BEGIN
             WHEN jsonb_typeof(w.what) = 'string' THEN
                 PERFORM rolecall.watch(projection, w.relation, (w.what #>> '{}')::name);
             WHEN jsonb_typeof(w.what) = 'null' THEN
-                PERFORM rolecall.watch_lookup(projection, w.relation);
+                PERFORM rolecall.add_lookup(projection, w.relation, NULL::name, NULL::jsonb);
             WHEN jsonb_typeof(w.what -> 'lookup') = 'string' THEN
-                PERFORM rolecall.watch_lookup(projection, w.relation, (w.what ->> 'lookup')::name, w.what -> 'referencing');
+                PERFORM rolecall.add_lookup(projection, w.relation, (w.what ->> 'lookup')::name, w.what -> 'referencing');
             ELSE
                 RAISE EXCEPTION 'invalid watch on %: %', w.relation, w.what
                     USING ERRCODE = 'invalid_parameter_value',
@@ -224,16 +253,30 @@ BEGIN
 
     SELECT 'In the way: ' || string_agg(p.problem, '; ') || '.', string_agg(p.repair, '; ')
     INTO wrong, repairs FROM rolecall.projection_problems(projection) p;
-    IF wrong IS NULL OR ttl IS NOT NULL THEN
-        RETURN;
-    ELSIF strict THEN
+    IF wrong IS NOT NULL AND ttl IS NULL AND strict THEN
         RAISE EXCEPTION 'changes behind view % would go unseen', view
             USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = wrong,
                   HINT = 'Name these tables in watches => ''{"schema.table": "key column", ...}'', or pass strict => false and watch them before it is used.';
     END IF;
-    RAISE WARNING 'documents of projection "%" are not cached yet', projection USING DETAIL = wrong, HINT = repairs;
+    BEGIN
+        PERFORM rolecall.read_one(projection);
+    EXCEPTION WHEN OTHERS THEN
+        RAISE EXCEPTION 'documents of view % cannot be read', view
+            USING ERRCODE = SQLSTATE, DETAIL = format('In the way: %s.', SQLERRM),
+                  HINT = 'They are read as the owner of the view, with search_path = pg_catalog, pg_temp.';
+    END;
+    IF wrong IS NOT NULL AND ttl IS NULL THEN
+        RAISE WARNING 'documents of projection "%" are not cached yet', projection USING DETAIL = wrong, HINT = repairs;
+    END IF;
 END
 $$;
+COMMENT ON FUNCTION rolecall.add_projection(name, regclass, name, name, interval, boolean, jsonb) IS 'create_projection() where the tables of watches have their schemas';
+
+-- In C, so that names in watches are found by the caller's search_path, as that of the view is.
+CREATE FUNCTION rolecall.create_projection(
+    projection name, view regclass, key_column name, doc_column name, ttl interval DEFAULT NULL,
+    strict boolean DEFAULT true, watches jsonb DEFAULT '{}') RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_create_projection';
 COMMENT ON FUNCTION rolecall.create_projection(name, regclass, name, name, interval, boolean, jsonb) IS 'caches a view''s documents by key; one named me takes the place of the built-in one';
 
 CREATE FUNCTION rolecall.cancel_load(projection bigint) RETURNS boolean
@@ -254,41 +297,81 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.drop_projection(name) IS 'drops a projection with its watches; the built-in me comes back when yours goes';
 
+CREATE FUNCTION rolecall.follow_columns(projection name, builtin boolean) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    of_watches bigint[] := ARRAY(
+        SELECT w.id FROM rolecall.watches w JOIN pg_attribute a ON a.attrelid = w.relation AND a.attnum = w.key_number
+        WHERE (w.projection, w.builtin) = (follow_columns.projection, follow_columns.builtin)
+          AND NOT a.attisdropped AND a.attname <> w.key_column);
+BEGIN
+    -- Two columns may have changed places, and no two watches have one column's name at any time.
+    UPDATE rolecall.watches w SET key_column = '@' || w.key_number WHERE w.id = ANY (of_watches);
+    UPDATE rolecall.watches w SET key_column = a.attname FROM pg_attribute a
+    WHERE w.id = ANY (of_watches) AND a.attrelid = w.relation AND a.attnum = w.key_number;
+
+    UPDATE rolecall.watch_references r SET column_name = '@' || r.column_number
+    FROM rolecall.watches w, pg_attribute a
+    WHERE (w.projection, w.builtin) = (follow_columns.projection, follow_columns.builtin) AND r.watch = w.id
+      AND a.attrelid = r.relation AND a.attnum = r.column_number AND NOT a.attisdropped AND a.attname <> r.column_name;
+    UPDATE rolecall.watch_references r SET column_name = a.attname
+    FROM rolecall.watches w, pg_attribute a
+    WHERE (w.projection, w.builtin) = (follow_columns.projection, follow_columns.builtin) AND r.watch = w.id
+      AND a.attrelid = r.relation AND a.attnum = r.column_number AND NOT a.attisdropped AND a.attname <> r.column_name;
+END
+$$;
+COMMENT ON FUNCTION rolecall.follow_columns(name, boolean) IS 'gives watches and references the names that their columns have by now';
+
 CREATE FUNCTION rolecall.repair_projection(projection name) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     p rolecall.projections;
 BEGIN
     FOR p IN SELECT * FROM rolecall.projections q WHERE q.name = projection FOR UPDATE LOOP
+        -- Notes its name and its owner, if it is there.
+        UPDATE rolecall.projections q
+        SET view = CASE WHEN EXISTS (SELECT FROM pg_class c WHERE c.oid = q.view) THEN q.view ELSE coalesce(rolecall.view_by_name(q.id), q.view) END
+        WHERE q.id = p.id;
         DELETE FROM rolecall.watches w
         WHERE (w.projection, w.builtin) = (p.name, p.builtin) AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = w.relation);
+        PERFORM rolecall.follow_columns(p.name, p.builtin);
         PERFORM rolecall.drop_watch_triggers(p.id, w.relation)
         FROM (SELECT DISTINCT relation FROM rolecall.watches WHERE (watches.projection, builtin) = (p.name, p.builtin)) w;
-        PERFORM rolecall.put_watch_triggers(w.id) FROM rolecall.watches w WHERE (w.projection, w.builtin) = (p.name, p.builtin);
+        PERFORM rolecall.put_watch_triggers(w.id) FROM rolecall.watches w
+        WHERE (w.projection, w.builtin) = (p.name, p.builtin) AND NOT rolecall.is_distributed(w.relation);
     END LOOP;
     IF NOT FOUND THEN
         PERFORM rolecall.application_projection(projection);
     END IF;
 END
 $$;
-COMMENT ON FUNCTION rolecall.repair_projection(name) IS 'creates the triggers of a projection''s watches anew';
+COMMENT ON FUNCTION rolecall.repair_projection(name) IS 'takes the view that has the name of a dropped one, follows columns to their names, and creates the triggers of a projection''s watches anew';
 
 CREATE FUNCTION rolecall.check_projections(
     OUT projection name, OUT relation regclass, OUT problem text, OUT repair text)
 RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    remedy text;
 BEGIN
-    FOR projection IN SELECT DISTINCT p.name FROM rolecall.projections p WHERE p.ttl IS NULL ORDER BY 1 LOOP
+    FOR projection IN SELECT DISTINCT p.name FROM rolecall.projections p ORDER BY 1 LOOP
         BEGIN
             RETURN QUERY SELECT check_projections.projection, p.relation, p.problem, p.repair
-                         FROM rolecall.projection_problems(check_projections.projection) p;
+                         FROM rolecall.projection_problems(check_projections.projection) p
+                         -- With a ttl it need not be exact, only safe.
+                         WHERE p.lasting OR EXISTS (SELECT FROM rolecall.projections q
+                                                    WHERE q.name = check_projections.projection AND q.ttl IS NULL);
         EXCEPTION WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS remedy = PG_EXCEPTION_HINT;
             relation := NULL;
             problem := SQLERRM;
-            repair := 'restore the view, or drop the projection';
+            repair := coalesce(nullif(remedy, ''), 'restore the view, or drop the projection');
             RETURN NEXT;
         END;
     END LOOP;
+    projection := NULL;
+    RETURN QUERY SELECT NULL::name, t.relation, format('trigger "%s" is of no projection of this database', t.name), t.repair
+                 FROM rolecall.stray_watch_triggers() t;
 END
 $$;
 COMMENT ON FUNCTION rolecall.check_projections() IS 'what keeps documents from being cached, and the command that repairs it; no row: all is in order';

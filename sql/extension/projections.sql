@@ -15,12 +15,16 @@ CREATE TABLE rolecall.projections (
     doc_column name NOT NULL,
     ttl interval CHECK (ttl > interval '0'),
     query text NOT NULL,
+    view_schema name,
+    view_name name,
+    view_owner name,
     PRIMARY KEY (name, builtin)
 );
 COMMENT ON TABLE rolecall.projections IS 'views whose documents are held in shared memory, one document per key';
 COMMENT ON COLUMN rolecall.projections.builtin IS 'made by the extension; one of the application''s with the same name takes its place';
 COMMENT ON COLUMN rolecall.projections.id IS 'random and never reused, so that nothing of a dropped projection is ever shown';
 COMMENT ON COLUMN rolecall.projections.query IS 'what a document is: one column, with $1 as the key; kept by a trigger';
+COMMENT ON COLUMN rolecall.projections.view_schema IS 'kept by a trigger, as view_name and view_owner: a view that is made anew is found by its name, if its owner is the same';
 
 CREATE TABLE rolecall.watches (
     projection name NOT NULL,
@@ -29,6 +33,7 @@ CREATE TABLE rolecall.watches (
     relation regclass NOT NULL,
     is_lookup boolean NOT NULL DEFAULT false,
     key_column name,
+    key_number smallint,
     FOREIGN KEY (projection, builtin) REFERENCES rolecall.projections ON UPDATE CASCADE ON DELETE CASCADE,
     CONSTRAINT watches_key_column_check CHECK (is_lookup OR key_column IS NOT NULL)
 );
@@ -36,6 +41,7 @@ COMMENT ON TABLE rolecall.watches IS 'the tables behind each projection''s view'
 COMMENT ON COLUMN rolecall.watches.id IS 'random and never reused: names the groups of a lookup';
 COMMENT ON COLUMN rolecall.watches.is_lookup IS 'a row may belong to many documents';
 COMMENT ON COLUMN rolecall.watches.key_column IS 'the column that holds the key of the document a row belongs to; of a lookup: what those documents'' rows refer to, or NULL: a row belongs to all documents';
+COMMENT ON COLUMN rolecall.watches.key_number IS 'the number of that column, which stays when names change places; kept by a trigger';
 
 CREATE UNIQUE INDEX watches_key ON rolecall.watches (projection, builtin, relation, is_lookup, coalesce(key_column, ''));
 
@@ -44,22 +50,70 @@ CREATE TABLE rolecall.watch_references (
     builtin boolean NOT NULL DEFAULT false,
     relation regclass NOT NULL,
     column_name name NOT NULL,
+    column_number smallint,
     PRIMARY KEY (watch, relation, column_name)
 );
 COMMENT ON TABLE rolecall.watch_references IS 'how documents refer to rows of a lookup: by which columns of their own rows';
 COMMENT ON COLUMN rolecall.watch_references.relation IS 'a watched table, whose rows belong to one document each';
+COMMENT ON COLUMN rolecall.watch_references.column_number IS 'the number of that column; kept by a trigger';
 
 CREATE FUNCTION rolecall.set_projection_query() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v record;
 BEGIN
     NEW.query := format('SELECT v.%I FROM %s v WHERE v.%I = $1', NEW.doc_column, NEW.view, NEW.key_column);
+    SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner) AS owner INTO v
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = NEW.view;
+    IF FOUND THEN
+        NEW.view_schema := v.nspname;
+        NEW.view_name := v.relname;
+        NEW.view_owner := v.owner;
+    END IF;
     RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION rolecall.set_projection_query() IS 'keeps projections.query';
+COMMENT ON FUNCTION rolecall.set_projection_query() IS 'keeps projections.query, and the name and the owner of the view';
 
 CREATE TRIGGER set_query BEFORE INSERT OR UPDATE ON rolecall.projections
 FOR EACH ROW EXECUTE FUNCTION rolecall.set_projection_query();
+
+CREATE FUNCTION rolecall.view_by_name(projection_id bigint) RETURNS regclass
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.oid FROM rolecall.projections p
+    JOIN pg_namespace n ON n.nspname = p.view_schema
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.view_name
+    WHERE p.id = projection_id AND c.relkind = 'v' AND pg_get_userbyid(c.relowner) = p.view_owner
+$$;
+COMMENT ON FUNCTION rolecall.view_by_name(bigint) IS 'the view that has the name and the owner of a projection''s now; NULL: there is none';
+
+CREATE FUNCTION rolecall.column_number(relation oid, column_name name) RETURNS smallint
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT a.attnum FROM pg_attribute a
+    WHERE a.attrelid = relation AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
+$$;
+COMMENT ON FUNCTION rolecall.column_number(oid, name) IS 'the number of a column; NULL: there is none';
+
+-- A restore inserts rows with numbers of another database.
+CREATE FUNCTION rolecall.set_column_number() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_RELID = 'rolecall.watches'::regclass THEN
+        NEW.key_number := rolecall.column_number(NEW.relation, NEW.key_column);
+    ELSE
+        NEW.column_number := rolecall.column_number(NEW.relation, NEW.column_name);
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION rolecall.set_column_number() IS 'keeps watches.key_number and watch_references.column_number';
+
+CREATE TRIGGER set_number BEFORE INSERT ON rolecall.watches
+FOR EACH ROW EXECUTE FUNCTION rolecall.set_column_number();
+CREATE TRIGGER set_number BEFORE INSERT ON rolecall.watch_references
+FOR EACH ROW EXECUTE FUNCTION rolecall.set_column_number();
+ALTER TABLE rolecall.watches ENABLE ALWAYS TRIGGER set_number;
+ALTER TABLE rolecall.watch_references ENABLE ALWAYS TRIGGER set_number;
 
 CREATE FUNCTION rolecall.definition_changed() RETURNS trigger
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_definition_changed';

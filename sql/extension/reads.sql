@@ -101,6 +101,7 @@ COMMENT ON FUNCTION rolecall.has_role(text) IS 'does the user on whose behalf th
 
 CREATE FUNCTION rolecall.user_id(external_id text) RETURNS bigint
 LANGUAGE sql STABLE STRICT PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT rolecall.require_directory();
     SELECT u.id FROM rolecall.users u WHERE u.external_id = user_id.external_id
 $$;
 COMMENT ON FUNCTION rolecall.user_id(text) IS 'the user with an application''s own id; NULL when there is none';

@@ -36,7 +36,7 @@ COMMENT ON FUNCTION rolecall.provider_size(text) IS 'how many grants a provider 
 
 -- For callers that hold the provider's lock (src/sync/brake.cpp): nobody else counts meanwhile.
 CREATE FUNCTION rolecall.count_revocation(
-    name text, uid bigint, revoked bigint, deactivated bigint, most double precision, length interval, at timestamptz,
+    name text, uid bigint, revoked bigint, deactivated bigint, most double precision, many bigint, length interval, at timestamptz,
     OUT exceeds boolean, OUT so_far rolecall.revocations)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -55,11 +55,14 @@ BEGIN
     so_far.grants_revoked := so_far.grants_revoked + revoked;
     so_far.users_deactivated := so_far.users_deactivated + deactivated;
 
-    exceeds := so_far.users_affected >= 10 AND (so_far.grants_revoked > most * so_far.grants OR so_far.users_deactivated > most * so_far.users);
+    -- In a small directory half of the users are many; two never are.
+    exceeds := so_far.users_affected >= least(many, greatest(3, (so_far.users + 1) / 2))
+        AND (so_far.grants_revoked > most * so_far.grants OR so_far.users_deactivated > most * so_far.users);
     IF exceeds THEN  -- by an old count: what was given since counts as well
         SELECT s.grants + so_far.grants_revoked - revoked, s.users + so_far.users_deactivated - deactivated
         INTO so_far.grants, so_far.users FROM rolecall.provider_size(name) s;
-        exceeds := so_far.grants_revoked > most * so_far.grants OR so_far.users_deactivated > most * so_far.users;
+        exceeds := so_far.users_affected >= least(many, greatest(3, (so_far.users + 1) / 2))
+            AND (so_far.grants_revoked > most * so_far.grants OR so_far.users_deactivated > most * so_far.users);
     END IF;
     IF NOT exceeds THEN
         INSERT INTO rolecall.revocations SELECT (so_far).*
@@ -69,7 +72,7 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION rolecall.count_revocation(text, bigint, bigint, bigint, double precision, interval, timestamptz)
+COMMENT ON FUNCTION rolecall.count_revocation(text, bigint, bigint, bigint, double precision, bigint, interval, timestamptz)
 IS 'counts what a sync is about to take away; exceeds: it must not, for the window would come to so_far';
 
 CREATE FUNCTION rolecall.stop_provider(name text, affected bigint, revoked bigint, grants bigint, deactivated bigint, users bigint) RETURNS boolean

@@ -3,6 +3,96 @@
 -- granted for the extension's own, and forget it.
 \echo Use "ALTER EXTENSION rolecall UPDATE" to load this file. \quit
 
+-- Names below are found in pg_catalog and nowhere else, whatever is in this schema already.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE FUNCTION rolecall.check_installation(OUT problem text, OUT repair text) RETURNS SETOF record
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    WITH extension AS (
+        SELECT e.oid, e.extowner AS owner FROM pg_extension e WHERE e.extname = 'rolecall'
+    ), schema AS (
+        SELECT n.oid, n.nspowner AS owner, n.nspacl AS acl FROM pg_namespace n WHERE n.nspname = 'rolecall'
+    ), trusted AS (
+        SELECT r.oid FROM pg_roles r WHERE r.rolsuper OR r.oid = (SELECT e.owner FROM extension e)
+    ), members AS (
+        SELECT d.classid, d.objid FROM pg_depend d
+        WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid = (SELECT e.oid FROM extension e) AND d.deptype = 'e'
+    ), objects AS (  -- what has an owner and privileges
+        SELECT m.classid, m.objid, o.owner, o.acl
+        FROM members m
+        CROSS JOIN LATERAL (
+            SELECT c.relowner, c.relacl FROM pg_class c WHERE m.classid = 'pg_class'::regclass AND c.oid = m.objid
+            UNION ALL
+            SELECT p.proowner, p.proacl FROM pg_proc p WHERE m.classid = 'pg_proc'::regclass AND p.oid = m.objid
+            UNION ALL
+            SELECT t.typowner, t.typacl FROM pg_type t WHERE m.classid = 'pg_type'::regclass AND t.oid = m.objid
+            UNION ALL
+            SELECT w.fdwowner, w.fdwacl FROM pg_foreign_data_wrapper w WHERE m.classid = 'pg_foreign_data_wrapper'::regclass AND w.oid = m.objid
+            UNION ALL
+            SELECT t.evtowner, NULL FROM pg_event_trigger t WHERE m.classid = 'pg_event_trigger'::regclass AND t.oid = m.objid
+        ) o(owner, acl)
+    )
+    SELECT format('schema rolecall belongs to role %s', s.owner::regrole),
+           format('ALTER SCHEMA rolecall OWNER TO %s', (SELECT e.owner::regrole FROM extension e))
+    FROM schema s WHERE s.owner NOT IN (SELECT t.oid FROM trusted t)
+    UNION ALL
+    SELECT format('%s may create objects in schema rolecall', CASE a.grantee WHEN 0 THEN 'everybody' ELSE format('role %s', a.grantee::regrole) END),
+           format('REVOKE CREATE ON SCHEMA rolecall FROM %s', CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)
+    FROM schema s CROSS JOIN LATERAL aclexplode(s.acl) a
+    WHERE a.privilege_type = 'CREATE' AND a.grantee <> s.owner AND a.grantee NOT IN (SELECT t.oid FROM trusted t)
+    UNION ALL
+    SELECT format('%s %s is in schema rolecall, and not of the extension', i.type, i.identity), format('DROP %s %s', upper(i.type), i.identity)
+    FROM schema s
+    JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = s.oid
+    CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) i
+    WHERE d.classid NOT IN ('pg_extension'::regclass, 'pg_default_acl'::regclass, 'pg_publication_namespace'::regclass)
+      AND NOT EXISTS (SELECT FROM members m WHERE m.classid = d.classid AND m.objid = d.objid)
+    UNION ALL
+    SELECT format('%s %s belongs to role %s', i.type, i.identity, o.owner::regrole),
+           format('ALTER %s %s OWNER TO %s', upper(i.type), i.identity, (SELECT e.owner::regrole FROM extension e))
+    FROM objects o CROSS JOIN LATERAL pg_identify_object(o.classid, o.objid, 0) i
+    WHERE o.owner NOT IN (SELECT t.oid FROM trusted t)
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype = 'i')  -- goes with its table
+    UNION ALL
+    -- What a grant of an administrator's is not among: the initial privileges.
+    SELECT format('default privileges gave role %s %s on %s %s', a.grantee::regrole, a.privilege_type, i.type, i.identity),
+           format('REVOKE ALL ON %s %s FROM %s', CASE i.type WHEN 'view' THEN 'TABLE' ELSE upper(i.type) END, i.identity, a.grantee::regrole)
+    FROM objects o
+    JOIN pg_init_privs p ON p.classoid = o.classid AND p.objoid = o.objid AND p.objsubid = 0
+    CROSS JOIN LATERAL aclexplode(p.initprivs) a
+    CROSS JOIN LATERAL pg_identify_object(o.classid, o.objid, 0) i
+    WHERE a.grantee <> 0 AND a.grantee <> o.owner AND a.grantee NOT IN (SELECT t.oid FROM trusted t)
+      AND a.grantee <> (SELECT r.oid FROM pg_roles r WHERE r.rolname = 'pg_monitor')
+      AND EXISTS (SELECT FROM aclexplode(o.acl) n WHERE n.grantee = a.grantee AND n.privilege_type = a.privilege_type)
+    ORDER BY 1
+$$;
+COMMENT ON FUNCTION rolecall.check_installation() IS 'what lets others than the extension''s owner decide what its functions do, and the command that repairs it; no row: all is in order';
+
+-- Whoever owns this schema, can create in it, or has been here before, could put functions in the place of the
+-- extension's, for superusers to call.
+DO $$
+DECLARE
+    grantee text;
+    problems text;
+    repairs text;
+BEGIN
+    -- Made just now by CREATE EXTENSION, it has what default privileges give.
+    FOR grantee IN
+        SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END
+        FROM pg_namespace n CROSS JOIN LATERAL aclexplode(n.nspacl) a
+        WHERE n.nspname = 'rolecall' AND a.grantee <> n.nspowner
+          AND CASE WHEN age(n.xmin) <= 0 THEN pg_xact_status((pg_current_xact_id()::text::bigint - age(n.xmin))::text::xid8) = 'in progress' END
+    LOOP
+        EXECUTE format('REVOKE ALL ON SCHEMA rolecall FROM %s', grantee);
+    END LOOP;
+    SELECT string_agg(c.problem, '; '), string_agg(c.repair, '; ') INTO problems, repairs FROM rolecall.check_installation() c;
+    IF problems IS NOT NULL THEN
+        RAISE EXCEPTION 'schema "rolecall" is not safe to install into'
+            USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = format('In the way: %s.', problems), HINT = format('To repair: %s.', repairs);
+    END IF;
+END
+$$;
+
 -- ---- Sync ---------------------------------------------------------------------------------------------------
 
 ALTER TABLE rolecall.sync_state ADD COLUMN last_revocation_at timestamptz, ADD COLUMN last_modified text, ADD COLUMN fingerprint bigint, ADD COLUMN active_at timestamptz;
@@ -187,7 +277,7 @@ COMMENT ON FUNCTION rolecall.provider_size(text) IS 'how many grants a provider 
 
 -- For callers that hold the provider's lock (src/sync/brake.cpp): nobody else counts meanwhile.
 CREATE FUNCTION rolecall.count_revocation(
-    name text, uid bigint, revoked bigint, deactivated bigint, most double precision, length interval, at timestamptz,
+    name text, uid bigint, revoked bigint, deactivated bigint, most double precision, many bigint, length interval, at timestamptz,
     OUT exceeds boolean, OUT so_far rolecall.revocations)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -206,11 +296,14 @@ BEGIN
     so_far.grants_revoked := so_far.grants_revoked + revoked;
     so_far.users_deactivated := so_far.users_deactivated + deactivated;
 
-    exceeds := so_far.users_affected >= 10 AND (so_far.grants_revoked > most * so_far.grants OR so_far.users_deactivated > most * so_far.users);
+    -- In a small directory half of the users are many; two never are.
+    exceeds := so_far.users_affected >= least(many, greatest(3, (so_far.users + 1) / 2))
+        AND (so_far.grants_revoked > most * so_far.grants OR so_far.users_deactivated > most * so_far.users);
     IF exceeds THEN  -- by an old count: what was given since counts as well
         SELECT s.grants + so_far.grants_revoked - revoked, s.users + so_far.users_deactivated - deactivated
         INTO so_far.grants, so_far.users FROM rolecall.provider_size(name) s;
-        exceeds := so_far.grants_revoked > most * so_far.grants OR so_far.users_deactivated > most * so_far.users;
+        exceeds := so_far.users_affected >= least(many, greatest(3, (so_far.users + 1) / 2))
+            AND (so_far.grants_revoked > most * so_far.grants OR so_far.users_deactivated > most * so_far.users);
     END IF;
     IF NOT exceeds THEN
         INSERT INTO rolecall.revocations SELECT (so_far).*
@@ -220,7 +313,7 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION rolecall.count_revocation(text, bigint, bigint, bigint, double precision, interval, timestamptz)
+COMMENT ON FUNCTION rolecall.count_revocation(text, bigint, bigint, bigint, double precision, bigint, interval, timestamptz)
 IS 'counts what a sync is about to take away; exceeds: it must not, for the window would come to so_far';
 
 CREATE FUNCTION rolecall.stop_provider(name text, affected bigint, revoked bigint, grants bigint, deactivated bigint, users bigint) RETURNS boolean
@@ -394,9 +487,87 @@ ALTER TABLE rolecall.projections DROP CONSTRAINT projections_pkey, ADD CONSTRAIN
     ALTER COLUMN id SET DEFAULT rolecall.random_id();
 COMMENT ON COLUMN rolecall.projections.builtin IS 'made by the extension; one of the application''s with the same name takes its place';
 
+-- The view of a projection is found again by its name.
+ALTER TABLE rolecall.projections ADD COLUMN view_schema name, ADD COLUMN view_name name, ADD COLUMN view_owner name;
+COMMENT ON COLUMN rolecall.projections.view_schema IS 'kept by a trigger, as view_name and view_owner: a view that is made anew is found by its name, if its owner is the same';
+
+CREATE OR REPLACE FUNCTION rolecall.set_projection_query() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v record;
+BEGIN
+    NEW.query := format('SELECT v.%I FROM %s v WHERE v.%I = $1', NEW.doc_column, NEW.view, NEW.key_column);
+    SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner) AS owner INTO v
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = NEW.view;
+    IF FOUND THEN
+        NEW.view_schema := v.nspname;
+        NEW.view_name := v.relname;
+        NEW.view_owner := v.owner;
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION rolecall.set_projection_query() IS 'keeps projections.query, and the name and the owner of the view';
+
+CREATE FUNCTION rolecall.view_by_name(projection_id bigint) RETURNS regclass
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.oid FROM rolecall.projections p
+    JOIN pg_namespace n ON n.nspname = p.view_schema
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.view_name
+    WHERE p.id = projection_id AND c.relkind = 'v' AND pg_get_userbyid(c.relowner) = p.view_owner
+$$;
+COMMENT ON FUNCTION rolecall.view_by_name(bigint) IS 'the view that has the name and the owner of a projection''s now; NULL: there is none';
+
+UPDATE rolecall.projections SET view = view;
+
+-- Tables of a cluster whose rows are elsewhere, and what a dump leaves behind.
+
+CREATE FUNCTION rolecall.is_distributed(relation regclass) RETURNS boolean
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_is_distributed';
+COMMENT ON FUNCTION rolecall.is_distributed(regclass) IS 'does Citus manage this table?';
+
+CREATE FUNCTION rolecall.require_directory() RETURNS void
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_require_directory';
+COMMENT ON FUNCTION rolecall.require_directory() IS 'error 55000 on a worker of a Citus cluster whose users are the coordinator''s';
+
+CREATE OR REPLACE FUNCTION rolecall.require_active_user(uid bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    active boolean;
+BEGIN
+    PERFORM rolecall.require_directory();
+    -- Locked, so that a deactivation either sees what is made for the user now, or is seen here.
+    SELECT u.is_active AND coalesce(t.is_active, true) INTO active
+    FROM rolecall.users u LEFT JOIN rolecall.tenants t ON t.id = u.tenant_id WHERE u.id = uid FOR SHARE OF u;
+    IF active IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'RC001', MESSAGE = 'user not found';
+    ELSIF NOT active THEN
+        RAISE EXCEPTION USING ERRCODE = 'RC002', MESSAGE = 'user is inactive';
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION rolecall.user_id(external_id text) RETURNS bigint
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT rolecall.require_directory();
+    SELECT u.id FROM rolecall.users u WHERE u.external_id = user_id.external_id
+$$;
+
+-- A dump without data has the triggers of watches, and no projections.
+CREATE FUNCTION rolecall.stray_watch_triggers(OUT relation regclass, OUT name name, OUT repair text) RETURNS SETOF record
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT t.tgrelid::regclass, t.tgname, format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass)
+    FROM pg_trigger t
+    WHERE t.tgfoid IN ('rolecall.watch_row()'::regprocedure, 'rolecall.watch_truncate()'::regprocedure) AND t.tgparentid = 0
+      AND split_part(encode(t.tgargs, 'escape'), '\000', 1) NOT IN (SELECT p.id::text FROM rolecall.projections p)
+    ORDER BY t.tgrelid::regclass::text, t.tgname
+$$;
+COMMENT ON FUNCTION rolecall.stray_watch_triggers() IS 'triggers of watches whose projection is not there: they do no harm, and cost each write a little';
+
 DROP INDEX rolecall.watches_key;
 ALTER TABLE rolecall.watches ADD COLUMN id bigint PRIMARY KEY DEFAULT rolecall.random_id(),
-    ADD COLUMN is_lookup boolean NOT NULL DEFAULT false;
+    ADD COLUMN is_lookup boolean NOT NULL DEFAULT false,
+    ADD COLUMN key_number smallint;
 -- A lookup belonged to all documents, and goes on to. What is built in is made anew below.
 UPDATE rolecall.watches w SET is_lookup = w.key_column IS NULL, builtin = p.builtin
 FROM rolecall.projections p WHERE p.name = w.projection;
@@ -405,6 +576,7 @@ ALTER TABLE rolecall.watches ADD FOREIGN KEY (projection, builtin) REFERENCES ro
 COMMENT ON COLUMN rolecall.watches.id IS 'random and never reused: names the groups of a lookup';
 COMMENT ON COLUMN rolecall.watches.is_lookup IS 'a row may belong to many documents';
 COMMENT ON COLUMN rolecall.watches.key_column IS 'the column that holds the key of the document a row belongs to; of a lookup: what those documents'' rows refer to, or NULL: a row belongs to all documents';
+COMMENT ON COLUMN rolecall.watches.key_number IS 'the number of that column, which stays when names change places; kept by a trigger';
 
 CREATE UNIQUE INDEX watches_key ON rolecall.watches (projection, builtin, relation, is_lookup, coalesce(key_column, ''));
 
@@ -413,10 +585,42 @@ CREATE TABLE rolecall.watch_references (
     builtin boolean NOT NULL DEFAULT false,
     relation regclass NOT NULL,
     column_name name NOT NULL,
+    column_number smallint,
     PRIMARY KEY (watch, relation, column_name)
 );
 COMMENT ON TABLE rolecall.watch_references IS 'how documents refer to rows of a lookup: by which columns of their own rows';
 COMMENT ON COLUMN rolecall.watch_references.relation IS 'a watched table, whose rows belong to one document each';
+COMMENT ON COLUMN rolecall.watch_references.column_number IS 'the number of that column; kept by a trigger';
+
+CREATE FUNCTION rolecall.column_number(relation oid, column_name name) RETURNS smallint
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT a.attnum FROM pg_attribute a
+    WHERE a.attrelid = relation AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
+$$;
+COMMENT ON FUNCTION rolecall.column_number(oid, name) IS 'the number of a column; NULL: there is none';
+
+-- A restore inserts rows with numbers of another database.
+CREATE FUNCTION rolecall.set_column_number() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_RELID = 'rolecall.watches'::regclass THEN
+        NEW.key_number := rolecall.column_number(NEW.relation, NEW.key_column);
+    ELSE
+        NEW.column_number := rolecall.column_number(NEW.relation, NEW.column_name);
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION rolecall.set_column_number() IS 'keeps watches.key_number and watch_references.column_number';
+
+CREATE TRIGGER set_number BEFORE INSERT ON rolecall.watches
+FOR EACH ROW EXECUTE FUNCTION rolecall.set_column_number();
+CREATE TRIGGER set_number BEFORE INSERT ON rolecall.watch_references
+FOR EACH ROW EXECUTE FUNCTION rolecall.set_column_number();
+ALTER TABLE rolecall.watches ENABLE ALWAYS TRIGGER set_number;
+ALTER TABLE rolecall.watch_references ENABLE ALWAYS TRIGGER set_number;
+
+UPDATE rolecall.watches SET key_number = rolecall.column_number(relation, key_column);
 
 CREATE TRIGGER definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rolecall.watch_references
 FOR EACH STATEMENT EXECUTE FUNCTION rolecall.definition_changed();
@@ -487,10 +691,13 @@ COMMENT ON FUNCTION rolecall.projection_problems(name) IS 'why documents of a pr
 CREATE FUNCTION rolecall.drop_watch_triggers(projection_id bigint, relation regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    may_fail boolean := rolecall.is_distributed(relation);
     t record;
 BEGIN
     -- What DROP TRIGGER takes, before looking which there are.
-    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
+    IF NOT may_fail THEN
+        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
+    END IF;
     FOR t IN
         SELECT g.tgname, g.tgrelid::regclass AS member
         FROM pg_trigger g
@@ -499,7 +706,15 @@ BEGIN
           AND g.tgfoid IN ('rolecall.watch_row()'::regprocedure, 'rolecall.watch_truncate()'::regprocedure)
           AND position(convert_to(projection_id::text, 'SQL_ASCII') || '\x00'::bytea IN g.tgargs) = 1
     LOOP
-        EXECUTE format('DROP TRIGGER %I ON %s', t.tgname, t.member);
+        BEGIN
+            EXECUTE format('DROP TRIGGER %I ON %s', t.tgname, t.member);
+        EXCEPTION WHEN OTHERS THEN
+            IF NOT may_fail THEN
+                RAISE;
+            END IF;
+            RAISE WARNING 'trigger "%" on table % could not be dropped', t.tgname, t.member
+                USING DETAIL = SQLERRM, HINT = 'It does no harm. Drop it when Citus does not manage the table any more.';
+        END;
     END LOOP;
 END
 $$;
@@ -552,6 +767,11 @@ BEGIN
         RAISE EXCEPTION 'a watch needs a relation' USING ERRCODE = 'null_value_not_allowed';
     END IF;
     PERFORM rolecall.application_projection(projection);
+    IF rolecall.is_distributed(relation) THEN
+        RAISE EXCEPTION 'relation % cannot be watched', relation
+            USING ERRCODE = 'wrong_object_type', DETAIL = 'Citus manages it: its rows are in shards, whose changes go unseen.',
+                  HINT = 'A projection over it needs a ttl.';
+    END IF;
     IF (SELECT c.relkind NOT IN ('r', 'p') OR c.relpersistence = 't' OR c.oid < 16384 FROM pg_class c WHERE c.oid = relation) THEN
         RAISE EXCEPTION 'relation % cannot be watched', relation
             USING ERRCODE = 'wrong_object_type',
@@ -596,7 +816,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.watch(name, regclass, name) IS 'a changed row belongs to the document whose key is in this column';
 
-CREATE FUNCTION rolecall.watch_lookup(projection name, relation regclass, key_column name DEFAULT NULL, referencing jsonb DEFAULT NULL) RETURNS void
+CREATE FUNCTION rolecall.add_lookup(projection name, relation regclass, key_column name, referencing jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     new_watch bigint := rolecall.add_watch(projection, relation, true, key_column);
@@ -613,17 +833,17 @@ BEGIN
     UNION
     SELECT new_watch, k.conrelid, a.attname
     FROM pg_constraint k
-    JOIN rolecall.watches w ON w.projection = watch_lookup.projection AND NOT w.builtin AND NOT w.is_lookup AND w.relation = k.conrelid
+    JOIN rolecall.watches w ON w.projection = add_lookup.projection AND NOT w.builtin AND NOT w.is_lookup AND w.relation = k.conrelid
     JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
-    WHERE referencing IS NULL AND k.contype = 'f' AND k.confrelid = watch_lookup.relation AND cardinality(k.conkey) = 1
-      AND k.confkey[1] = (SELECT f.attnum FROM pg_attribute f WHERE f.attrelid = k.confrelid AND f.attname = watch_lookup.key_column);
+    WHERE referencing IS NULL AND k.contype = 'f' AND k.confrelid = add_lookup.relation AND cardinality(k.conkey) = 1
+      AND k.confkey[1] = (SELECT f.attnum FROM pg_attribute f WHERE f.attrelid = k.confrelid AND f.attname = add_lookup.key_column);
     IF NOT FOUND THEN
         RAISE EXCEPTION 'nothing refers to column "%" of %', key_column, relation
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   DETAIL = 'No table that is watched by key has a foreign key to this column.',
                   HINT = 'Watch such tables first, or say which columns refer to it: referencing => ''{"schema.table": "column"}''.';
     END IF;
-    SELECT p.problem INTO wrong FROM rolecall.projection_problems(projection) p WHERE p.relation = watch_lookup.relation LIMIT 1;
+    SELECT p.problem INTO wrong FROM rolecall.projection_problems(projection) p WHERE p.relation = add_lookup.relation LIMIT 1;
     IF wrong IS NOT NULL THEN
         RAISE EXCEPTION 'relation % cannot be watched by column "%"', relation, key_column
             USING ERRCODE = 'datatype_mismatch', DETAIL = format('In the way: %s.', wrong),
@@ -631,6 +851,11 @@ BEGIN
     END IF;
 END
 $$;
+COMMENT ON FUNCTION rolecall.add_lookup(name, regclass, name, jsonb) IS 'watch_lookup() where the tables of referencing have their schemas';
+
+-- In C, so that names in referencing are found by the caller's search_path, as that of the relation is.
+CREATE FUNCTION rolecall.watch_lookup(projection name, relation regclass, key_column name DEFAULT NULL, referencing jsonb DEFAULT NULL) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_watch_lookup';
 COMMENT ON FUNCTION rolecall.watch_lookup(name, regclass, name, jsonb) IS 'a changed row belongs to all documents; with key_column: to those whose rows refer to it';
 
 CREATE FUNCTION rolecall.unwatch(projection name, relation regclass, key_column name DEFAULT NULL) RETURNS void
@@ -652,9 +877,16 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.unwatch(name, regclass, name) IS 'ends the watches on a table, or the one by a column';
 
-CREATE FUNCTION rolecall.create_projection(
-    projection name, view regclass, key_column name, doc_column name, ttl interval DEFAULT NULL,
-    strict boolean DEFAULT true, watches jsonb DEFAULT '{}') RETURNS void
+CREATE FUNCTION rolecall.refuse_unsafe(projection name) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_refuse_unsafe';
+COMMENT ON FUNCTION rolecall.refuse_unsafe(name) IS 'raises an error where a projection would run others'' code with the rights of its view''s owner';
+
+CREATE FUNCTION rolecall.read_one(projection name) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_read_one';
+COMMENT ON FUNCTION rolecall.read_one(name) IS 'reads one document as it will be read, or raises the error that every reader would get';
+
+CREATE FUNCTION rolecall.add_projection(
+    projection name, view regclass, key_column name, doc_column name, ttl interval, strict boolean, watches jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     w record;
@@ -669,11 +901,12 @@ BEGIN
     END IF;
     BEGIN
         INSERT INTO rolecall.projections (name, view, key_column, doc_column, ttl)
-        VALUES (projection, view, create_projection.key_column, doc_column, ttl);
+        VALUES (projection, view, add_projection.key_column, doc_column, ttl);
     EXCEPTION WHEN unique_violation THEN
         RAISE EXCEPTION 'projection "%" already exists', projection
             USING ERRCODE = 'duplicate_object', HINT = 'rolecall.drop_projection() drops it.';
     END;
+    PERFORM rolecall.refuse_unsafe(projection);
     -- What cannot be exact is refused before any table gets a trigger.
     SELECT 'In the way: ' || string_agg(p.problem, '; ') || '.' INTO wrong
     FROM rolecall.projection_problems(projection) p WHERE p.lasting;
@@ -690,9 +923,9 @@ BEGIN
             WHEN jsonb_typeof(w.what) = 'string' THEN
                 PERFORM rolecall.watch(projection, w.relation, (w.what #>> '{}')::name);
             WHEN jsonb_typeof(w.what) = 'null' THEN
-                PERFORM rolecall.watch_lookup(projection, w.relation);
+                PERFORM rolecall.add_lookup(projection, w.relation, NULL::name, NULL::jsonb);
             WHEN jsonb_typeof(w.what -> 'lookup') = 'string' THEN
-                PERFORM rolecall.watch_lookup(projection, w.relation, (w.what ->> 'lookup')::name, w.what -> 'referencing');
+                PERFORM rolecall.add_lookup(projection, w.relation, (w.what ->> 'lookup')::name, w.what -> 'referencing');
             ELSE
                 RAISE EXCEPTION 'invalid watch on %: %', w.relation, w.what
                     USING ERRCODE = 'invalid_parameter_value',
@@ -702,16 +935,30 @@ BEGIN
 
     SELECT 'In the way: ' || string_agg(p.problem, '; ') || '.', string_agg(p.repair, '; ')
     INTO wrong, repairs FROM rolecall.projection_problems(projection) p;
-    IF wrong IS NULL OR ttl IS NOT NULL THEN
-        RETURN;
-    ELSIF strict THEN
+    IF wrong IS NOT NULL AND ttl IS NULL AND strict THEN
         RAISE EXCEPTION 'changes behind view % would go unseen', view
             USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = wrong,
                   HINT = 'Name these tables in watches => ''{"schema.table": "key column", ...}'', or pass strict => false and watch them before it is used.';
     END IF;
-    RAISE WARNING 'documents of projection "%" are not cached yet', projection USING DETAIL = wrong, HINT = repairs;
+    BEGIN
+        PERFORM rolecall.read_one(projection);
+    EXCEPTION WHEN OTHERS THEN
+        RAISE EXCEPTION 'documents of view % cannot be read', view
+            USING ERRCODE = SQLSTATE, DETAIL = format('In the way: %s.', SQLERRM),
+                  HINT = 'They are read as the owner of the view, with search_path = pg_catalog, pg_temp.';
+    END;
+    IF wrong IS NOT NULL AND ttl IS NULL THEN
+        RAISE WARNING 'documents of projection "%" are not cached yet', projection USING DETAIL = wrong, HINT = repairs;
+    END IF;
 END
 $$;
+COMMENT ON FUNCTION rolecall.add_projection(name, regclass, name, name, interval, boolean, jsonb) IS 'create_projection() where the tables of watches have their schemas';
+
+-- In C, so that names in watches are found by the caller's search_path, as that of the view is.
+CREATE FUNCTION rolecall.create_projection(
+    projection name, view regclass, key_column name, doc_column name, ttl interval DEFAULT NULL,
+    strict boolean DEFAULT true, watches jsonb DEFAULT '{}') RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_create_projection';
 COMMENT ON FUNCTION rolecall.create_projection(name, regclass, name, name, interval, boolean, jsonb) IS 'caches a view''s documents by key; one named me takes the place of the built-in one';
 
 CREATE FUNCTION rolecall.cancel_load(projection bigint) RETURNS boolean
@@ -732,41 +979,81 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.drop_projection(name) IS 'drops a projection with its watches; the built-in me comes back when yours goes';
 
+CREATE FUNCTION rolecall.follow_columns(projection name, builtin boolean) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    of_watches bigint[] := ARRAY(
+        SELECT w.id FROM rolecall.watches w JOIN pg_attribute a ON a.attrelid = w.relation AND a.attnum = w.key_number
+        WHERE (w.projection, w.builtin) = (follow_columns.projection, follow_columns.builtin)
+          AND NOT a.attisdropped AND a.attname <> w.key_column);
+BEGIN
+    -- Two columns may have changed places, and no two watches have one column's name at any time.
+    UPDATE rolecall.watches w SET key_column = '@' || w.key_number WHERE w.id = ANY (of_watches);
+    UPDATE rolecall.watches w SET key_column = a.attname FROM pg_attribute a
+    WHERE w.id = ANY (of_watches) AND a.attrelid = w.relation AND a.attnum = w.key_number;
+
+    UPDATE rolecall.watch_references r SET column_name = '@' || r.column_number
+    FROM rolecall.watches w, pg_attribute a
+    WHERE (w.projection, w.builtin) = (follow_columns.projection, follow_columns.builtin) AND r.watch = w.id
+      AND a.attrelid = r.relation AND a.attnum = r.column_number AND NOT a.attisdropped AND a.attname <> r.column_name;
+    UPDATE rolecall.watch_references r SET column_name = a.attname
+    FROM rolecall.watches w, pg_attribute a
+    WHERE (w.projection, w.builtin) = (follow_columns.projection, follow_columns.builtin) AND r.watch = w.id
+      AND a.attrelid = r.relation AND a.attnum = r.column_number AND NOT a.attisdropped AND a.attname <> r.column_name;
+END
+$$;
+COMMENT ON FUNCTION rolecall.follow_columns(name, boolean) IS 'gives watches and references the names that their columns have by now';
+
 CREATE FUNCTION rolecall.repair_projection(projection name) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     p rolecall.projections;
 BEGIN
     FOR p IN SELECT * FROM rolecall.projections q WHERE q.name = projection FOR UPDATE LOOP
+        -- Notes its name and its owner, if it is there.
+        UPDATE rolecall.projections q
+        SET view = CASE WHEN EXISTS (SELECT FROM pg_class c WHERE c.oid = q.view) THEN q.view ELSE coalesce(rolecall.view_by_name(q.id), q.view) END
+        WHERE q.id = p.id;
         DELETE FROM rolecall.watches w
         WHERE (w.projection, w.builtin) = (p.name, p.builtin) AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = w.relation);
+        PERFORM rolecall.follow_columns(p.name, p.builtin);
         PERFORM rolecall.drop_watch_triggers(p.id, w.relation)
         FROM (SELECT DISTINCT relation FROM rolecall.watches WHERE (watches.projection, builtin) = (p.name, p.builtin)) w;
-        PERFORM rolecall.put_watch_triggers(w.id) FROM rolecall.watches w WHERE (w.projection, w.builtin) = (p.name, p.builtin);
+        PERFORM rolecall.put_watch_triggers(w.id) FROM rolecall.watches w
+        WHERE (w.projection, w.builtin) = (p.name, p.builtin) AND NOT rolecall.is_distributed(w.relation);
     END LOOP;
     IF NOT FOUND THEN
         PERFORM rolecall.application_projection(projection);
     END IF;
 END
 $$;
-COMMENT ON FUNCTION rolecall.repair_projection(name) IS 'creates the triggers of a projection''s watches anew';
+COMMENT ON FUNCTION rolecall.repair_projection(name) IS 'takes the view that has the name of a dropped one, follows columns to their names, and creates the triggers of a projection''s watches anew';
 
 CREATE FUNCTION rolecall.check_projections(
     OUT projection name, OUT relation regclass, OUT problem text, OUT repair text)
 RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    remedy text;
 BEGIN
-    FOR projection IN SELECT DISTINCT p.name FROM rolecall.projections p WHERE p.ttl IS NULL ORDER BY 1 LOOP
+    FOR projection IN SELECT DISTINCT p.name FROM rolecall.projections p ORDER BY 1 LOOP
         BEGIN
             RETURN QUERY SELECT check_projections.projection, p.relation, p.problem, p.repair
-                         FROM rolecall.projection_problems(check_projections.projection) p;
+                         FROM rolecall.projection_problems(check_projections.projection) p
+                         -- With a ttl it need not be exact, only safe.
+                         WHERE p.lasting OR EXISTS (SELECT FROM rolecall.projections q
+                                                    WHERE q.name = check_projections.projection AND q.ttl IS NULL);
         EXCEPTION WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS remedy = PG_EXCEPTION_HINT;
             relation := NULL;
             problem := SQLERRM;
-            repair := 'restore the view, or drop the projection';
+            repair := coalesce(nullif(remedy, ''), 'restore the view, or drop the projection');
             RETURN NEXT;
         END;
     END LOOP;
+    projection := NULL;
+    RETURN QUERY SELECT NULL::name, t.relation, format('trigger "%s" is of no projection of this database', t.name), t.repair
+                 FROM rolecall.stray_watch_triggers() t;
 END
 $$;
 COMMENT ON FUNCTION rolecall.check_projections() IS 'what keeps documents from being cached, and the command that repairs it; no row: all is in order';
@@ -904,6 +1191,99 @@ COMMENT ON VIEW rolecall.stat_progress IS 'for each projection of this database 
 COMMENT ON COLUMN rolecall.stat_progress.documents_total IS 'as the planner estimates';
 COMMENT ON COLUMN rolecall.stat_progress.message IS 'why not every document was loaded';
 
+-- ---- Arguments of an exact type, so that no overload can win a call ------------------------------------------
+
+CREATE OR REPLACE FUNCTION rolecall.on_ddl_end() RETURNS event_trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM rolecall.announce_ddl(touched.classid::oid, touched.objid::oid)
+    FROM (
+        SELECT DISTINCT
+               CASE WHEN coalesce(t.tgrelid, r.ev_class, y.polrelid) IS NULL THEN c.classid ELSE 'pg_class'::regclass END,
+               coalesce(t.tgrelid, r.ev_class, y.polrelid, c.objid)
+        FROM pg_event_trigger_ddl_commands() c
+        LEFT JOIN pg_trigger t ON c.classid = 'pg_trigger'::regclass AND t.oid = c.objid
+        LEFT JOIN pg_rewrite r ON c.classid = 'pg_rewrite'::regclass AND r.oid = c.objid
+        LEFT JOIN pg_policy y ON c.classid = 'pg_policy'::regclass AND y.oid = c.objid
+        WHERE c.schema_name IS DISTINCT FROM 'pg_temp'
+          AND c.command_tag NOT IN ('COMMENT', 'GRANT', 'REVOKE', 'SECURITY LABEL', 'ALTER DEFAULT PRIVILEGES')
+    ) touched(classid, objid);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION rolecall.create_oauth_state(
+    provider text, user_id bigint DEFAULT NULL, ttl interval DEFAULT '10 minutes',
+    pkce text DEFAULT NULL, nonce text DEFAULT NULL, redirect_uri text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    state CONSTANT text = rolecall.random_token();
+    now CONSTANT timestamptz = clock_timestamp();
+BEGIN
+    PERFORM rolecall.require_oauth_provider(provider);
+    PERFORM rolecall.require_ttl(ttl, interval '1 day');
+    IF user_id IS NOT NULL THEN
+        PERFORM rolecall.require_active_user(user_id);
+    END IF;
+    INSERT INTO rolecall.oauth_states (state, provider, user_id, created_at, expires_at, pkce, nonce, redirect_uri)
+    VALUES (encode(sha256(state::bytea), 'hex'), provider, user_id, now, now + ttl, pkce, nonce, redirect_uri);
+    RETURN state;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION rolecall.issue_refresh_token(uid bigint, ttl interval DEFAULT '30 days') RETURNS rolecall.issued_token
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM rolecall.require_ttl(ttl, interval '10 years');
+    PERFORM rolecall.require_active_user(uid);
+    RETURN rolecall.put_refresh_token(uid, gen_random_uuid(), ttl);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION rolecall.ask_for_sync(uid bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM rolecall.users WHERE id = uid AND provider IS NOT NULL AND institutional_id IS NOT NULL) THEN
+        PERFORM rolecall.trigger_role_sync_for_user(uid, false);
+    END IF;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING USING MESSAGE = format('could not ask for a role sync of user %s', uid), DETAIL = SQLERRM;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION rolecall.revoke_refresh_token(token text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    hash bytea;
+    login uuid;
+BEGIN
+    IF NOT rolecall.is_token(token) THEN
+        RETURN false;
+    END IF;
+    hash := sha256(token::bytea);
+    SELECT t.family INTO login FROM rolecall.refresh_tokens t WHERE t.token_hash = hash;
+    RETURN FOUND AND rolecall.revoke_tokens(login, NULL::bigint) > 0;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION rolecall.revoke_refresh_tokens(uid bigint) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM FROM rolecall.users WHERE id = uid;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'RC001', MESSAGE = 'user not found';
+    END IF;
+    RETURN rolecall.revoke_tokens(NULL::uuid, uid);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION rolecall.end_logins() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM rolecall.revoke_tokens(NULL::uuid, NEW.id);
+    RETURN NULL;
+END
+$$;
+
 -- ---- Privileges of what is new ------------------------------------------------------------------------------
 
 REVOKE ALL ON FUNCTION
@@ -913,7 +1293,7 @@ REVOKE ALL ON FUNCTION
     rolecall.trim_role_changes(timestamptz, bigint),
     rolecall.notify_changes(),
     rolecall.provider_size(text),
-    rolecall.count_revocation(text, bigint, bigint, bigint, double precision, interval, timestamptz),
+    rolecall.count_revocation(text, bigint, bigint, bigint, double precision, bigint, interval, timestamptz),
     rolecall.stop_provider(text, bigint, bigint, bigint, bigint, bigint),
     rolecall.resume_provider(text),
     rolecall.is_held_without(text, bigint, text[], text[], boolean, boolean),
@@ -922,6 +1302,10 @@ REVOKE ALL ON FUNCTION
     rolecall.apply_provider_event(text, jsonb),
     rolecall.random_id(),
     rolecall.projection_dropped(),
+    rolecall.view_by_name(bigint),
+    rolecall.is_distributed(regclass),
+    rolecall.require_directory(),
+    rolecall.stray_watch_triggers(),
     rolecall.members_of(regclass),
     rolecall.put_watch_triggers(bigint, regclass),
     rolecall.watch_member(regclass),
@@ -958,6 +1342,38 @@ REVOKE ALL ON FUNCTION
     rolecall.projection_statistics(bigint[])
 FROM PUBLIC;
 REVOKE ALL ON rolecall.watch_references, rolecall.revocations, rolecall.stopped_providers, rolecall.stat_projection, rolecall.stat_progress FROM PUBLIC;
+REVOKE ALL ON TYPE rolecall.oauth_state, rolecall.issued_token, rolecall.role_sync_result FROM PUBLIC;
+
+-- Nothing is granted to PUBLIC, nor by default privileges of whoever installs. Recipes for roles stand in
+-- docs/operations.md. Only what was made just now: what there was before an update has what administrators granted.
+DO $$
+DECLARE
+    granted record;
+BEGIN
+    FOR granted IN
+        SELECT DISTINCT o.kind, o.name, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS grantee
+        FROM pg_extension e
+        JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+        CROSS JOIN LATERAL (
+            SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::regclass::text, c.relowner,
+                   coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))
+            FROM pg_class c WHERE d.classid = 'pg_class'::regclass AND c.oid = d.objid AND c.relkind IN ('r', 'v', 'S')
+            UNION ALL
+            SELECT 'FUNCTION', p.oid::regprocedure::text, p.proowner, coalesce(p.proacl, acldefault('f', p.proowner))
+            FROM pg_proc p WHERE d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+            UNION ALL
+            SELECT 'TYPE', t.oid::regtype::text, t.typowner, coalesce(t.typacl, acldefault('T', t.typowner))
+            FROM pg_type t WHERE d.classid = 'pg_type'::regclass AND t.oid = d.objid
+        ) o(kind, name, owner, acl)
+        CROSS JOIN LATERAL aclexplode(o.acl) a
+        WHERE e.extname = 'rolecall' AND a.grantee <> o.owner
+          AND CASE WHEN age(d.xmin) <= 0 THEN pg_xact_status((pg_current_xact_id()::text::bigint - age(d.xmin))::text::xid8) = 'in progress' END
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s %s FROM %s', granted.kind, granted.name, granted.grantee);
+    END LOOP;
+END
+$$;
+
 GRANT SELECT ON rolecall.stat_projection, rolecall.stat_progress TO pg_monitor;
 GRANT EXECUTE ON FUNCTION rolecall.projection_statistics(bigint[]), rolecall.load_progress() TO pg_monitor;
 

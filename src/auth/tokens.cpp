@@ -2,9 +2,12 @@
 
 #include "pg/acting.h"
 #include "pg/background.h"
+#include "pg/function.h"
+#include "pg/read_only.h"
 #include "pg/spi.h"
 
 extern "C" {
+#include "access/xlog.h"
 #include "utils/snapmgr.h"
 #include "utils/uuid.h"
 }
@@ -18,7 +21,7 @@ constexpr int removed_at_once = 10'000;
 
 pg::Statement remove_states("SELECT rolecall.cleanup_expired_oauth_states($1)", {INT8OID});
 pg::Statement remove_tokens("SELECT rolecall.cleanup_expired_refresh_tokens($1)", {INT8OID});
-pg::Statement revoke_statement("SELECT rolecall.revoke_tokens($1, NULL)", {UUIDOID});
+pg::Statement revoke_statement("SELECT rolecall.revoke_tokens($1, NULL::bigint)", {UUIDOID});
 
 void run_revoker(const pg_uuid_t& family) {
     if (!pg::run_in_background("rolecall_revoker_main", "rolecall token revoker", &family, sizeof family))
@@ -59,10 +62,7 @@ using namespace rolecall::auth;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_random_token);
-PG_FUNCTION_INFO_V1(rolecall_revoke_family_durably);
-
-Datum rolecall_random_token(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_random_token, pg::takes(TEXTOID)) {
     (void)fcinfo;
     std::uint8_t bytes[token_bytes];
     char text[64];
@@ -77,8 +77,10 @@ Datum rolecall_random_token(PG_FUNCTION_ARGS) {
 }
 
 // revoke_family_durably(family uuid)
-Datum rolecall_revoke_family_durably(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_revoke_family_durably, pg::takes(VOIDOID, UUIDOID)) {
     const pg_uuid_t* family = PG_GETARG_UUID_P(0);
+    if (RecoveryInProgress())  // elsewhere another process can, whatever this transaction may
+        pg::require_writable("revoke refresh tokens");
     run_revoker(*family);
     if (!is_revoked(*family))
         ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not revoke refresh tokens"),

@@ -67,7 +67,7 @@ Cache::Place Cache::place_of(std::uint32_t p, std::uint64_t offset) const {
     const auto number = static_cast<std::uint32_t>(load(ring(p)[offset + at_database]));
     Bucket& b = bucket(p, number);
     for (int slot = 0; slot < slots_per_bucket; ++slot)
-        if (load(b.slots[slot]) != 0 && offset_in(load(b.slots[slot])) == offset)
+        if (offset_in(load(b.slots[slot])) == offset)  // an empty one is at no offset there is
             return {&b, slot};
     return {};
 }
@@ -168,7 +168,6 @@ void Cache::evict(std::uint32_t p, const Place& place) {
 
 // Takes the oldest entry of a ring off it. It stays, at the end of the main ring, if it was read since its
 // last turn, or if there is room for it.
-
 void Cache::pass_oldest(std::uint32_t p, RingName name, int& kept) {
     Partition& part = partition(p);
     Ring& r = part.rings[name];
@@ -183,8 +182,8 @@ void Cache::pass_oldest(std::uint32_t p, RingName name, int& kept) {
             move_oldest(p, name, place);
             return;
         }
-        if (name == nursery)
-            ghost(p, tag_in(place.value())) = static_cast<std::uint16_t>(tag_in(place.value()));
+        if (const std::uint32_t tag = tag_in(place.value()); name == nursery)
+            ghost(p, tag) = static_cast<std::uint16_t>(tag);
         evict(p, place);
     }
     r.dead_words -= size;

@@ -7,11 +7,14 @@ extern "C" {
 #include "catalog/pg_extension.h"
 #include "catalog/pg_tablespace.h"
 #include "common/base64.h"
-#include "nodes/nodes.h"
+#include "nodes/parsenodes.h"
+#include "nodes/primnodes.h"
 #include "pgstat.h"
+#include "rewrite/rewriteHandler.h"
 #include "storage/lock.h"
 #include "utils/acl.h"
 #include "utils/guc_tables.h"
+#include "utils/rel.h"
 #if PG_VERSION_NUM >= 170000
 #include "storage/procnumber.h"
 #else
@@ -82,6 +85,7 @@ inline const config_generic* find_setting(const char* name) {
 #endif
 }
 
+/// A scan of an index by `keys` keys, for index_rescan().
 inline IndexScanDesc begin_index_scan(Relation table, Relation index, Snapshot snapshot, int keys) {
 #if PG_VERSION_NUM >= 180000
     return index_beginscan(table, index, snapshot, nullptr, keys, 0);
@@ -107,6 +111,67 @@ inline auto tree_walker(bool (*walker)(Node*, void*)) {
 #else
     return reinterpret_cast<bool (*)()>(reinterpret_cast<void (*)()>(walker));
 #endif
+}
+
+/// SQL/JSON, whose expressions came with PostgreSQL 16 and 17.
+struct SqlJson {
+    List* written = NIL;    // expressions whose values are turned into json
+    Oid read = InvalidOid;  // the type that is made of json
+};
+
+/// Is it such an expression?
+inline bool is_sql_json(const Node* node, SqlJson& parts) {
+    switch (nodeTag(node)) {
+#if PG_VERSION_NUM >= 160000
+        case T_JsonConstructorExpr:
+            parts.written = reinterpret_cast<const JsonConstructorExpr*>(node)->args;
+            return true;
+        case T_JsonValueExpr:
+        case T_JsonFormat:
+        case T_JsonIsPredicate:
+            return true;
+#endif
+#if PG_VERSION_NUM >= 170000
+        case T_JsonExpr:
+            parts.read = reinterpret_cast<const JsonExpr*>(node)->returning->typid;
+            return true;
+        case T_JsonBehavior:
+            return true;
+#endif
+        default:
+            (void)parts;
+            return false;
+    }
+}
+
+inline bool is_json_table(const TableFunc* table) {
+#if PG_VERSION_NUM >= 170000
+    return table->functype == TFT_JSON_TABLE;
+#else
+    (void)table;
+    return false;
+#endif
+}
+
+/// Is it the expressions that a query groups by, which a later server has in its range table?
+inline bool is_group_range(const RangeTblEntry* entry) {
+#if PG_VERSION_NUM >= 180000
+    return entry->rtekind == RTE_GROUP;
+#else
+    (void)entry;
+    return false;
+#endif
+}
+
+/// What a column is that is not stored; nullptr: it is.
+inline Node* virtual_column(Relation relation, AttrNumber number) {
+#if PG_VERSION_NUM >= 180000
+    if (TupleDescAttr(RelationGetDescr(relation), number - 1)->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
+        return build_generation_expression(relation, number);
+#endif
+    (void)relation;
+    (void)number;
+    return nullptr;
 }
 
 /// This backend's place among MaxBackends, from 0; auxiliary processes lie beyond, -1 is none.

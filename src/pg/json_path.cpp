@@ -7,6 +7,7 @@
 extern "C" {
 #include "utils/jsonpath.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 }
 
 namespace rolecall::pg {
@@ -120,15 +121,26 @@ std::span<JsonbValue> json_all(const Jsonb* json, const std::string& path) {
     return elements;
 }
 
-std::size_t json_count_members(const Jsonb* json) {
-    return call([&] {
-        std::size_t count = 0;
+bool json_path_fits_nothing(const std::string& path) {
+    return json_path_fits(DatumGetJsonbP(empty_object()), path);
+}
+
+std::optional<int> json_number_of(const Jsonb* json, std::string_view member) {
+    const int number = call([&] {
         JsonbIterator* it = JsonbIteratorInit(const_cast<JsonbContainer*>(&json->root));
         JsonbValue value;
-        while (const JsonbIteratorToken token = JsonbIteratorNext(&it, &value, false))
-            count += token == WJB_KEY ? 1 : 0;
-        return count;
+        bool is_next = false;
+        while (const JsonbIteratorToken token = JsonbIteratorNext(&it, &value, false)) {
+            if (is_next && token == WJB_VALUE && value.type == jbvNumeric) {
+                const char* text =
+                    DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric)));
+                return strlen(text) < 5 ? std::max(0, atoi(text)) : 0;
+            }
+            is_next = token == WJB_KEY && json_text(value) == member;
+        }
+        return -1;
     });
+    return number < 0 ? std::nullopt : std::optional(number);
 }
 
 Jsonb* json_document(JsonbValue& value) {

@@ -14,12 +14,17 @@ bool is_object(const JsonbValue& value) {
 }  // namespace
 
 std::string_view json_text(const JsonbValue& value) {
+    Assert(value.type == jbvString);
+    if (value.type != jbvString)
+        return {};
     return {value.val.string.val, static_cast<std::size_t>(value.val.string.len)};
 }
 
 bool json_member(JsonbContainer* object, std::string_view name, JsonbValue& value) {
-    return getKeyJsonValueFromContainer(object, name.data(), static_cast<int>(name.size()), &value) !=
-           nullptr;
+    // The server's function takes an array's elements for members, and their text for addresses.
+    return JsonContainerIsObject(object) &&
+           getKeyJsonValueFromContainer(object, name.data(), static_cast<int>(name.size()), &value) !=
+               nullptr;
 }
 
 bool read_scope(const JsonbValue& on, core::Grant& grant) {

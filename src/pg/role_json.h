@@ -14,10 +14,10 @@ extern "C" {
 
 namespace rolecall::pg {
 
-/// A value's text; it must be a string. A view into the document.
+/// A value's text; it must be a string, anything else has none. A view into the document.
 std::string_view json_text(const JsonbValue& value);
 
-/// The member of an object, if it has one.
+/// The member of an object, if it has one. What is no object has none.
 bool json_member(JsonbContainer* object, std::string_view name, JsonbValue& value);
 
 /// Reads "on"; false where it has another shape. `grant` gets views into the document.

@@ -22,6 +22,12 @@ bool check_request_id(char** value, void**, GucSource) {
     return false;
 }
 
+// Definitions that were read rest on it.
+void assign_directory_is_local(bool value, void*) {
+    if (value != directory_is_local && on_directory_is_local != nullptr)
+        on_directory_is_local();
+}
+
 const config_enum_entry sync_scopes[] = {{"all", all, false}, {"active", active, false}, {nullptr, 0, false}};
 
 }  // namespace
@@ -31,6 +37,8 @@ int audit_retention = 90 * 24 * 3600;
 bool cache = true;
 int cache_size = 64 * 1024;
 int connect_timeout = 5 * 1000;
+bool directory_is_local = false;
+void (*on_directory_is_local)() = nullptr;
 int max_document_size = 64;
 int max_in_flight = 64;
 int max_response_size = 1024;
@@ -39,6 +47,7 @@ char* request_id = nullptr;
 int request_timeout = 10 * 1000;
 int sync_batch_size = 200;
 int sync_naptime = 1000;
+bool sync_on_subscriber = false;
 int sync_scope = all;
 int sync_ttl = 15 * 60;
 int sync_workers = 1;
@@ -66,6 +75,10 @@ void init() {
     DefineCustomIntVariable("rolecall.connect_timeout", "Time to find and reach a provider, TLS included.",
                             nullptr, &connect_timeout, 5 * 1000, 1, 60 * 60 * 1000, PGC_USERSET, GUC_UNIT_MS,
                             nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable("rolecall.directory_is_local",
+                             "On a worker of a Citus cluster, its own tables are its directory.",
+                             "Otherwise reads of users raise an error there.", &directory_is_local, false,
+                             PGC_SUSET, 0, nullptr, assign_directory_is_local, nullptr);
     if (process_shared_preload_libraries_in_progress) {
         DefineCustomIntVariable("rolecall.max_document_size", "Largest document to cache.",
                                 "Larger ones are served from the view.", &max_document_size, 64, 1, 64 * 1024,
@@ -102,12 +115,16 @@ void init() {
         "rolecall.sync_naptime",
         "Shortest pause between a sync worker's looks at the queue when there is nothing to do.", nullptr,
         &sync_naptime, 1000, 1, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS, nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable("rolecall.sync_on_subscriber",
+                             "Synchronizes roles where the users are a subscription's.",
+                             "Otherwise that is the publisher's to do.", &sync_on_subscriber, false,
+                             PGC_SUSET, 0, nullptr, nullptr, nullptr);
     DefineCustomEnumVariable(
         "rolecall.sync_scope", "Whose roles are synchronized by TTL.",
         "All users, or those who were active. A provider's option sync_scope overrides it.", &sync_scope, all,
         sync_scopes, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("rolecall.sync_ttl", "Time for which synchronized roles count as fresh.",
-                            "A provider's option sync_ttl overrides it.", &sync_ttl, 15 * 60, 0,
+                            "A provider's option sync_ttl overrides it.", &sync_ttl, 15 * 60, 1,
                             INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("rolecall.sync_workers", "Sync workers in each database that has the extension.",
                             nullptr, &sync_workers, 1, 1, 16, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);

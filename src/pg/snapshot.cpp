@@ -21,4 +21,41 @@ core::Snapshot xid_snapshot(const SnapshotData* snapshot) {
             .running = {snapshot->xip, snapshot->xcnt}};
 }
 
+namespace {
+
+bool are_equal(const TransactionId* a, const TransactionId* b, std::size_t count) {
+    return count == 0 || memcmp(a, b, sizeof(TransactionId) * count) == 0;
+}
+
+TransactionId* copy_ids(const TransactionId* ids, std::size_t count, MemoryContext context) {
+    auto* copy =
+        static_cast<TransactionId*>(MemoryContextAlloc(context, sizeof(TransactionId) * (count + 1)));
+    std::copy(ids, ids + count, copy);
+    return copy;
+}
+
+// Where they overflowed they are not asked, and not copied by who copies a snapshot, unless it is a
+// standby's.
+std::size_t subtransactions_of(const SnapshotData* snapshot) {
+    return snapshot->suboverflowed && !snapshot->takenDuringRecovery
+               ? 0
+               : static_cast<std::size_t>(snapshot->subxcnt);
+}
+
+}  // namespace
+
+bool see_the_same_transactions(const SnapshotData* a, const SnapshotData* b) {
+    return a->xmin == b->xmin && a->xmax == b->xmax && a->xcnt == b->xcnt && a->subxcnt == b->subxcnt &&
+           a->suboverflowed == b->suboverflowed && a->takenDuringRecovery == b->takenDuringRecovery &&
+           are_equal(a->xip, b->xip, a->xcnt) && are_equal(a->subxip, b->subxip, subtransactions_of(a));
+}
+
+SnapshotData* copy_of(const SnapshotData* snapshot, MemoryContext context) {
+    auto* copy = static_cast<SnapshotData*>(MemoryContextAlloc(context, sizeof(SnapshotData)));
+    *copy = *snapshot;
+    copy->xip = copy_ids(snapshot->xip, snapshot->xcnt, context);
+    copy->subxip = copy_ids(snapshot->subxip, subtransactions_of(snapshot), context);
+    return copy;
+}
+
 }  // namespace rolecall::pg

@@ -20,6 +20,13 @@ inline bool is_plain(const SnapshotData* snapshot) {
 /// backend has read at any earlier time: one that is too old only costs hits.
 core::Snapshot xid_snapshot(const SnapshotData* snapshot);
 
+/// Are the same transactions finished for both? Each sees the same rows then, of other transactions: which of
+/// its own, its command id says. Of MVCC snapshots, as they are now, wherever they lie and come from.
+bool see_the_same_transactions(const SnapshotData* a, const SnapshotData* b);
+
+/// A copy of an MVCC snapshot to compare with, nothing else; all of it lives in `context`.
+SnapshotData* copy_of(const SnapshotData* snapshot, MemoryContext context);
+
 /// Reads the next id anew. Takes a lock.
 void refresh_xid_reference();
 

@@ -2,6 +2,7 @@
 
 #ifdef ROLECALL_TESTING
 
+#include "pg/function.h"
 #include "projection/definition.h"
 #include "projection/reach.h"
 #include "projection/shared.h"
@@ -122,15 +123,8 @@ bool witnessed = false;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_test_hold);
-PG_FUNCTION_INFO_V1(rolecall_test_release);
-PG_FUNCTION_INFO_V1(rolecall_test_waiting);
-PG_FUNCTION_INFO_V1(rolecall_test_throw);
-PG_FUNCTION_INFO_V1(rolecall_test_witnessed);
-PG_FUNCTION_INFO_V1(rolecall_test_reach);
-
 // hold(point text): whoever of the sessions with rolecall.debug_points comes there waits.
-Datum rolecall_test_hold(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_test_hold, pg::takes(VOIDOID, TEXTOID)) {
     const char* name = text_to_cstring(PG_GETARG_TEXT_PP(0));
     testing::Point* p = testing::find_point(name);
     if (p == nullptr)
@@ -142,7 +136,7 @@ Datum rolecall_test_hold(PG_FUNCTION_ARGS) {
     PG_RETURN_VOID();
 }
 
-Datum rolecall_test_release(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_test_release, pg::takes(VOIDOID, TEXTOID)) {
     testing::Point* p = testing::find_point(text_to_cstring(PG_GETARG_TEXT_PP(0)));
     if (p != nullptr)
         p->held.store(0);
@@ -150,13 +144,13 @@ Datum rolecall_test_release(PG_FUNCTION_ARGS) {
 }
 
 // waiting(point text): the process id of who waits there, or 0.
-Datum rolecall_test_waiting(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_test_waiting, pg::takes(INT4OID, TEXTOID)) {
     const testing::Point* p = testing::find_point(text_to_cstring(PG_GETARG_TEXT_PP(0)));
     PG_RETURN_INT32(p != nullptr ? p->waiting.load() : 0);
 }
 
 // throw(kind text): throws through one guard or both, with a witness on the stack.
-Datum rolecall_test_throw(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_test_throw, pg::takes(TEXTOID, TEXTOID)) {
     const char* kind = text_to_cstring(PG_GETARG_TEXT_PP(0));
     witnessed = false;
     return pg::guarded([&]() -> Datum {
@@ -179,14 +173,14 @@ Datum rolecall_test_throw(PG_FUNCTION_ARGS) {
     });
 }
 
+ROLECALL_FUNCTION(rolecall_test_witnessed, pg::takes(BOOLOID)) { PG_RETURN_BOOL(witnessed); }
+
 // reach(tag int): how far statements with this node tag reach.
-Datum rolecall_test_reach(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_test_reach, pg::takes(TEXTOID, INT4OID)) {
     constexpr const char* names[] = {"nothing", "relation", "roles", "database", "all databases"};
     const auto reach = projection::reach_of_tag(static_cast<NodeTag>(PG_GETARG_INT32(0)));
     PG_RETURN_TEXT_P(cstring_to_text(names[static_cast<int>(reach)]));
 }
-
-Datum rolecall_test_witnessed(PG_FUNCTION_ARGS) { PG_RETURN_BOOL(witnessed); }
 
 }  // extern "C"
 

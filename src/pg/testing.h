@@ -11,7 +11,7 @@ extern "C" {
 
 namespace rolecall::testing {
 
-/// The faults, numbered as docs/architecture.md lists them.
+/// The faults, numbered as test/checker/README.md lists them.
 enum class Fault {
     none = 0,
     stamps_read_before_entry = 1,
@@ -41,6 +41,26 @@ enum class Fault {
     prepared_not_announced = 33,
     own_changes_ignored = 34,
     subtransactions_forgotten = 35,
+    memo_snapshot_ignored = 40,
+    memo_own_rows_ignored = 41,
+    memo_command_ignored = 42,
+    memo_messages_ignored = 43,
+    memo_first_write_ignored = 44,
+    memo_under_writer = 45,
+    memo_over_rollback = 46,
+    memo_of_inexact = 47,
+    memo_while_off = 48,
+    memo_over_invalidation = 49,
+    writing_worker_hit = 50,
+    pass_by_newest_snapshot = 51,
+    miss_without_groups = 52,
+    plan_kept_while_detaching = 53,
+    window_ignored = 54,
+    groups_not_read = 55,
+    writers_not_asked = 56,
+    versions_not_compared = 57,
+    unsafe_deferrable_hit = 58,
+    text_of_newest_versions = 59,
 };
 
 #ifdef ROLECALL_TESTING

@@ -1,6 +1,8 @@
 // The SQL functions by which administrators look at projections, and make documents be read anew.
 #include "pg/pg.h"
 
+#include "pg/function.h"
+#include "pg/read_only.h"
 #include "pg/snapshot.h"
 #include "projection/check.h"
 #include "projection/keys.h"
@@ -39,17 +41,10 @@ using namespace rolecall::projection;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_projection_problems);
-PG_FUNCTION_INFO_V1(rolecall_reload);
-PG_FUNCTION_INFO_V1(rolecall_cancel_load);
-PG_FUNCTION_INFO_V1(rolecall_invalidate);
-PG_FUNCTION_INFO_V1(rolecall_cache_entry);
-
 // projection_problems(projection name): (relation, lasting, problem, repair)
-Datum rolecall_projection_problems(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_projection_problems, rolecall::pg::gives_rows(NAMEOID)) {
     const Definition& d = fresh_definition(*PG_GETARG_NAME(0));
-    InitMaterializedSRF(fcinfo, 0);
-    const auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+    const ReturnSetInfo& result = rolecall::pg::result_set(fcinfo, REGCLASSOID, BOOLOID, TEXTOID, TEXTOID);
     ListCell* cell = nullptr;
     foreach (cell, d.problems) {
         const auto* problem = static_cast<Problem*>(lfirst(cell));
@@ -60,13 +55,14 @@ Datum rolecall_projection_problems(PG_FUNCTION_ARGS) {
         values[1] = BoolGetDatum(problem->lasting);
         values[2] = text_or_null(problem->text, nulls[2]);
         values[3] = text_or_null(problem->repair, nulls[3]);
-        tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+        tuplestore_putvalues(result.setResult, result.setDesc, values, nulls);
     }
     return Datum{0};
 }
 
 // reload(projection name)
-Datum rolecall_reload(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_reload, rolecall::pg::takes(VOIDOID, NAMEOID)) {
+    rolecall::pg::require_writable("reload a projection");
     const std::uint64_t id = fresh_definition(*PG_GETARG_NAME(0)).id;
     stamp_projection(id);
     request_load_at_commit(id);
@@ -74,12 +70,13 @@ Datum rolecall_reload(PG_FUNCTION_ARGS) {
 }
 
 // cancel_load(projection bigint)
-Datum rolecall_cancel_load(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_cancel_load, rolecall::pg::takes(BOOLOID, INT8OID)) {
     PG_RETURN_BOOL(preloaded() && cancel_load(static_cast<std::uint64_t>(PG_GETARG_INT64(0))));
 }
 
 // invalidate(projection name, key text)
-Datum rolecall_invalidate(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_invalidate, rolecall::pg::takes(VOIDOID, NAMEOID, TEXTOID)) {
+    rolecall::pg::require_writable("invalidate a document");
     const Definition& d = fresh_definition(*PG_GETARG_NAME(0));
     KeyBuffer buffer;
     stamp(key_hash(d.id, canonical_key(d.key_kind, key_from_text(d, PG_GETARG_TEXT_PP(1)), buffer)));
@@ -87,11 +84,10 @@ Datum rolecall_invalidate(PG_FUNCTION_ARGS) {
 }
 
 // cache_entry(projection name, key text)
-Datum rolecall_cache_entry(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_cache_entry, rolecall::pg::takes(RECORDOID, NAMEOID, TEXTOID)) {
     Definition& d = fresh_definition(*PG_GETARG_NAME(0));
-    TupleDesc columns = nullptr;
-    if (get_call_result_type(fcinfo, nullptr, &columns) != TYPEFUNC_COMPOSITE)
-        elog(ERROR, "return type must be a row type");
+    TupleDesc columns = rolecall::pg::result_row(fcinfo, BOOLOID, BOOLOID, TEXTOID, TIMESTAMPTZOID, XID8OID,
+                                                 TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID);
     const Inspection found = inspect(d, key_from_text(d, PG_GETARG_TEXT_PP(1)));
     const auto& window = found.head.window;
     Datum values[8] = {};
@@ -108,7 +104,7 @@ Datum rolecall_cache_entry(PG_FUNCTION_ARGS) {
     nulls[3] = nulls[5] = nulls[6] = nulls[7] = !found.cached;
     nulls[5] |= window.from == INT64_MIN;
     nulls[6] |= window.until == INT64_MAX;
-    PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls)));
+    PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(columns, values, nulls)));
 }
 
 }  // extern "C"

@@ -5,6 +5,7 @@
 #include "pg/pg.h"
 
 #include "projection/definition.h"
+#include "projection/exactness.h"
 
 extern "C" {
 #include "nodes/pg_list.h"
@@ -19,6 +20,7 @@ struct Watch {
     bool lookup;
     bool keyed;  // key_column is there
     NameData key_column;
+    AttrNumber key_number;  // of that column when it was watched
 };
 
 /// How documents refer to the rows of a lookup: a row of rolecall.watch_references.
@@ -26,6 +28,7 @@ struct Reference {
     int watch;  // the lookup's place among the watches
     Oid relation;
     NameData column;
+    AttrNumber number;  // of that column when it was named
 };
 
 /// A projection as its rows say.
@@ -34,6 +37,7 @@ struct Description {
     bool builtin;
     std::uint64_t id;
     Oid view;
+    bool view_made_anew;  // it is another than the row has: the one with its name
     NameData key_column;
     NameData doc_column;
     std::int64_t ttl;  // microseconds; 0: none, the documents are exact
@@ -51,12 +55,17 @@ struct Problem {
     const char* repair;  // a statement, or a sentence; nullptr
 };
 
-/// Looks at everything; `queries` are the rewritten queries of the load plan, `relations` what they read.
-/// Adds the children of those relations and what is watched to `relations`. A list of Problem *, in the
-/// current memory context; empty: everything is in place.
-List* check_projection(const Description& projection, List* queries, List** relations);
+struct Verdict {
+    List* problems;      // of Problem *, in the current memory context; NIL: everything is in place
+    const char* unsafe;  // why the view must not even be run; nullptr: it may be. One of the problems, then
+};
 
-/// Has the view both columns valid_from and valid_until?
+/// Looks at everything. `plan` is that of a load, `execution` what its queries run, `relations` what they
+/// read. Adds the children of those relations and what is watched to `relations`. Call it inside SPI.
+Verdict check_projection(const Description& projection, const Plan& plan, const Execution& execution,
+                         List** relations);
+
+/// Has the view both columns valid_from and valid_until, of type timestamptz?
 bool has_window(Oid view);
 
 }  // namespace rolecall::projection

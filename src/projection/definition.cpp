@@ -1,11 +1,16 @@
 #include "projection/definition.h"
 
 #include "pg/acting.h"
+#include "pg/settings.h"
 #include "pg/testing.h"
 #include "pg/version.h"
 #include "projection/check.h"
+#include "projection/detaching.h"
+#include "projection/distributed.h"
 #include "projection/groups.h"
+#include "projection/safety.h"
 #include "projection/shared.h"
+#include "projection/view.h"
 
 extern "C" {
 #include "access/table.h"
@@ -81,11 +86,17 @@ bool read_projection(Description& d) {
     return true;
 }
 
+// A column's number; InvalidAttrNumber: it was not found when it was named.
+AttrNumber number_in(std::uint64_t row, int place) {
+    bool is_null = false;
+    const Datum number = column(row, place, &is_null);
+    return is_null ? AttrNumber{InvalidAttrNumber} : DatumGetInt16(number);
+}
+
 void read_watches(Description& d) {
-    select(d.builtin ? "SELECT id, relation, is_lookup, key_column FROM rolecall.watches WHERE projection = "
-                       "$1 AND builtin"
-                     : "SELECT id, relation, is_lookup, key_column FROM rolecall.watches WHERE projection = "
-                       "$1 AND NOT builtin",
+    select(psprintf("SELECT id, relation, is_lookup, key_column, key_number FROM rolecall.watches "
+                    "WHERE projection = $1 AND builtin = %s",
+                    d.builtin ? "true" : "false"),
            NAMEOID, NameGetDatum(&d.name));
     auto* watches = static_cast<Watch*>(palloc0(sizeof(Watch) * std::max<std::uint64_t>(SPI_processed, 1)));
     d.watches = {watches, SPI_processed};
@@ -98,6 +109,7 @@ void read_watches(Description& d) {
         watches[i].keyed = !is_null;
         if (!is_null)
             watches[i].key_column = *DatumGetName(key);
+        watches[i].key_number = number_in(i, 5);
     }
 }
 
@@ -106,14 +118,15 @@ void read_references(Description& d) {
     for (std::size_t w = 0; w < d.watches.size(); ++w) {
         if (!d.watches[w].lookup)
             continue;
-        select("SELECT relation, column_name FROM rolecall.watch_references WHERE watch = $1", INT8OID,
-               Int64GetDatum(static_cast<int64>(d.watches[w].id)));
+        select("SELECT relation, column_name, column_number FROM rolecall.watch_references WHERE watch = $1",
+               INT8OID, Int64GetDatum(static_cast<int64>(d.watches[w].id)));
         for (std::uint64_t i = 0; i < SPI_processed; ++i) {
             bool is_null = false;
             auto* reference = static_cast<Reference*>(palloc0(sizeof(Reference)));
             reference->watch = static_cast<int>(w);
             reference->relation = DatumGetObjectId(column(i, 1, &is_null));
             reference->column = *DatumGetName(column(i, 2, &is_null));
+            reference->number = number_in(i, 3);
             references = lappend(references, reference);
         }
     }
@@ -145,11 +158,15 @@ List* group_sources_of(const Description& d) {
         for (const Reference& reference : d.references)
             if (reference.relation == watch.relation)
                 columns[count++] = {.name = reference.column,
+                                    .number = reference.number,
                                     .lookup = d.watches[static_cast<std::size_t>(reference.watch)].id};
         if (count == 0)
             continue;
         auto* source = static_cast<GroupSource*>(palloc0(sizeof(GroupSource)));
-        *source = {.relation = watch.relation, .key_column = watch.key_column, .columns = {columns, count}};
+        *source = {.relation = watch.relation,
+                   .key_column = watch.key_column,
+                   .key_number = watch.key_number,
+                   .columns = {columns, count}};
         sources = lappend(sources, source);
     }
     return sources;
@@ -207,9 +224,9 @@ const Problem* keep(const Problem& problem, MemoryContext context) {
 
 // In the current memory context.
 GroupSource* copy_of(const GroupSource& source) {
-    auto* copy = static_cast<GroupSource*>(palloc0(sizeof(GroupSource)));
     auto* columns = static_cast<GroupColumn*>(palloc(source.columns.size_bytes()));
     std::copy(source.columns.begin(), source.columns.end(), columns);
+    auto* copy = static_cast<GroupSource*>(palloc(sizeof(GroupSource)));
     *copy = source;
     copy->columns = {columns, source.columns.size()};
     return copy;
@@ -217,13 +234,16 @@ GroupSource* copy_of(const GroupSource& source) {
 
 // Puts what was read into `d`, in place of what was there.
 void adopt(Definition& d, const Description& now, Plan* plan, List* group_sources, List* group_plans,
-           List* problems, List* relations) {
+           const Verdict& verdict, List* relations) {
     retire_plan(d.plan);
     retire_plan(d.email_plan);
     ListCell* cell = nullptr;
     foreach (cell, d.group_plans)
         retire_plan(static_cast<Plan*>(lfirst(cell)));
     MemoryContextReset(d.context);
+    keep_plan(plan);
+    foreach (cell, group_plans)
+        keep_plan(static_cast<Plan*>(lfirst(cell)));
     d.plan = plan;
     d.email_plan = nullptr;
     d.id = now.id;
@@ -245,7 +265,9 @@ void adopt(Definition& d, const Description& now, Plan* plan, List* group_source
     foreach (cell, group_sources)
         d.group_sources = lappend(d.group_sources, copy_of(*static_cast<GroupSource*>(lfirst(cell))));
     d.problems = NIL;
-    foreach (cell, problems)
+    d.unsafe = verdict.unsafe != nullptr ? pstrdup(verdict.unsafe) : nullptr;
+    d.named = list_copy(plan_relations(*plan));
+    foreach (cell, verdict.problems)
         d.problems =
             lappend(d.problems, const_cast<Problem*>(keep(*static_cast<Problem*>(lfirst(cell)), d.context)));
     d.relation_count = 0;
@@ -257,7 +279,7 @@ void adopt(Definition& d, const Description& now, Plan* plan, List* group_source
 
 // Of SQL that is not the library's only this is relied on: the columns of rolecall.projections, and that an
 // upgrade touches them. Watches may mean something else there, so nothing is cached.
-List* other_sql() {
+Verdict other_sql(const Plan& plan, const Execution& execution, const List* relations) {
     static bool warned = false;
     if (!warned)
         pg::warn_of_other_sql("Documents are not cached, but read from their views.");
@@ -267,7 +289,7 @@ List* other_sql() {
                 .lasting = true,
                 .text = "the extension's SQL and its library differ in version",
                 .repair = "ALTER EXTENSION rolecall UPDATE"};
-    return list_make1(problem);
+    return {.problems = list_make1(problem), .unsafe = unsafe_part(plan.owner, execution, relations)};
 }
 
 // The order matters. What stamps a floor from here on changes its version; what has stamped it before has
@@ -288,10 +310,14 @@ bool read_definition(Definition& d) {
     if (!read_projection(now))
         return false;
     begin_verification(now, database_version);
+    const bool current = pg::sql_is_current();
+    if (get_rel_relkind(now.view) == '\0' && current) {
+        now.view = view_by_name(now.id);
+        now.view_made_anew = true;
+    }
     if (get_rel_relkind(now.view) == '\0')
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
                         errmsg("the view of projection \"%s\" does not exist", NameStr(d.name))));
-    const bool current = pg::sql_is_current();
     if (current) {
         read_watches(now);
         read_references(now);
@@ -301,19 +327,26 @@ bool read_definition(Definition& d) {
     const pg::Acting acting = pg::act_as_pinned(owner_of(now.view));
     const Oid key_type = key_type_of(now.key_kind);
     Plan* plan = make_plan(now.name, now.view, load_query(now), {&key_type, 1});
+    const Execution execution = examine(plan_queries(*plan), has_window(now.view));
     pg::stop_acting(acting);
 
-    List* relations = NIL;
-    List* queries = plan_queries(*plan, &relations);
+    List* relations = plan_relations(*plan);
     refuse_security_invokers(relations);
-    List* problems = current ? check_projection(now, queries, &relations) : other_sql();
+    require_directory(relations);
+    Verdict verdict = current ? check_projection(now, *plan, execution, &relations)
+                              : other_sql(*plan, execution, relations);
+    const bool detaching = !testing::fault(testing::Fault::plan_kept_while_detaching) &&
+                           add_detaching(&verdict.problems, &relations);
+    if (detaching)
+        plan_each_time(*plan);
     // Without the watches in place nothing is cached, and the columns may not even be there.
-    List* group_sources = problems == NIL ? group_sources_of(now) : NIL;
+    List* group_sources = verdict.problems == NIL ? group_sources_of(now) : NIL;
     List* group_plans = make_group_plans(now.name, now.key_kind, group_sources);
     for (const char* own : {"projections", "watches", "watch_references"})
         if (current || strcmp(own, "projections") == 0)
             relations = list_append_unique_oid(relations, pg::extension_relation(own));
-    adopt(d, now, plan, group_sources, group_plans, problems, relations);
+    adopt(d, now, plan, group_sources, group_plans, verdict, relations);
+    d.detaching = detaching;
     return true;
 }
 
@@ -368,6 +401,7 @@ Definition* create(const char* name) {
 void definition_init() {
     CacheRegisterRelcacheCallback(on_relation_change, 0);
     CacheRegisterSyscacheCallback(NAMESPACEOID, on_schema_change, 0);
+    settings::on_directory_is_local = [] { on_relation_change(Datum{0}, InvalidOid); };
     plan_init();
 }
 

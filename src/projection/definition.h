@@ -36,8 +36,11 @@ struct Definition {
     const core::Stamp* floor;  // its floor; the database's is the same for all (shared.h)
     std::int64_t ttl;          // microseconds; 0: none, documents are exact
     List* problems;            // of Problem * (check.h): why exact documents cannot be cached; NIL: they can
+    const char* unsafe;        // why the view must not be run; nullptr: it may be
+    bool detaching;            // a partition behind the view is being detached: plans are not kept
     int relation_count;
     Oid* relations;  // behind the view, partitions and children included, and the extension's own tables
+    List* named;     // Oids of those that the view's queries name: what running it locks
     MemoryContext context;
     Definition* next;
 };

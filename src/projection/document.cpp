@@ -71,4 +71,14 @@ std::span<char> pack_access(core::AccessFacts& facts) {
     return {block, bytes};
 }
 
+text* document_text(const Jsonb* document) {
+    StringInfoData out;
+    initStringInfo(&out);
+    appendStringInfoSpaces(&out, VARHDRSZ);
+    (void)JsonbToCString(&out, const_cast<JsonbContainer*>(&document->root), VARSIZE(document));
+    auto* result = reinterpret_cast<text*>(out.data);
+    SET_VARSIZE(result, out.len);
+    return result;
+}
+
 }  // namespace rolecall::projection

@@ -21,4 +21,7 @@ core::AccessFacts read_access(const Jsonb* document);
 /// The compact block of these facts, in the current memory context.
 std::span<char> pack_access(core::AccessFacts& facts);
 
+/// The document as text, in the current memory context.
+text* document_text(const Jsonb* document);
+
 }  // namespace rolecall::projection

@@ -1,210 +1,389 @@
 #include "projection/exactness.h"
 
+#include "projection/exact_walk.h"
+
 extern "C" {
 #include "access/sysattr.h"
-#include "access/transam.h"
-#include "catalog/pg_proc.h"
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "funcapi.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
-#include "nodes/primnodes.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/typcache.h"
 }
 
 namespace rolecall::projection {
 
-namespace {
-
-// Built-in functions that are declared stable for a setting that is pinned, or because they call the output
-// functions of their arguments' types; in alphabetical order. Not among them: whatever asks the session, the
-// time, the catalogs or other tables, and the input of dates and times, which may be 'today'.
-constexpr const char* stable_functions[] = {
-    "anyarray_out",
-    "anytextcat",
-    "array_out",
-    "array_to_json",
-    "array_to_string",
-    "cash_in",
-    "cash_out",
-    "concat",
-    "concat_ws",
-    "convert",
-    "convert_from",
-    "convert_to",
-    "date",
-    "date_cmp_timestamptz",
-    "date_eq_timestamptz",
-    "date_ge_timestamptz",
-    "date_gt_timestamptz",
-    "date_le_timestamptz",
-    "date_lt_timestamptz",
-    "date_ne_timestamptz",
-    "date_out",
-    "date_part",
-    "date_trunc",
-    "enum_first",
-    "enum_in",
-    "enum_last",
-    "enum_out",
-    "enum_range",
-    "extract",
-    "format",
-    "generate_series",
-    "interval_out",
-    "interval_pl_timestamptz",
-    "json_agg",
-    "json_agg_strict",
-    "json_build_array",
-    "json_build_object",
-    "json_object_agg",
-    "json_object_agg_strict",
-    "json_object_agg_unique",
-    "json_object_agg_unique_strict",
-    "jsonb_agg",
-    "jsonb_agg_strict",
-    "jsonb_build_array",
-    "jsonb_build_object",
-    "jsonb_object_agg",
-    "jsonb_object_agg_strict",
-    "jsonb_object_agg_unique",
-    "jsonb_object_agg_unique_strict",
-    "jsonb_path_exists_tz",
-    "jsonb_path_match_tz",
-    "jsonb_path_query_array_tz",
-    "jsonb_path_query_first_tz",
-    "jsonb_path_query_tz",
-    "length",
-    "make_timestamptz",
-    "money",
-    "multirange_out",
-    "numeric",
-    "overlaps",
-    "quote_literal",
-    "quote_nullable",
-    "range_out",
-    "record_out",
-    "row_to_json",
-    "textanycat",
-    "time",
-    "timestamp",
-    "timestamp_cmp_timestamptz",
-    "timestamp_eq_timestamptz",
-    "timestamp_ge_timestamptz",
-    "timestamp_gt_timestamptz",
-    "timestamp_le_timestamptz",
-    "timestamp_lt_timestamptz",
-    "timestamp_ne_timestamptz",
-    "timestamp_out",
-    "timestamptz",
-    "timestamptz_cmp_date",
-    "timestamptz_cmp_timestamp",
-    "timestamptz_eq_date",
-    "timestamptz_eq_timestamp",
-    "timestamptz_ge_date",
-    "timestamptz_ge_timestamp",
-    "timestamptz_gt_date",
-    "timestamptz_gt_timestamp",
-    "timestamptz_le_date",
-    "timestamptz_le_timestamp",
-    "timestamptz_lt_date",
-    "timestamptz_lt_timestamp",
-    "timestamptz_mi_interval",
-    "timestamptz_ne_date",
-    "timestamptz_ne_timestamp",
-    "timestamptz_out",
-    "timestamptz_pl_interval",
-    "timetz",
-    "timezone",
-    "to_char",
-    "to_date",
-    "to_json",
-    "to_jsonb",
-    "to_number",
-    "to_timestamp",
-};
-
-// They return the start of the transaction.
-constexpr const char* time_functions[] = {"now", "transaction_timestamp"};
-
-struct Search {
-    bool may_ask_time;
-    const char* found;
-};
-
-bool contains(std::span<const char* const> names, const char* name) {
-    return std::binary_search(names.begin(), names.end(), name,
-                              [](const char* a, const char* b) { return strcmp(a, b) < 0; });
+void note(Walk& walk, const char* text) {
+    if (walk.found.inexact == nullptr)
+        walk.found.inexact = text;
 }
 
-// For check_functions_in_node: true ends the search.
-bool is_inexact(Oid function, void* context) {
-    auto* search = static_cast<Search*>(context);
-    const char volatility = func_volatile(function);
-    if (volatility == PROVOLATILE_IMMUTABLE)
-        return false;
-    const char* name = get_func_name(function);
-    if (function < FirstNormalObjectId && volatility == PROVOLATILE_STABLE &&
-        (contains(stable_functions, name) || (search->may_ask_time && contains(time_functions, name))))
-        return false;
-    search->found = psprintf("function %s is not immutable", quote_identifier(name));
-    return true;
+namespace {
+
+// As nodeToString() begins: "{XMLEXPR :op ...".
+const char* name_of(const Node* node) {
+    const char* text = nodeToString(node);
+    return pnstrdup(text + 1, static_cast<Size>(strcspn(text + 1, " :}")));
+}
+
+void refuse_unknown(Walk& walk, const char* name) {
+    note(walk, psprintf("it uses %s, of which it is not known what it depends on", name));
+    if (walk.found.unknown == nullptr)
+        walk.found.unknown = name;
 }
 
 bool is_time(SQLValueFunctionOp op) {
     switch (op) {
-        case SVFOP_CURRENT_ROLE:
-        case SVFOP_CURRENT_USER:
-        case SVFOP_USER:
-        case SVFOP_SESSION_USER:
-        case SVFOP_CURRENT_CATALOG:
-        case SVFOP_CURRENT_SCHEMA:
-            return false;
-        default:
+        case SVFOP_CURRENT_DATE:
+        case SVFOP_CURRENT_TIME:
+        case SVFOP_CURRENT_TIME_N:
+        case SVFOP_CURRENT_TIMESTAMP:
+        case SVFOP_CURRENT_TIMESTAMP_N:
+        case SVFOP_LOCALTIME:
+        case SVFOP_LOCALTIME_N:
+        case SVFOP_LOCALTIMESTAMP:
+        case SVFOP_LOCALTIMESTAMP_N:
             return true;
+        default:
+            return false;
     }
 }
 
-bool walk(Node* node, void* context) {
-    auto* search = static_cast<Search*>(context);
-    if (node == nullptr)
-        return false;
-    if (check_functions_in_node(node, is_inexact, context))
-        return true;
-    switch (nodeTag(node)) {
-        case T_SQLValueFunction:
-            if (!is_time(reinterpret_cast<SQLValueFunction*>(node)->op))
-                search->found = "it asks for the current user, database or schema";
-            else if (!search->may_ask_time)
-                search->found = "it asks for the current time";
-            break;
-        case T_NextValueExpr:
-            search->found = "it calls nextval()";
-            break;
-        case T_TableSampleClause:
-            search->found = "it uses TABLESAMPLE";
-            break;
-        case T_Var: {
-            const AttrNumber column = reinterpret_cast<Var*>(node)->varattno;
-            if (column < 0 && column != TableOidAttributeNumber)
-                search->found = "it uses a system column";
-            break;
-        }
-        case T_Query:
-            return query_tree_walker(reinterpret_cast<Query*>(node), pg::tree_walker(walk), context, 0);
-        default:
-            break;
+void add_column(Walk& walk, Oid type) { walk.columns = list_append_unique_oid(walk.columns, type); }
+
+void visit_children(Walk& walk, Node* node) { expression_tree_walker(node, pg::tree_walker(visit), &walk); }
+
+// ---- Expressions with something of their own to look at. True: it was one.
+
+void visit_value(Walk& walk, SQLValueFunction* value) {
+    if (!is_time(value->op))
+        note(walk, "it asks for the current user, database or schema");
+    else if (!walk.may_ask_time)
+        note(walk, "it asks for the current time");
+}
+
+void visit_column(Walk& walk, const Var* column) {
+    if (column->varattno < 0 && column->varattno != TableOidAttributeNumber)
+        note(walk, "it uses a system column");
+    add_column(walk, column->vartype);
+}
+
+void visit_comparison(Walk& walk, const SortGroupClause* clause) {
+    for (const Oid number : {clause->eqop, clause->sortop}) {
+        if (!OidIsValid(number))
+            continue;
+        run_operator(walk, number);
+        walk.has_records |= is_polymorphic(get_opcode(number));
     }
-    return search->found != nullptr || expression_tree_walker(node, pg::tree_walker(walk), context);
+}
+
+void visit_minmax(Walk& walk, const MinMaxExpr* expression) {
+    write_type(walk, expression->minmaxtype);
+    const TypeCacheEntry* type = lookup_type_cache(expression->minmaxtype, TYPECACHE_CMP_PROC);
+    if (OidIsValid(type->cmp_proc))
+        run_function(walk, type->cmp_proc);
+}
+
+void visit_row_comparison(Walk& walk, const RowCompareExpr* comparison) {
+    ListCell* number = nullptr;
+    ListCell* left = nullptr;
+    ListCell* right = nullptr;
+    forthree(number, comparison->opnos, left, comparison->largs, right, comparison->rargs) {
+        run_operator(walk, lfirst_oid(number));
+        pass_arguments(walk, get_opcode(lfirst_oid(number)), list_make2(lfirst(left), lfirst(right)));
+    }
+}
+
+void visit_operator(Walk& walk, Oid number, const List* arguments) {
+    run_operator(walk, number);
+    pass_arguments(walk, get_opcode(number), arguments);
+}
+
+void visit_window_function(Walk& walk, WindowFunc* window) {
+    run_aggregate(walk, window->winfnoid);
+    visit_call(walk, reinterpret_cast<Node*>(window), window->winfnoid, window->args, window->wintype,
+               window->inputcollid);
+    visit(reinterpret_cast<Node*>(window->aggfilter), &walk);
+}
+
+void visit_aggregate(Walk& walk, Aggref* aggregate) {
+    run_aggregate(walk, aggregate->aggfnoid);
+    pass_types(walk, aggregate->aggfnoid, aggregate->aggargtypes);
+    visit_children(walk, reinterpret_cast<Node*>(aggregate));
+}
+
+void write_all(Walk& walk, const List* expressions) {
+    ListCell* cell = nullptr;
+    foreach (cell, expressions)
+        write_type(walk, exprType(static_cast<Node*>(lfirst(cell))));
+}
+
+void visit_row(Walk& walk, const RowExpr* row) {
+    ListCell* cell = nullptr;
+    foreach (cell, row->args)
+        add_column(walk, exprType(static_cast<Node*>(lfirst(cell))));
+}
+
+void visit_table_function(Walk& walk, const TableFunc* table) {
+    if (!pg::is_json_table(table)) {
+        note(walk, "it uses XMLTABLE");
+        return;
+    }
+    ListCell* cell = nullptr;
+    foreach (cell, table->coltypes) {
+        read_type(walk, lfirst_oid(cell));
+        add_column(walk, lfirst_oid(cell));
+    }
+}
+
+void visit_call_in_from(Walk& walk, const RangeTblFunction* function) {
+    Node* call = function->funcexpr;
+    if (function->funccoltypes != NIL) {
+        ListCell* cell = nullptr;
+        foreach (cell, function->funccoltypes)
+            add_column(walk, lfirst_oid(cell));
+        const char* before = walk.unknown_record;
+        visit(call, &walk);
+        walk.unknown_record = before;  // its columns are said here
+        return;
+    }
+    Oid type = InvalidOid;
+    TupleDesc columns = nullptr;
+    (void)get_expr_result_type(call, &type, &columns);
+    if (columns != nullptr)
+        add_columns(walk, columns);
+    else
+        add_column(walk, type);
+    visit(call, &walk);
+}
+
+// ---- Queries
+
+// A virtual column is put in when the query is planned.
+void visit_virtual_columns(Walk& walk, Oid oid) {
+    Relation relation = table_open(oid, AccessShareLock);
+    for (AttrNumber number = 1; number <= RelationGetNumberOfAttributes(relation); ++number)
+        if (Node* expression = pg::virtual_column(relation, number); expression != nullptr)
+            visit(expression, &walk);
+    table_close(relation, NoLock);
+}
+
+void visit_range(Walk& walk, const RangeTblEntry* entry) {
+    if (entry->securityQuals != NIL)
+        walk.found.policed = list_append_unique_oid(walk.found.policed, entry->relid);
+    ListCell* cell = nullptr;
+    switch (entry->rtekind) {
+        case RTE_RELATION:
+            if (entry->relkind != RELKIND_VIEW)
+                visit_virtual_columns(walk, entry->relid);
+            break;
+        case RTE_VALUES:
+            foreach (cell, entry->coltypes)
+                add_column(walk, lfirst_oid(cell));
+            break;
+        case RTE_SUBQUERY:
+        case RTE_JOIN:
+        case RTE_FUNCTION:
+        case RTE_TABLEFUNC:
+        case RTE_CTE:
+        case RTE_RESULT:
+            break;
+        default:
+            if (!pg::is_group_range(entry))
+                refuse_unknown(walk, "a relation of an unknown kind");
+    }
+}
+
+void visit_query(Walk& walk, Query* query) {
+    if (query->commandType != CMD_SELECT)
+        note(walk, "it changes rows");
+    if (query->rowMarks != NIL)
+        note(walk, "it locks rows (FOR UPDATE or FOR SHARE)");
+    ListCell* cell = nullptr;
+    foreach (cell, query->rtable)
+        visit_range(walk, static_cast<RangeTblEntry*>(lfirst(cell)));
+    query_tree_walker(query, pg::tree_walker(visit), &walk, QTW_EXAMINE_SORTGROUP);
 }
 
 }  // namespace
 
-const char* inexactness(List* queries, bool may_ask_time) {
-    Search search{.may_ask_time = may_ask_time, .found = nullptr};
-    ListCell* cell = nullptr;
-    foreach (cell, queries)
-        if (walk(static_cast<Node*>(lfirst(cell)), &search))
+// What is not named here is refused: it may be of a later server.
+bool visit(Node* node, void* context) {
+    auto& walk = *static_cast<Walk*>(context);
+    if (node == nullptr)
+        return false;
+    pg::SqlJson json;
+    switch (nodeTag(node)) {
+        case T_Query:
+            visit_query(walk, reinterpret_cast<Query*>(node));
+            return false;
+        case T_FuncExpr: {
+            auto* call = reinterpret_cast<FuncExpr*>(node);
+            run_function(walk, call->funcid);
+            visit_call(walk, node, call->funcid, call->args, call->funcresulttype, call->inputcollid);
+            return false;
+        }
+        case T_Aggref:
+            visit_aggregate(walk, reinterpret_cast<Aggref*>(node));
+            return false;
+        case T_WindowFunc:
+            visit_window_function(walk, reinterpret_cast<WindowFunc*>(node));
+            return false;
+        case T_RangeTblFunction:
+            visit_call_in_from(walk, reinterpret_cast<RangeTblFunction*>(node));
+            return false;
+
+        // What these consist of is visited below.
+        case T_OpExpr:
+        case T_DistinctExpr:
+        case T_NullIfExpr: {
+            const auto* operation = reinterpret_cast<OpExpr*>(node);
+            visit_operator(walk, operation->opno, operation->args);
             break;
-    return search.found;
+        }
+        case T_ScalarArrayOpExpr: {
+            const auto* operation = reinterpret_cast<ScalarArrayOpExpr*>(node);
+            visit_operator(walk, operation->opno, operation->args);
+            break;
+        }
+        case T_RowCompareExpr:
+            visit_row_comparison(walk, reinterpret_cast<RowCompareExpr*>(node));
+            break;
+        case T_MinMaxExpr:
+            visit_minmax(walk, reinterpret_cast<MinMaxExpr*>(node));
+            break;
+        case T_SortGroupClause:
+            visit_comparison(walk, reinterpret_cast<SortGroupClause*>(node));
+            break;
+        case T_SetOperationStmt:
+            visit(reinterpret_cast<Node*>(reinterpret_cast<SetOperationStmt*>(node)->groupClauses), &walk);
+            break;
+        case T_WindowClause: {
+            const auto* window = reinterpret_cast<WindowClause*>(node);
+            for (const Oid function : {window->startInRangeFunc, window->endInRangeFunc})
+                if (OidIsValid(function))
+                    run_function(walk, function);
+            break;
+        }
+        case T_CTECycleClause:
+            run_operator(walk, reinterpret_cast<CTECycleClause*>(node)->cycle_mark_neop);
+            break;
+        case T_CoerceViaIO: {
+            const auto* coercion = reinterpret_cast<CoerceViaIO*>(node);
+            write_type(walk, exprType(reinterpret_cast<Node*>(coercion->arg)));
+            read_type(walk, coercion->resulttype);
+            break;
+        }
+        case T_CoerceToDomain:
+            check_domain(walk, reinterpret_cast<CoerceToDomain*>(node)->resulttype);
+            break;
+        case T_SubscriptingRef:
+            run_function(
+                walk, get_typsubscript(reinterpret_cast<SubscriptingRef*>(node)->refcontainertype, nullptr));
+            break;
+        case T_XmlExpr:
+            write_all(walk, reinterpret_cast<XmlExpr*>(node)->named_args);
+            write_all(walk, reinterpret_cast<XmlExpr*>(node)->args);
+            break;
+        case T_SQLValueFunction:
+            visit_value(walk, reinterpret_cast<SQLValueFunction*>(node));
+            break;
+        case T_NextValueExpr:
+            note(walk, "it calls nextval()");
+            break;
+        case T_TableSampleClause:
+            note(walk, "it uses TABLESAMPLE");
+            run_function(walk, reinterpret_cast<TableSampleClause*>(node)->tsmhandler);
+            break;
+        case T_TableFunc:
+            visit_table_function(walk, reinterpret_cast<TableFunc*>(node));
+            break;
+        case T_Var:
+            visit_column(walk, reinterpret_cast<Var*>(node));
+            break;
+        case T_RowExpr:
+            visit_row(walk, reinterpret_cast<RowExpr*>(node));
+            break;
+        case T_TargetEntry:
+            add_column(walk, exprType(reinterpret_cast<Node*>(reinterpret_cast<TargetEntry*>(node)->expr)));
+            break;
+
+        // These run nothing but what they consist of.
+        case T_List:
+        case T_FromExpr:
+        case T_JoinExpr:
+        case T_RangeTblRef:
+        case T_CommonTableExpr:
+        case T_CTESearchClause:
+        case T_GroupingFunc:
+        case T_GroupingSet:
+        case T_Const:
+        case T_Param:
+        case T_NamedArgExpr:
+        case T_BoolExpr:
+        case T_SubLink:
+        case T_FieldSelect:
+        case T_RelabelType:
+        case T_ArrayCoerceExpr:
+        case T_ConvertRowtypeExpr:
+        case T_CollateExpr:
+        case T_CaseExpr:
+        case T_CaseWhen:
+        case T_CaseTestExpr:
+        case T_ArrayExpr:
+        case T_CoalesceExpr:
+        case T_NullTest:
+        case T_BooleanTest:
+        case T_CoerceToDomainValue:
+            break;
+
+        default:
+            if (!pg::is_sql_json(node, json)) {
+                refuse_unknown(walk, name_of(node));
+                return false;
+            }
+            write_all(walk, json.written);
+            if (OidIsValid(json.read))
+                read_type(walk, json.read);
+    }
+    visit_children(walk, node);
+    return false;
+}
+
+namespace {
+
+void finish(Walk& walk) {
+    if (!walk.has_records)
+        return;
+    if (walk.unknown_record != nullptr)
+        note(walk, psprintf("the columns of what %s returns are not known", walk.unknown_record));
+    ListCell* cell = nullptr;
+    foreach (cell, walk.columns)
+        write_type(walk, lfirst_oid(cell));
+}
+
+}  // namespace
+
+Execution examine(List* queries, bool may_ask_time) {
+    Execution found;
+    List* bodies = NIL;
+    Walk walk{.found = found, .bodies = &bodies, .may_ask_time = may_ask_time};
+    visit(reinterpret_cast<Node*>(queries), &walk);
+    finish(walk);
+    return found;
+}
+
+void add_expression(Execution& execution, Node* expression) {
+    Execution found;
+    List* bodies = NIL;
+    Walk walk{.found = found, .bodies = &bodies, .may_ask_time = true};
+    visit(expression, &walk);
+    finish(walk);
+    execution.functions = list_concat_unique_oid(execution.functions, found.functions);
+    execution.domains = list_concat_unique_oid(execution.domains, found.domains);
 }
 
 }  // namespace rolecall::projection

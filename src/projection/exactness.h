@@ -1,4 +1,5 @@
-// What a view may use if its result is to be the same for everybody until a row behind it changes.
+// What a view may use if its result is to be the same for everybody until a row behind it changes; and whose
+// code it runs. Both are read from its rewritten queries: views expanded, policies applied.
 #pragma once
 
 #include "pg/pg.h"
@@ -9,9 +10,23 @@ extern "C" {
 
 namespace rolecall::projection {
 
-/// Says what in these rewritten queries depends on more than the rows they read, or returns nullptr.
-/// `may_ask_time`: the result carries the time in which it holds, so that now() is allowed. Settings that
-/// change a result are pinned (pg/acting.h) and do not count.
-const char* inexactness(List* queries, bool may_ask_time);
+/// What some queries execute. Lists of Oids, and texts, in the current memory context.
+struct Execution {
+    const char* inexact = nullptr;  // the first thing that depends on more than rows; nullptr: nothing
+    const char* unknown = nullptr;  // a node of which it is not known what it runs
+    List* functions = NIL;          // of calls, operators, aggregates, casts, and what types run
+    List* domains = NIL;            // whose constraints are evaluated
+    List* policed = NIL;            // relations whose policies apply
+    List* read_inside = NIL;        // relations that functions read which are written in SQL
+    bool calls_sql = false;         // there are such functions: the planner may put their bodies in place
+};
+
+/// Looks at rewritten queries. `may_ask_time`: the result carries the time in which it holds, so that now()
+/// is allowed. Settings that change a result are pinned (pg/acting.h) and do not count. Reads catalogs only,
+/// and evaluates nothing: nobody knows yet whose functions these are. Acts and finds names as who calls it.
+Execution examine(List* queries, bool may_ask_time);
+
+/// Adds the functions and domains of an expression that is no part of a query, but is evaluated for it.
+void add_expression(Execution& execution, Node* expression);
 
 }  // namespace rolecall::projection

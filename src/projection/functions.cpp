@@ -3,6 +3,7 @@
 #include "pg/pg.h"
 
 #include "core/access.h"
+#include "pg/function.h"
 #include "pg/role_json.h"
 #include "pg/settings.h"
 #include "projection/keys.h"
@@ -34,9 +35,12 @@ text* session_uid() {
     const char* claims = GetConfigOption("request.jwt.claims", true, false);
     if (claims == nullptr || claims[0] == '\0')
         return nullptr;
-    const Datum parsed = DirectFunctionCall1(jsonb_in, CStringGetDatum(claims));
+    Jsonb* parsed = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(claims)));
+    if (!JB_ROOT_IS_OBJECT(parsed))
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid request.jwt.claims"),
+                        errdetail("Claims must be an object.")));
     JsonbValue subject;
-    if (!pg::json_member(&DatumGetJsonbP(parsed)->root, "sub", subject) || subject.type == jbvNull)
+    if (!pg::json_member(&parsed->root, "sub", subject) || subject.type == jbvNull)
         return nullptr;
     if (subject.type != jbvString)
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -92,10 +96,8 @@ Datum text_or_null(std::string_view value, bool present, bool& is_null) {
 }
 
 // (id, tenant_id, email, is_active, is_superuser)
-Datum access_record(FunctionCallInfo fcinfo, const core::Access& access) {
-    TupleDesc columns = nullptr;
-    if (get_call_result_type(fcinfo, nullptr, &columns) != TYPEFUNC_COMPOSITE)
-        elog(ERROR, "return type must be a row type");
+Datum access_record(FunctionCallInfo fcinfo, Oid type, const core::Access& access) {
+    TupleDesc columns = pg::result_row(fcinfo, type, UUIDOID, TEXTOID, BOOLOID, BOOLOID);
     bool nulls[5] = {};
     Datum values[5] = {};
     values[0] = PG_GETARG_DATUM(0);
@@ -105,7 +107,7 @@ Datum access_record(FunctionCallInfo fcinfo, const core::Access& access) {
     values[2] = text_or_null(access.email(), access.has_email(), nulls[2]);
     values[3] = BoolGetDatum(access.active());
     values[4] = BoolGetDatum(access.superuser());
-    return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls));
+    return HeapTupleGetDatum(heap_form_tuple(columns, values, nulls));
 }
 
 Datum auth_projection(FunctionCallInfo fcinfo, Oid type) {
@@ -114,7 +116,7 @@ Datum auth_projection(FunctionCallInfo fcinfo, Oid type) {
     const Answer answer = read_access(d, key_from(d, type, PG_GETARG_DATUM(0)), buffer);
     if (!answer.found)
         PG_RETURN_NULL();
-    return access_record(fcinfo, core::Access(answer.access));
+    return access_record(fcinfo, type, core::Access(answer.access));
 }
 
 Datum require_user(FunctionCallInfo fcinfo, Oid type) {
@@ -129,7 +131,7 @@ Datum require_user(FunctionCallInfo fcinfo, Oid type) {
     const core::Access access(answer.access);
     if (!access.active())
         ereport(ERROR, (errcode(errcode_user_inactive), errmsg("user is inactive")));
-    return access_record(fcinfo, access);
+    return access_record(fcinfo, type, access);
 }
 
 }  // namespace
@@ -138,36 +140,32 @@ Datum require_user(FunctionCallInfo fcinfo, Oid type) {
 
 using namespace rolecall::projection;
 namespace core = rolecall::core;
+namespace pg = rolecall::pg;
 
 extern "C" {
 
-// One C function for each type of key; `call` sees it as `type`.
-#define ROLECALL_OVERLOAD(name, key_type, call) \
-    PG_FUNCTION_INFO_V1(name);                  \
-    Datum name(PG_FUNCTION_ARGS) {              \
-        constexpr Oid type = key_type;          \
-        return call;                            \
+// One C function for each type of key; declaration and call see it as `type`.
+#define ROLECALL_OVERLOAD(name, key_type, call, ...)                      \
+    ROLECALL_FUNCTION(                                                    \
+        name, [](Oid type) constexpr { return __VA_ARGS__; }(key_type)) { \
+        constexpr Oid type = key_type;                                    \
+        return call;                                                      \
     }
-#define ROLECALL_OVERLOADS(name, call)                         \
-    ROLECALL_OVERLOAD(rolecall_##name##_bigint, INT8OID, call) \
-    ROLECALL_OVERLOAD(rolecall_##name##_uuid, UUIDOID, call)   \
-    ROLECALL_OVERLOAD(rolecall_##name##_text, TEXTOID, call)
+#define ROLECALL_OVERLOADS(name, call, ...)                                 \
+    ROLECALL_OVERLOAD(rolecall_##name##_bigint, INT8OID, call, __VA_ARGS__) \
+    ROLECALL_OVERLOAD(rolecall_##name##_uuid, UUIDOID, call, __VA_ARGS__)   \
+    ROLECALL_OVERLOAD(rolecall_##name##_text, TEXTOID, call, __VA_ARGS__)
 
-ROLECALL_OVERLOADS(me, me(fcinfo, type))
-ROLECALL_OVERLOADS(me_json, me_json(fcinfo, type))
-ROLECALL_OVERLOADS(has_role, has_role(fcinfo, type, false))
-ROLECALL_OVERLOADS(has_role_on, has_role(fcinfo, type, true))
-ROLECALL_OVERLOADS(auth_projection, auth_projection(fcinfo, type))
-ROLECALL_OVERLOADS(require_user, require_user(fcinfo, type))
-
-PG_FUNCTION_INFO_V1(rolecall_project);
-PG_FUNCTION_INFO_V1(rolecall_project_json);
-PG_FUNCTION_INFO_V1(rolecall_current_uid);
-PG_FUNCTION_INFO_V1(rolecall_me_current);
-PG_FUNCTION_INFO_V1(rolecall_has_role_current);
+ROLECALL_OVERLOADS(me, me(fcinfo, type), pg::takes(JSONBOID, type))
+ROLECALL_OVERLOADS(me_json, me_json(fcinfo, type), pg::takes(JSONOID, type))
+ROLECALL_OVERLOADS(has_role, has_role(fcinfo, type, false), pg::takes(BOOLOID, type, TEXTOID))
+ROLECALL_OVERLOADS(has_role_on, has_role(fcinfo, type, true),
+                   pg::takes(BOOLOID, type, TEXTOID, TEXTOID, TEXTOID))
+ROLECALL_OVERLOADS(auth_projection, auth_projection(fcinfo, type), pg::takes(RECORDOID, type))
+ROLECALL_OVERLOADS(require_user, require_user(fcinfo, type), pg::takes_null(RECORDOID, type))
 
 // project(projection name, key text): any projection, for those who may read its view.
-Datum rolecall_project(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_project, pg::takes(JSONBOID, NAMEOID, TEXTOID)) {
     Definition& d = readable_projection(*PG_GETARG_NAME(0));
     const Answer answer = read_allowed(d, key_from_text(d, PG_GETARG_TEXT_PP(1)), read_document);
     if (!answer.found)
@@ -176,13 +174,13 @@ Datum rolecall_project(PG_FUNCTION_ARGS) {
 }
 
 // project_json(projection name, key text): the same as text.
-Datum rolecall_project_json(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_project_json, pg::takes(JSONOID, NAMEOID, TEXTOID)) {
     Definition& d = readable_projection(*PG_GETARG_NAME(0));
     return text_or_nothing(fcinfo, read_allowed(d, key_from_text(d, PG_GETARG_TEXT_PP(1)), read_text));
 }
 
 // current_uid(): the identity the session set, as text.
-Datum rolecall_current_uid(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_current_uid, pg::takes(TEXTOID)) {
     text* uid = session_uid();
     if (uid == nullptr)
         PG_RETURN_NULL();
@@ -190,7 +188,7 @@ Datum rolecall_current_uid(PG_FUNCTION_ARGS) {
 }
 
 // me()
-Datum rolecall_me_current(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_me_current, pg::takes(JSONBOID)) {
     text* uid = session_uid();
     if (uid == nullptr)
         PG_RETURN_NULL();
@@ -202,7 +200,7 @@ Datum rolecall_me_current(PG_FUNCTION_ARGS) {
 }
 
 // has_role(role text)
-Datum rolecall_has_role_current(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_has_role_current, pg::takes(BOOLOID, TEXTOID)) {
     text* uid = session_uid();
     if (uid == nullptr)
         PG_RETURN_BOOL(false);

@@ -5,12 +5,12 @@
 extern "C" {
 #include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/relscan.h"
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_index.h"
+#include "executor/spi.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -21,14 +21,12 @@ namespace rolecall::projection {
 
 namespace {
 
-// A column of a table as it is now: definitions may be older.
-const FormData_pg_attribute* find_column(TupleDesc columns, const NameData& name) {
-    for (int i = 0; i < columns->natts; ++i) {
-        const FormData_pg_attribute* column = TupleDescAttr(columns, i);
-        if (!column->attisdropped && strcmp(NameStr(column->attname), NameStr(name)) == 0)
-            return column;
-    }
-    return nullptr;
+// A column of a table, wherever its name is by now.
+const FormData_pg_attribute* find_column(TupleDesc columns, AttrNumber number) {
+    if (number < 1 || number > columns->natts)
+        return nullptr;
+    const FormData_pg_attribute* column = TupleDescAttr(columns, number - 1);
+    return column->attisdropped ? nullptr : column;
 }
 
 // Does it have all rows by `column` first, as the type and the column compare, and may this transaction use
@@ -63,7 +61,7 @@ struct Member {
 };
 
 bool find_member(TupleDesc columns, const GroupColumn& wanted, Member& member) {
-    const FormData_pg_attribute* column = find_column(columns, wanted.name);
+    const FormData_pg_attribute* column = find_column(columns, wanted.number);
     if (column == nullptr || !key_kind_of(column->atttypid, member.kind))
         return false;
     member.lookup = wanted.lookup;
@@ -92,7 +90,7 @@ void add_rows(Relation table, Relation index, ScanKeyData& wanted, std::span<con
 
 bool scan_table(Relation table, const GroupSource& source, KeyKind kind, Datum key, GroupStamps& groups) {
     TupleDesc columns = RelationGetDescr(table);
-    const FormData_pg_attribute* column = find_column(columns, source.key_column);
+    const FormData_pg_attribute* column = find_column(columns, source.key_number);
     KeyKind column_kind{};
     if (column == nullptr || !key_kind_of(column->atttypid, column_kind) || column_kind != kind)
         return false;

@@ -18,6 +18,7 @@ namespace rolecall::projection {
 /// A column by which rows refer to a lookup.
 struct GroupColumn {
     NameData name;
+    AttrNumber number;
     std::uint64_t lookup;  // its watch's id
 };
 
@@ -25,6 +26,7 @@ struct GroupColumn {
 struct GroupSource {
     Oid relation;
     NameData key_column;
+    AttrNumber key_number;
     std::span<GroupColumn> columns;
 };
 

@@ -6,6 +6,7 @@
 #include "projection/document.h"
 #include "projection/group_scan.h"
 #include "projection/groups.h"
+#include "projection/run.h"
 #include "projection/shared.h"
 
 extern "C" {
@@ -97,7 +98,9 @@ Count install(const Definition& d, const core::Key& key, const Loaded& loaded,
     head.group_bytes = static_cast<std::uint32_t>(groups.size_bytes());
     testing::point("before-install");
     const Dependencies on{key.hash, d.floor, groups};
-    if (!settled(on, snapshot, head.versions))
+    if (testing::fault(Fault::writers_not_asked))
+        head.versions = floor_versions(on.floor) + stamp_versions(on);
+    else if (!settled(on, snapshot, head.versions))
         return Count::skip_writers;
     const core::Payload payload{.groups = reinterpret_cast<const char*>(groups.data()),
                                 .access = access.data(),
@@ -133,11 +136,11 @@ Loaded load(Definition& d, Datum key, bool may_install) {
     const bool quiet = may_install && definitions_are_quiet();
     testing::point("before-definition");
     AcceptInvalidationMessages();
-    const bool fresh = definition_refresh_same_key(d, quiet);
+    const bool fresh = definition_ready_same_key(d, quiet);
 
     testing::point("before-query");
     MemoryContext caller = CurrentMemoryContext;
-    const pg::Acting acting = pg::act_as_pinned(d.plan->owner);
+    const pg::Acting acting = act_as_view_owner(d);
     SPI_connect();
     Loaded loaded = query(d, key, caller);
     Count result = Count::installs;
@@ -149,7 +152,8 @@ Loaded load(Definition& d, Datum key, bool may_install) {
     else if (d.problems != NIL && d.ttl == 0 && !testing::fault(Fault::watches_not_verified))
         result = Count::skip_unwatched;
     std::span<std::uint32_t> groups;
-    if (may_install && result == Count::installs)
+    if (may_install && result == Count::installs && !testing::fault(Fault::groups_not_read) &&
+        !(testing::fault(Fault::miss_without_groups) && loaded.document == nullptr))
         groups = read_groups(d, key, caller);
     SPI_finish();
     pg::stop_acting(acting);

@@ -2,6 +2,7 @@
 
 #include <csignal>
 
+#include "pg/function.h"
 #include "pg/shmem.h"
 #include "projection/shared.h"
 
@@ -269,13 +270,12 @@ using namespace rolecall::projection;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_load_progress);
-
 // A row for each load of this database, in the order of the view stat_progress.
-Datum rolecall_load_progress(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_load_progress, rolecall::pg::gives_rows()) {
     require_preloaded();
-    InitMaterializedSRF(fcinfo, 0);
-    const auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+    const ReturnSetInfo& result =
+        rolecall::pg::result_set(fcinfo, INT8OID, TEXTOID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID,
+                                 TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID);
     auto* records = static_cast<Record*>(palloc(sizeof area->records));
     {
         const Locked locked;
@@ -308,7 +308,7 @@ Datum rolecall_load_progress(PG_FUNCTION_ARGS) {
                               record.started_at == 0,
                               record.ended_at == 0,
                               record.message[0] == '\0'};
-        tuplestore_putvalues(result->setResult, result->setDesc, const_cast<Datum*>(values),
+        tuplestore_putvalues(result.setResult, result.setDesc, const_cast<Datum*>(values),
                              const_cast<bool*>(nulls));
     }
     return Datum{0};

@@ -2,8 +2,11 @@
 #include "pg/pg.h"
 
 #include "pg/acting.h"
+#include "pg/function.h"
+#include "projection/detaching.h"
 #include "projection/keys.h"
 #include "projection/read.h"
+#include "projection/run.h"
 #include "projection/shared.h"
 
 extern "C" {
@@ -21,9 +24,8 @@ namespace {
 // One row (key, document) for each element of the array, in its order; `read` gives a key's answer.
 template <typename Read>
 Datum answer_many(FunctionCallInfo fcinfo, Definition& d, ArrayType* keys, Read&& read) {
-    InitMaterializedSRF(fcinfo, 0);
-    const auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
     const Oid type = ARR_ELEMTYPE(keys);
+    const ReturnSetInfo& result = pg::result_set(fcinfo, type, JSONBOID);
     int16 length = 0;
     bool by_value = false;
     char align = 0;
@@ -44,7 +46,7 @@ Datum answer_many(FunctionCallInfo fcinfo, Definition& d, ArrayType* keys, Read&
             values[1] = PointerGetDatum(answer.document);
             nulls[1] = !answer.found;
         }
-        tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+        tuplestore_putvalues(result.setResult, result.setDesc, values, nulls);
         MemoryContextSwitchTo(caller);
         MemoryContextReset(each);
     }
@@ -71,15 +73,20 @@ Plan& email_plan(Definition& d) {
                                  quote_identifier(NameStr(d.key_column)), qualified_name(d.view),
                                  by_tenant ? " AND ($2 IS NULL OR v.tenant_id = $2)" : " AND $2 IS NULL");
     const Oid types[] = {TEXTOID, UUIDOID};
-    d.email_plan = make_plan(d.name, d.view, query, types);
-    return *d.email_plan;
+    Plan* plan = make_plan(d.name, d.view, query, types);
+    refuse_unsafe(d, *plan);
+    if (d.detaching)
+        plan_each_time(*plan);
+    keep_plan(plan);
+    d.email_plan = plan;
+    return *plan;
 }
 
 // The key, as read_document() wants it, in the current memory context. False: nobody has the address.
 bool find_by_email(Definition& d, Datum email, Datum tenant, bool any_tenant, Datum& key) {
     MemoryContext caller = CurrentMemoryContext;
-    definition_refresh(d);
-    const pg::Acting acting = pg::act_as_pinned(d.plan->owner);
+    definition_ready(d);
+    const pg::Acting acting = act_as_view_owner(d);
     SPI_connect();
     const Datum values[] = {email, tenant};
     const bool nulls[] = {false, any_tenant};
@@ -112,23 +119,19 @@ using namespace rolecall::projection;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_me_many);
-PG_FUNCTION_INFO_V1(rolecall_project_many);
-PG_FUNCTION_INFO_V1(rolecall_me_by_email);
-
 // me_many(uids bigint[] | uuid[] | text[])
-Datum rolecall_me_many(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_me_many, rolecall::pg::gives_rows(ANYARRAYOID)) {
     return answer_many(fcinfo, me(), PG_GETARG_ARRAYTYPE_P(0), read_document);
 }
 
 // project_many(projection name, keys text[])
-Datum rolecall_project_many(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_project_many, rolecall::pg::gives_rows(NAMEOID, TEXTARRAYOID)) {
     return answer_many(fcinfo, readable_projection(*PG_GETARG_NAME(0)), PG_GETARG_ARRAYTYPE_P(1),
                        [](Definition& d, Datum key) { return read_allowed(d, key, read_document); });
 }
 
 // me_by_email(email text, tenant uuid)
-Datum rolecall_me_by_email(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_me_by_email, rolecall::pg::takes_null(JSONBOID, TEXTOID, UUIDOID)) {
     if (PG_ARGISNULL(0))
         PG_RETURN_NULL();
     Definition& d = me();

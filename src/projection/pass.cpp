@@ -6,6 +6,7 @@
 #include "projection/check.h"
 #include "projection/groups.h"
 #include "projection/load.h"
+#include "projection/run.h"
 #include "projection/shared.h"
 
 extern "C" {
@@ -66,11 +67,10 @@ const char* document_columns(const Definition& d) {
 // Made for this stretch alone. Planned as for who wants the first rows soon: by an index of keys, if there is
 // one, rather than by sorting documents.
 Portal open_view(const Definition& d, const Pass& pass, const char* columns) {
-    const pg::Acting acting = pg::act_as_pinned(d.plan->owner);
+    const pg::Acting acting = act_as_view_owner(d);
     const Oid type = key_type_of(d.key_kind);
     Plan* plan = make_plan(d.name, d.view, query_of(d, columns, pass.has_last),
                            {&type, pass.has_last ? 1U : 0U}, CURSOR_OPT_FAST_PLAN);
-    retire_plan(plan);
     Portal portal = open_plan(*plan, &pass.last_key);
     pg::stop_acting(acting);
     return portal;
@@ -151,7 +151,10 @@ void install_row(const Run& run, const Candidate& row, TupleDesc columns,
     const Row content = read_row(row.tuple, columns, 2);
     const Loaded loaded{.document = content.has_document ? DatumGetJsonbP(content.document) : nullptr,
                         .window = content.window};
-    const Count result = install(run.d, row.name, loaded, groups, run.snapshot,
+    const core::Snapshot snapshot = testing::fault(testing::Fault::pass_by_newest_snapshot)
+                                        ? pg::xid_snapshot(GetLatestSnapshot())
+                                        : run.snapshot;
+    const Count result = install(run.d, row.name, loaded, groups, snapshot,
                                  GetCurrentTransactionStartTimestamp(), core::Room::free);
     pass.read += 1;
     pass.loaded += result == Count::installs ? 1 : 0;
@@ -197,7 +200,7 @@ bool add(const Run& run, HeapTuple tuple, TupleDesc columns) {
 }
 
 SPITupleTable* fetch(const Definition& d, Portal portal) {
-    const pg::Acting acting = pg::act_as_pinned(d.plan->owner);
+    const pg::Acting acting = act_as_view_owner(d);
     SPI_cursor_fetch(portal, true, batch_size);
     pg::stop_acting(acting);
     return SPI_tuptable;
@@ -271,7 +274,7 @@ Stretch load_stretch(Pass& pass, bool (*report)(const Pass&)) {
     if (!floor_is_ready() || !pg::is_plain(GetActiveSnapshot()) || !definitions_are_quiet())
         return Stretch::wait;
     AcceptInvalidationMessages();
-    if (!definition_refresh(d, true))
+    if (!definition_ready(d, true))
         return Stretch::wait;
     if (d.id != pass.id)
         return Stretch::gone;
@@ -312,7 +315,7 @@ bool is_same_key(const Definition& d, Datum a, Datum b) {
 
 std::span<const Datum> next_keys(const Pass& pass) {
     Definition& d = definition_seen(NameStr(pass.projection));
-    definition_refresh(d);
+    definition_ready(d);
     auto* keys = static_cast<Datum*>(palloc(sizeof(Datum) * batch_size));
     MemoryContext caller = CurrentMemoryContext;
     SPI_connect();

@@ -5,11 +5,13 @@ extern "C" {
 #include "catalog/pg_class.h"
 #include "nodes/makefuncs.h"
 #include "nodes/params.h"
+#include "nodes/plannodes.h"
 #include "parser/parse_node.h"
 #include "parser/parse_relation.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
+#include "utils/resowner.h"
 #include "utils/syscache.h"
 }
 
@@ -92,6 +94,7 @@ Plan* make_plan(const NameData& projection, Oid owner, const List* relations, co
         elog(ERROR, "could not plan projection \"%s\": %s", NameStr(projection),
              SPI_result_code_string(SPI_result));
     MemoryContextSetParent(context, TopMemoryContext);
+    retire_plan(plan);
     return plan;
 }
 
@@ -99,6 +102,8 @@ Plan* make_plan(const NameData& projection, Oid relation, const char* query, std
                 int cursor_options) {
     return make_plan(projection, owner_of(relation), list_make1_oid(relation), query, types, cursor_options);
 }
+
+void keep_plan(Plan* plan) { retired_plans = list_delete_ptr(retired_plans, plan); }
 
 void retire_plan(Plan* plan) {
     if (plan == nullptr)
@@ -132,15 +137,33 @@ void run_plan(const Plan& plan, const Datum* values, const bool* nulls, bool rea
         elog(ERROR, "could not query projection \"%s\"", NameStr(plan.projection));
 }
 
-List* plan_queries(const Plan& plan, List** relations) {
+List* plan_queries(const Plan& plan) {
     List* queries = NIL;
     ListCell* cell = nullptr;
-    foreach (cell, SPI_plan_get_plan_sources(plan.saved)) {
-        const auto* source = static_cast<CachedPlanSource*>(lfirst(cell));
-        queries = list_concat(queries, source->query_list);
-        *relations = list_concat_unique_oid(*relations, source->relationOids);
-    }
+    foreach (cell, SPI_plan_get_plan_sources(plan.saved))
+        queries = list_concat(queries, static_cast<CachedPlanSource*>(lfirst(cell))->query_list);
     return queries;
+}
+
+List* plan_relations(const Plan& plan) {
+    List* relations = NIL;
+    ListCell* cell = nullptr;
+    foreach (cell, SPI_plan_get_plan_sources(plan.saved))
+        relations =
+            list_concat_unique_oid(relations, static_cast<CachedPlanSource*>(lfirst(cell))->relationOids);
+    return relations;
+}
+
+List* planned_relations(const Plan& plan) {
+    CachedPlan* planned = SPI_plan_get_cached_plan(plan.saved);
+    if (planned == nullptr)
+        elog(ERROR, "could not plan projection \"%s\"", NameStr(plan.projection));
+    List* relations = NIL;
+    ListCell* cell = nullptr;
+    foreach (cell, planned->stmt_list)
+        relations = list_concat_unique_oid(relations, lfirst_node(PlannedStmt, cell)->relationOids);
+    ReleaseCachedPlan(planned, CurrentResourceOwner);
+    return relations;
 }
 
 const char* qualified_name(Oid relation) {

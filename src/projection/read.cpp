@@ -9,6 +9,7 @@
 #include "projection/document.h"
 #include "projection/flight.h"
 #include "projection/load.h"
+#include "projection/memo.h"
 #include "projection/shared.h"
 
 extern "C" {
@@ -45,7 +46,7 @@ struct Standing {
 // Holds this backend a lock under which rows of the projection may have changed already, unknown to any stamp
 // because AFTER triggers run at the end of the statement?
 bool may_have_written(Definition& d) {
-    if (IsParallelWorker())
+    if (IsParallelWorker() && !testing::fault(Fault::writing_worker_hit))
         return true;  // the locks are the leader's
     definition_refresh_same_key(d);
     for (int i = 0; i < d.relation_count; ++i) {
@@ -61,7 +62,8 @@ bool may_have_written(Definition& d) {
 // has its safe snapshot needs none; one that became READ ONLY after its first snapshot did not wait for it.
 bool needs_predicate_locks() {
     return IsolationIsSerializable() &&
-           !(XactReadOnly && XactDeferrable && ShareSerializableXact() == nullptr);
+           !(XactReadOnly && XactDeferrable &&
+             (ShareSerializableXact() == nullptr || testing::fault(Fault::unsafe_deferrable_hit)));
 }
 
 // A transaction that has an id may have changed what it reads.
@@ -128,7 +130,8 @@ inline bool is_current(const Definition& d, const Dependencies& on, const Standi
                        const core::EntryHead& head) {
     const std::uint64_t floors = floor_versions(on.floor);
     const bool is_verified = floors == d.usable_at || testing::fault(Fault::floors_not_compared);
-    if (!is_verified || floors + stamp_versions(on) != head.versions)
+    if (!is_verified ||
+        (floors + stamp_versions(on) != head.versions && !testing::fault(Fault::versions_not_compared)))
         return false;
     if (d.ttl > 0)
         return is_within_ttl(d, head);
@@ -170,7 +173,8 @@ struct Lookup {
 void count(const Lookup& l, Count what) { counters::add(l.d.counters, what); }
 
 bool is_in_window(const core::EntryHead& head) {
-    return head.window == core::Window{} || head.window.contains(GetCurrentTransactionStartTimestamp());
+    return head.window == core::Window{} || head.window.contains(GetCurrentTransactionStartTimestamp()) ||
+           testing::fault(Fault::window_ignored);
 }
 
 // Copies the entry and only then reads its stamps: the other way round, an entry that was reloaded in between
@@ -219,18 +223,35 @@ bool is_worth_a_turn(const Lookup& l) {
     return l.standing.may_install && settled(on, l.standing.xids(), versions);
 }
 
-// Of those who miss at once, one loads, and has the turn when this says false; the others look again when it
-// is done.
+// Where shared memory has no answer: what this backend knows, and else when its load begins.
+struct Recall {
+    Moment moment;
+    Remembered* known;
+};
+
+[[gnu::noinline]] bool recall(const Lookup& l, Recall& recalled) {
+    recalled.moment = memo_moment(l.d, l.key);
+    recalled.known = memo_find(l.d, l.key, recalled.moment);
+    return recalled.known != nullptr;
+}
+
+// Fills `recalled` where it says false. Of those who miss at once, one loads, and has the turn then; the
+// others look again when it is done.
 template <typename Reserve>
-bool try_hit(Lookup& l, core::Part part, Reserve&& reserve) {
+bool try_hit(Lookup& l, core::Part part, Reserve&& reserve, Recall& recalled) {
     if (!l.standing.may_use) {
         count(l, l.standing.why);
+        (void)recall(l, recalled);
         return false;
     }
     if (hit(l, part, reserve) ||
         (definition_becomes_usable(l.d) && l.is_named_as_before() && hit(l, part, reserve))) {
         count(l, Count::hits);
         return true;
+    }
+    if (recall(l, recalled)) {
+        count(l, Count::misses);
+        return false;
     }
     if (is_worth_a_turn(l) && take_turn(l.key.hash) != Turn::alone && hit(l, part, reserve)) {
         end_turn();
@@ -242,16 +263,26 @@ bool try_hit(Lookup& l, core::Part part, Reserve&& reserve) {
     return false;
 }
 
-Loaded load_for(Definition& d, Datum key, bool may_install) {
+Loaded load_for(Lookup& l, Datum key, const Recall& recalled) {
     if (ActiveSnapshotSet()) {
-        const Loaded loaded = load(d, key, may_install);
+        const Loaded loaded = load(l.d, key, l.standing.may_install);
         end_turn();
+        if (!loaded.kept)
+            memo_keep(l.d, l.key, recalled.moment, loaded);
         return loaded;
     }
     PushActiveSnapshot(GetTransactionSnapshot());
-    const Loaded loaded = load(d, key, false);
+    const Loaded loaded = load(l.d, key, false);
     PopActiveSnapshot();
     return loaded;
+}
+
+template <typename T>
+T* copy_of(const T* known) {
+    if (known == nullptr)
+        return nullptr;
+    const std::size_t bytes = VARSIZE(known);
+    return static_cast<T*>(memcpy(palloc(bytes), known, bytes));
 }
 
 const char* check_contract(const Definition& d, const char* access) {
@@ -274,9 +305,14 @@ Answer read_document(Definition& d, Datum key) {
         document = static_cast<Jsonb*>(palloc(bytes));
         return reinterpret_cast<char*>(document);
     };
-    if (try_hit(l, core::Part::document, reserve))
+    Recall recalled;
+    if (try_hit(l, core::Part::document, reserve, recalled))
         return {.found = l.was_found(), .document = l.was_found() ? document : nullptr};
-    const Loaded loaded = load_for(d, key, l.standing.may_install);
+    if (recalled.known != nullptr) {
+        document = copy_of(recalled.known->document);
+        return {.found = document != nullptr, .document = document};
+    }
+    const Loaded loaded = load_for(l, key, recalled);
     return {.found = loaded.document != nullptr, .document = loaded.document};
 }
 
@@ -288,13 +324,19 @@ Answer read_shared_access(Definition& d, Datum key, const Standing& standing, Ac
     const auto reserve = [&](std::size_t bytes) {
         return block = bytes <= AccessBuffer::size ? buffer.bytes : static_cast<char*>(palloc(bytes));
     };
-    if (try_hit(l, core::Part::access, reserve)) {
+    Recall recalled;
+    if (try_hit(l, core::Part::access, reserve, recalled)) {
         first_level.keep(l.key, l.head, l.groups.of(l.head), block);
         if (!l.was_found())
             return {};
         return {.found = true, .access = check_contract(d, block)};
     }
-    const Loaded loaded = load_for(d, key, l.standing.may_install);
+    if (recalled.known != nullptr) {
+        if (recalled.known->document == nullptr)
+            return {};
+        return {.found = true, .access = check_contract(d, memo_access(*recalled.known))};
+    }
+    const Loaded loaded = load_for(l, key, recalled);
     if (loaded.document == nullptr)
         return {};
     core::AccessFacts facts = read_access(loaded.document);
@@ -337,27 +379,28 @@ text* read_text(Definition& d, Datum key) {
         document = static_cast<Jsonb*>(palloc(bytes));
         return reinterpret_cast<char*>(document);
     };
-    const bool was_hit = try_hit(l, core::Part::document, reserve_document);
+    Recall recalled;
+    const bool was_hit = try_hit(l, core::Part::document, reserve_document, recalled);
+    if (!was_hit && recalled.known != nullptr)
+        return recalled.known->document != nullptr ? copy_of(memo_text(*recalled.known)) : nullptr;
     if (!was_hit)
-        document = load_for(d, key, l.standing.may_install).document;
+        document = load_for(l, key, recalled).document;
     if (document == nullptr || (was_hit && !l.was_found()))
         return nullptr;
 
-    StringInfoData out;
-    initStringInfo(&out);
-    appendStringInfoSpaces(&out, VARHDRSZ);
-    (void)JsonbToCString(&out, &document->root, VARSIZE(document));
-    result = reinterpret_cast<text*>(out.data);
-    SET_VARSIZE(result, out.len);
+    result = document_text(document);
+    testing::point("before-text");
     if (was_hit && l.standing.may_install) {
         l.key.form = core::Form::text;
-        l.head.document_bytes = static_cast<std::uint32_t>(out.len);
+        l.head.document_bytes = VARSIZE(result);
         l.head.access_bytes = 0;
         const std::span<const std::uint32_t> groups = l.groups.of(l.head);
+        if (testing::fault(Fault::text_of_newest_versions))
+            l.head.versions = floor_versions(l.d.floor) + stamp_versions(l.depends_on());
         count(l, put(l.key, l.head,
                      {.groups = reinterpret_cast<const char*>(groups.data()),
                       .access = nullptr,
-                      .document = out.data}));
+                      .document = reinterpret_cast<const char*>(result)}));
     }
     return result;
 }

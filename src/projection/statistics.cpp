@@ -1,6 +1,7 @@
 // What administrators see of the cache.
 #include "pg/pg.h"
 
+#include "pg/function.h"
 #include "pg/settings.h"
 #include "projection/shared.h"
 
@@ -23,15 +24,9 @@ const char* name_of(CommandTag tag) {
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_cache_statistics);
-
 // One row: the columns of the view stat_cache, in its order.
-Datum rolecall_cache_statistics(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_cache_statistics, pg::takes(RECORDOID)) {
     require_preloaded();
-    TupleDesc columns = nullptr;
-    if (get_call_result_type(fcinfo, nullptr, &columns) != TYPEFUNC_COMPOSITE)
-        elog(ERROR, "return type must be a row type");
-
     core::CacheCounts sum;
     for (std::uint32_t p = 0; p < shared.cache.partitions(); ++p) {
         lock_partition(p);
@@ -64,22 +59,19 @@ Datum rolecall_cache_statistics(PG_FUNCTION_ARGS) {
         counters::total(Count::skip_size),
     };
     constexpr int count = std::size(numbers);
-    if (columns->natts != count)
-        elog(ERROR, "stat_cache has %d columns, not %d", columns->natts, count);
+    Oid types[count];
+    std::fill(types, types + count, Oid{INT8OID});
+    TupleDesc columns = pg::result_row(fcinfo, std::span<const Oid>(types));
     Datum values[count];
     bool nulls[count] = {};
     for (int i = 0; i < count; ++i)
         values[i] = Int64GetDatum(static_cast<int64>(numbers[i]));
-    PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls)));
+    PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(columns, values, nulls)));
 }
 
-PG_FUNCTION_INFO_V1(rolecall_projection_statistics);
-
 // projection_statistics(ids bigint[]): a row for each, in the order of the view stat_projection.
-Datum rolecall_projection_statistics(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_projection_statistics, pg::gives_rows(INT8ARRAYOID)) {
     require_preloaded();
-    InitMaterializedSRF(fcinfo, 0);
-    const auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
     Datum* elements = nullptr;
     int count = 0;
     deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
@@ -107,6 +99,12 @@ Datum rolecall_projection_statistics(PG_FUNCTION_ARGS) {
     constexpr int fixed = 3;
     constexpr int after_counts = fixed + static_cast<int>(std::size(columns));
     constexpr int all = after_counts + 3;
+    Oid types[all];
+    std::fill(types, types + after_counts, Oid{INT8OID});
+    types[after_counts] = FLOAT8OID;
+    types[after_counts + 1] = INT8OID;
+    types[after_counts + 2] = TEXTOID;
+    const ReturnSetInfo& result = pg::result_set(fcinfo, std::span<const Oid>(types));
     for (int i = 0; i < count; ++i) {
         const CounterPlace place = counters::existing_place_of(projection_hash(ids[i]));
         Datum values[all];
@@ -125,7 +123,7 @@ Datum rolecall_projection_statistics(PG_FUNCTION_ARGS) {
         nulls[after_counts + 2] = invalidations.count == 0;
         if (invalidations.count > 0)
             values[after_counts + 2] = CStringGetTextDatum(name_of(invalidations.last));
-        tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+        tuplestore_putvalues(result.setResult, result.setDesc, values, nulls);
     }
     return Datum{0};
 }

@@ -2,6 +2,7 @@
 
 #include "pg/acting.h"
 #include "pg/testing.h"
+#include "pg/trigger.h"
 #include "projection/announce.h"
 #include "projection/closure.h"
 #include "projection/definition.h"
@@ -9,10 +10,8 @@
 #include "projection/shared.h"
 
 extern "C" {
-#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "utils/inval.h"
-#include "utils/rel.h"
 }
 
 namespace rolecall::projection {
@@ -31,37 +30,25 @@ struct Watcher {
     Oid type;
 };
 
-std::uint64_t id_argument(const Trigger& trigger, int number) {
-    return static_cast<std::uint64_t>(strtoll(trigger.tgargs[number], nullptr, 10));
-}
-
-std::uint64_t projection_argument(const Trigger& trigger) {
-    if (trigger.tgnargs < 1)
-        ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-                        errmsg("trigger \"%s\" needs the id of a projection", trigger.tgname),
-                        errhint("Use rolecall.watch() and rolecall.watch_lookup().")));
-    return id_argument(trigger, 0);
-}
-
-Watcher* watcher_of(FunctionCallInfo fcinfo, const TriggerData& data) {
+Watcher* watcher_of(FunctionCallInfo fcinfo, const pg::RowTrigger& call) {
     auto* watcher = static_cast<Watcher*>(fcinfo->flinfo->fn_extra);
     if (watcher != nullptr)
         return watcher;
+    const std::uint64_t projection = call.id_argument(0);
+    const std::uint64_t group = call.argument(2) != nullptr ? call.id_argument(2) : 0;
     watcher = static_cast<Watcher*>(MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(Watcher)));
-    const Trigger& trigger = *data.tg_trigger;
-    watcher->projection = projection_argument(trigger);
-    if (trigger.tgnargs >= 2) {
+    watcher->projection = projection;
+    watcher->group = group;
+    if (const char* column = call.argument(1)) {
         // A column that is gone, or of another type, makes every row count for the whole projection.
-        TupleDesc columns = RelationGetDescr(data.tg_relation);
-        const int number = SPI_fnumber(columns, trigger.tgargs[1]);
+        TupleDesc columns = call.columns();
+        const int number = SPI_fnumber(columns, column);
         if (number > 0) {
             watcher->column = static_cast<AttrNumber>(number);
             watcher->type = SPI_gettypeid(columns, number);
             watcher->keyed = key_kind_of(watcher->type, watcher->kind);
         }
     }
-    if (trigger.tgnargs >= 3)
-        watcher->group = id_argument(trigger, 2);
     fcinfo->flinfo->fn_extra = watcher;
     return watcher;
 }
@@ -77,13 +64,6 @@ void stamp_row(const Watcher& watcher, HeapTuple row, TupleDesc columns) {
     }
     KeyBuffer buffer;
     stamp(key_hash(watcher.projection, canonical_key(watcher.kind, widened_key(watcher.type, key), buffer)));
-}
-
-const TriggerData& trigger_data(FunctionCallInfo fcinfo) {
-    if (!CALLED_AS_TRIGGER(fcinfo))
-        ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-                        errmsg("a watch function can only be called as a trigger")));
-    return *reinterpret_cast<const TriggerData*>(fcinfo->context);
 }
 
 }  // namespace
@@ -105,80 +85,74 @@ void watch_child(Oid child) {
 }  // namespace rolecall::projection
 
 using namespace rolecall::projection;
+namespace pg = rolecall::pg;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_watch_row);
-PG_FUNCTION_INFO_V1(rolecall_watch_truncate);
-PG_FUNCTION_INFO_V1(rolecall_definition_changed);
-PG_FUNCTION_INFO_V1(rolecall_projection_dropped);
-PG_FUNCTION_INFO_V1(rolecall_raise_floor);
-PG_FUNCTION_INFO_V1(rolecall_on_ddl_start);
-
 // AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW; arguments: projection id [, key column [, id of the watch,
 // of a lookup]]. Without the library preloaded nothing is cached anywhere, and there is nothing to do.
-Datum rolecall_watch_row(PG_FUNCTION_ARGS) {
-    const TriggerData& data = trigger_data(fcinfo);
+ROLECALL_FUNCTION(rolecall_watch_row, pg::takes(TRIGGEROID)) {
+    const pg::RowTrigger call(fcinfo);
     if (!preloaded())
         return PointerGetDatum(nullptr);
-    const Watcher& watcher = *watcher_of(fcinfo, data);
+    const Watcher& watcher = *watcher_of(fcinfo, call);
     if (rolecall::testing::fault(Fault::lookup_keys_by_query) && watcher.group != 0) {
-        rolecall::testing::stamp_lookup_by_query(data);
+        rolecall::testing::stamp_lookup_by_query(call.data());
         return PointerGetDatum(nullptr);
     }
     if (!watcher.keyed) {
         stamp_projection(watcher.projection);
         return PointerGetDatum(nullptr);
     }
-    TupleDesc columns = RelationGetDescr(data.tg_relation);
-    const bool is_update = TRIGGER_FIRED_BY_UPDATE(data.tg_event);
-    const bool skip_old =
-        TRIGGER_FIRED_BY_INSERT(data.tg_event) || rolecall::testing::fault(Fault::old_key_not_stamped);
-    const bool skip_new =
-        TRIGGER_FIRED_BY_DELETE(data.tg_event) || rolecall::testing::fault(Fault::new_key_not_stamped);
-    if (!skip_old)
-        stamp_row(watcher, data.tg_trigtuple, columns);
-    if (!skip_new)
-        stamp_row(watcher, is_update ? data.tg_newtuple : data.tg_trigtuple, columns);
+    if (call.old_row() != nullptr && !rolecall::testing::fault(Fault::old_key_not_stamped))
+        stamp_row(watcher, call.old_row(), call.columns());
+    if (call.new_row() != nullptr && !rolecall::testing::fault(Fault::new_key_not_stamped))
+        stamp_row(watcher, call.new_row(), call.columns());
     return PointerGetDatum(nullptr);
 }
 
 // AFTER TRUNCATE FOR EACH STATEMENT; argument: projection id.
-Datum rolecall_watch_truncate(PG_FUNCTION_ARGS) {
-    const TriggerData& data = trigger_data(fcinfo);
+ROLECALL_FUNCTION(rolecall_watch_truncate, pg::takes(TRIGGEROID)) {
+    const std::uint64_t projection = pg::StatementTrigger(fcinfo).id_argument(0);
     if (preloaded())
-        stamp_projection(projection_argument(*data.tg_trigger));
+        stamp_projection(projection);
     return PointerGetDatum(nullptr);
 }
 
 // AFTER ... FOR EACH STATEMENT on rolecall.projections and rolecall.watches: every backend rereads its
 // definitions, and none installs before that.
-Datum rolecall_definition_changed(PG_FUNCTION_ARGS) {
-    const TriggerData& data = trigger_data(fcinfo);
+ROLECALL_FUNCTION(rolecall_definition_changed, pg::takes(TRIGGEROID)) {
+    const pg::StatementTrigger call(fcinfo);
     note_database();
-    CacheInvalidateRelcacheByRelid(RelationGetRelid(data.tg_relation));
+    CacheInvalidateRelcacheByRelid(RelationGetRelid(call.relation()));
     return PointerGetDatum(nullptr);
 }
 
 // AFTER DELETE FOR EACH ROW on rolecall.projections: its documents are of no use to anybody.
-Datum rolecall_projection_dropped(PG_FUNCTION_ARGS) {
-    const TriggerData& data = trigger_data(fcinfo);
-    TupleDesc columns = RelationGetDescr(data.tg_relation);
+ROLECALL_FUNCTION(rolecall_projection_dropped, pg::takes(TRIGGEROID)) {
+    const pg::RowTrigger call(fcinfo);
+    const AttrNumber column = call.column("id", INT8OID);
+    if (call.old_row() == nullptr)
+        return PointerGetDatum(nullptr);
     bool is_null = false;
-    const Datum id = heap_getattr(data.tg_trigtuple, SPI_fnumber(columns, "id"), columns, &is_null);
+    const Datum id = heap_getattr(call.old_row(), column, call.columns(), &is_null);
     const auto projection = static_cast<std::uint64_t>(DatumGetInt64(id));
-    if (preloaded())
+    if (preloaded() && !is_null)
         forget_documents(MyDatabaseId, projection);
     return PointerGetDatum(nullptr);
 }
 
 // What the event triggers of version 0.1.0 call until ALTER EXTENSION ... UPDATE drops them: the hooks do it
 // all.
-Datum rolecall_raise_floor(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_raise_floor, pg::takes(VOIDOID, INT8OID)) {
+    (void)fcinfo;
     note_database();
     PG_RETURN_VOID();
 }
 
-Datum rolecall_on_ddl_start(PG_FUNCTION_ARGS) { PG_RETURN_NULL(); }
+ROLECALL_FUNCTION(rolecall_on_ddl_start, pg::takes(EVENT_TRIGGEROID)) {
+    (void)fcinfo;
+    PG_RETURN_NULL();
+}
 
 }  // extern "C"

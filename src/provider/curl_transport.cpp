@@ -3,6 +3,8 @@
 #include <curl/curl.h>
 #include <signal.h>  // NOLINT(modernize-deprecated-headers): pthread_sigmask is POSIX
 #include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +14,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "provider/curl_transfer.h"
 #include "provider/retry_after.h"
 #include "provider/url.h"
 
@@ -25,8 +28,9 @@ using std::chrono::milliseconds;
 constexpr int most_redirects = 3;
 constexpr milliseconds no_timer{60'000};
 constexpr int events_at_once = 64;
-constexpr std::size_t most_idle = 64;      // handles
-constexpr std::time_t settled_after = 60;  // seconds
+constexpr std::size_t most_idle = 64;         // handles
+constexpr std::size_t most_left_behind = 64;  // threads of lookups
+constexpr int own_descriptors = 3;            // the epoll set, and libcurl's pair to wake itself up
 
 // Blocks every signal while libcurl runs: a thread inherits the mask of the one that starts it.
 class QuietSignals {
@@ -44,139 +48,32 @@ class QuietSignals {
     sigset_t before_;
 };
 
-struct Headers {
-    curl_slist* list = nullptr;
-    Headers() = default;
-    ~Headers() { curl_slist_free_all(list); }
-    Headers(const Headers&) = delete;
-    Headers& operator=(const Headers&) = delete;
-    void add(const std::string& line) {
-        curl_slist* longer = curl_slist_append(list, line.c_str());
-        if (longer == nullptr)
-            throw std::bad_alloc();
-        list = longer;
-    }
-};
-
-using Easy = std::unique_ptr<CURL, decltype(&curl_easy_cleanup)>;
-
-struct Transfer {
-    RequestId id = 0;
-    std::size_t limit = 0;
-    bool too_large = false;
-    int redirects = 0;
-    std::string url;
-    std::string body;
-    Headers headers;
-    char message[CURL_ERROR_SIZE] = "";
-    Easy easy;
-
-    explicit Transfer(Easy handle) : easy(std::move(handle)) {}
-
-    template <typename T>
-    void set(CURLoption option, T value) {
-        if (curl_easy_setopt(easy.get(), option, value) != CURLE_OK)
-            throw Error("22023", "the HTTP library refused a setting");
-    }
-    bool reached(CURLINFO time) const {
-        double seconds = 0;
-        curl_easy_getinfo(easy.get(), time, &seconds);
-        return seconds > 0;
-    }
-    bool any(CURLINFO number) const {
-        long value = 0;
-        curl_easy_getinfo(easy.get(), number, &value);
-        return value > 0;
-    }
-};
-
-// The header of the last answer, its lines joined by commas.
-std::string header_of(CURL* easy, const char* name) {
-    std::string value;
-    curl_header* header = nullptr;
-    for (std::size_t i = 0; curl_easy_header(easy, name, i, CURLH_HEADER, -1, &header) == CURLHE_OK; ++i)
-        value += (i > 0 ? ", " : "") + std::string(header->value);
-    return value;
-}
-
-// It will be kept as text in some encoding; whoever sends more than that is asked for everything each time.
-std::string storable(std::string value) {
-    const bool plain = value.size() <= 256 &&
-                       std::all_of(value.begin(), value.end(), [](char c) { return c >= ' ' && c < 0x7f; });
-    return plain ? std::move(value) : std::string();
-}
-
-// A Last-Modified counts in seconds: it tells versions apart only if it was a while ago (RFC 9110, 8.8.2.2),
-// by the clock of who sent it.
-std::string settled_last_modified(CURL* easy) {
-    std::string last_modified = header_of(easy, "Last-Modified");
-    if (last_modified.empty())
-        return {};
-    const std::time_t changed = curl_getdate(last_modified.c_str(), nullptr);
-    const std::time_t sent = curl_getdate(header_of(easy, "Date").c_str(), nullptr);
-    if (changed < 0 || sent < 0 || sent - changed < settled_after)
-        return {};
-    return last_modified;
-}
-
-std::size_t on_body(char* data, std::size_t, std::size_t bytes, void* argument) {
-    auto* transfer = static_cast<Transfer*>(argument);
-    if (transfer->body.size() + bytes > transfer->limit) {
-        transfer->too_large = true;
+// Those of this process that are neither its own nor a lookup of `transfers`; the kernel counts them as
+// links.
+std::size_t threads_left_behind(std::size_t transfers) {
+    struct stat status {};
+    constexpr std::size_t links_of_a_directory = 2;
+    if (stat("/proc/self/task", &status) != 0)
         return 0;
-    }
-    try {
-        transfer->body.append(data, bytes);
-    } catch (...) {
-        return 0;  // an exception must not pass through libcurl
-    }
-    return bytes;
-}
-
-Phase phase_of(const Transfer& transfer, CURLcode code) {
-    switch (code) {
-        case CURLE_COULDNT_RESOLVE_HOST:
-        case CURLE_COULDNT_RESOLVE_PROXY:
-            return Phase::name_lookup;
-        case CURLE_COULDNT_CONNECT:
-            return Phase::connect;
-        case CURLE_SSL_CONNECT_ERROR:
-        case CURLE_PEER_FAILED_VERIFICATION:
-        case CURLE_SSL_CERTPROBLEM:
-        case CURLE_SSL_CIPHER:
-        case CURLE_SSL_CACERT_BADFILE:
-        case CURLE_SSL_ISSUER_ERROR:
-            return Phase::tls;
-        default:
-            break;
-    }
-    if (transfer.any(CURLINFO_HEADER_SIZE))
-        return Phase::body;
-    if (transfer.reached(CURLINFO_PRETRANSFER_TIME))
-        return Phase::first_byte;
-    if (transfer.any(CURLINFO_LOCAL_PORT))  // connected; the connect time counts TLS in
-        return Phase::tls;
-    if (transfer.reached(CURLINFO_NAMELOOKUP_TIME))
-        return Phase::connect;
-    return Phase::name_lookup;
-}
-
-std::string lower_first(std::string text) {
-    // Only a word, not an abbreviation such as "SSL".
-    if (text.size() > 1 && text[0] >= 'A' && text[0] <= 'Z' && text[1] >= 'a' && text[1] <= 'z')
-        text[0] = static_cast<char>(text[0] - 'A' + 'a');
-    while (text.ends_with('.'))
-        text.pop_back();
-    return text;
+    const std::size_t others = 1 + links_of_a_directory + transfers;
+    return status.st_nlink > others ? status.st_nlink - others : 0;
 }
 
 class CurlTransport final : public Transport {
  public:
-    CurlTransport() : multi_(curl_multi_init()), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
+    CurlTransport(int most_connections, Descriptors* descriptors) : descriptors_(descriptors) {
+        while (reserved_ < own_descriptors && reserve())
+            ++reserved_;
+        if (reserved_ == own_descriptors) {
+            multi_ = curl_multi_init();
+            epoll_ = epoll_create1(EPOLL_CLOEXEC);
+        }
         if (multi_ == nullptr || epoll_ < 0) {
             release();
             throw std::runtime_error("could not set up the HTTP client");
         }
+        curl_multi_setopt(multi_, CURLMOPT_MAX_TOTAL_CONNECTIONS, static_cast<long>(most_connections));
+        curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS, static_cast<long>(most_connections));
         curl_multi_setopt(multi_, CURLMOPT_SOCKETFUNCTION, on_socket);
         curl_multi_setopt(multi_, CURLMOPT_SOCKETDATA, this);
         curl_multi_setopt(multi_, CURLMOPT_TIMERFUNCTION, on_timer);
@@ -197,9 +94,14 @@ class CurlTransport final : public Transport {
 
     RequestId start(const Request& request) override {
         const QuietSignals quiet;
+        if (threads_left_behind(transfers_.size()) > most_left_behind)
+            throw Error("53000", "too many name lookups do not end",
+                        "More than " + std::to_string(most_left_behind) +
+                            " of them were given up in this process, and still wait for a name server.");
         auto transfer = std::make_unique<Transfer>(take_handle());
         transfer->id = ++last_id_;
         transfer->limit = request.max_response_bytes;
+        transfer->deadline = Clock::now() + request.timeout;
         transfer->url = request.url;
         configure(*transfer, request);
         CURL* easy = transfer->easy.get();
@@ -277,13 +179,42 @@ class CurlTransport final : public Transport {
         return 0;
     }
 
-    void configure(Transfer& t, const Request& request) const {
+    bool reserve() const { return descriptors_ == nullptr || descriptors_->reserve(); }
+
+    void unreserve() const {
+        if (descriptors_ != nullptr)
+            descriptors_->release();
+    }
+
+    static curl_socket_t open_socket(void* argument, curlsocktype, curl_sockaddr* address) {
+        auto* self = static_cast<CurlTransport*>(argument);
+        if (!self->reserve())
+            return CURL_SOCKET_BAD;
+        const int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+        if (fd < 0)
+            self->unreserve();
+        return fd < 0 ? CURL_SOCKET_BAD : fd;
+    }
+
+    static int close_socket(void* argument, curl_socket_t fd) {
+        static_cast<CurlTransport*>(argument)->unreserve();
+        return close(fd);
+    }
+
+    void configure(Transfer& t, const Request& request) {
         t.set(CURLOPT_PRIVATE, static_cast<void*>(&t));
         t.set(CURLOPT_URL, request.url.c_str());
         t.set(CURLOPT_NOSIGNAL, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075700
+        // The library that we run with may be older than the one that we were compiled for: then it waits.
+        curl_easy_setopt(t.easy.get(), CURLOPT_QUICK_EXIT, 1L);
+#endif
         t.set(CURLOPT_ERRORBUFFER, t.message);
-        t.set(CURLOPT_WRITEFUNCTION, on_body);
-        t.set(CURLOPT_WRITEDATA, static_cast<void*>(&t));
+        receive_into(t);
+        t.set(CURLOPT_OPENSOCKETFUNCTION, open_socket);
+        t.set(CURLOPT_OPENSOCKETDATA, static_cast<void*>(this));
+        t.set(CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+        t.set(CURLOPT_CLOSESOCKETDATA, static_cast<void*>(this));
         t.set(CURLOPT_TIMEOUT_MS, static_cast<long>(request.timeout.count()));
         t.set(CURLOPT_CONNECTTIMEOUT_MS,
               static_cast<long>(std::min(request.timeout, request.connect_timeout).count()));
@@ -296,7 +227,6 @@ class CurlTransport final : public Transport {
         t.set(CURLOPT_PATH_AS_IS, 1L);
         if (request.proxy)
             t.set(CURLOPT_PROXY, request.proxy->c_str());  // "": not even one from the environment
-        t.set(CURLOPT_ACCEPT_ENCODING, "");
         t.set(CURLOPT_USERAGENT, "rolecall");
         t.set(CURLOPT_SSL_VERIFYPEER, 1L);
         t.set(CURLOPT_SSL_VERIFYHOST, 2L);
@@ -304,6 +234,7 @@ class CurlTransport final : public Transport {
             t.set(CURLOPT_CAINFO, request.ca_file.c_str());
 
         t.headers.add("Accept: application/json");
+        t.headers.add("Accept-Encoding: identity");
         for (const std::string& line : request.headers)
             t.headers.add(line);
         if (!request.validators.etag.empty())
@@ -359,7 +290,13 @@ class CurlTransport final : public Transport {
             done.failure = "too many redirects";
             return false;
         }
+        const auto left = std::chrono::duration_cast<milliseconds>(t.deadline - Clock::now());
+        if (left <= milliseconds{0}) {
+            done.failure = "timed out";
+            return false;
+        }
         t.body.clear();
+        t.set(CURLOPT_TIMEOUT_MS, static_cast<long>(left.count()));
         t.set(CURLOPT_URL, next.c_str());
         done.failure = "could not follow a redirect";
         return curl_multi_add_handle(multi_, t.easy.get()) == CURLM_OK;
@@ -371,21 +308,16 @@ class CurlTransport final : public Transport {
         long status = 0;
         curl_easy_getinfo(t.easy.get(), CURLINFO_RESPONSE_CODE, &status);
         done.status = static_cast<int>(status);
+        done.received = t.received;
         done.retry_after = retry_after(header_of(t.easy.get(), "Retry-After"), std::time(nullptr));
-        if (code == CURLE_OK) {
+        if (code == CURLE_OK && within_limit(t)) {
             note_version(t);
             done.link = header_of(t.easy.get(), "Link");
-            done.validators = {.etag = storable(header_of(t.easy.get(), "ETag")),
-                               .last_modified = storable(settled_last_modified(t.easy.get()))};
+            done.validators = validators_of(t.easy.get());
             return done;
         }
         done.failed_in = phase_of(t, code);
-        if (t.too_large)
-            done.failure = "the response is larger than " + std::to_string(t.limit) + " bytes";
-        else if (code == CURLE_OPERATION_TIMEDOUT)
-            done.failure = "timed out";
-        else
-            done.failure = lower_first(t.message[0] != '\0' ? t.message : curl_easy_strerror(code));
+        done.failure = failure_of(t, code);
         return done;
     }
 
@@ -437,10 +369,14 @@ class CurlTransport final : public Transport {
             curl_multi_cleanup(multi_);
         if (epoll_ >= 0)
             close(epoll_);
+        for (; reserved_ > 0; --reserved_)
+            unreserve();
     }
 
-    CURLM* multi_;
-    int epoll_;
+    Descriptors* descriptors_;
+    int reserved_ = 0;  // own_descriptors, once we are set up
+    CURLM* multi_ = nullptr;
+    int epoll_ = -1;
     RequestId last_id_ = 0;
     bool timer_set_ = false;
     Clock::time_point timer_;
@@ -451,32 +387,14 @@ class CurlTransport final : public Transport {
 
 }  // namespace
 
-const char* to_string(Phase phase) {
-    switch (phase) {
-        case Phase::none:
-            break;
-        case Phase::name_lookup:
-            return "name lookup";
-        case Phase::connect:
-            return "connect";
-        case Phase::tls:
-            return "TLS";
-        case Phase::first_byte:
-            return "first byte";
-        case Phase::body:
-            return "body";
-    }
-    return "none";
-}
-
-std::unique_ptr<Transport> make_curl_transport() {
+std::unique_ptr<Transport> make_curl_transport(int most_connections, Descriptors* descriptors) {
     static const CURLcode initialised = [] {
         const QuietSignals quiet;
         return curl_global_init(CURL_GLOBAL_DEFAULT);
     }();
     if (initialised != CURLE_OK)
         throw std::runtime_error("could not initialise the HTTP library");
-    return std::make_unique<CurlTransport>();
+    return std::make_unique<CurlTransport>(most_connections, descriptors);
 }
 
 }  // namespace rolecall::provider

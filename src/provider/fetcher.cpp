@@ -26,7 +26,7 @@ void Fetcher::ask(FetchId id, Fetch& fetch, Part& part, const Request& request) 
 // A completion: it could not be asked for.
 std::optional<Completion> Fetcher::ask_for_next_page(FetchId id, Fetch& fetch, Part& part) {
     Request request = part.pager.request();
-    part.room -= std::min(part.pages.back().body.size(), part.room);
+    part.room -= std::min(part.pages.back().received, part.room);
     request.max_response_bytes = part.room;
     request.timeout = std::chrono::duration_cast<milliseconds>(part.deadline - now_());
     Completion failed;
@@ -43,25 +43,50 @@ std::optional<Completion> Fetcher::ask_for_next_page(FetchId id, Fetch& fetch, P
     }
 }
 
-// Takes what one request brought; `done` says how the fetch failed, if it did.
-void Fetcher::take(FetchId id, Fetch& fetch, Completion completion, Fetched& done) {
+// Takes what one request brought.
+void Fetcher::take(FetchId id, Fetch& fetch, Completion completion) {
     const auto part = std::find_if(fetch.parts.begin(), fetch.parts.end(),
                                    [&](const Part& p) { return p.under_way == completion.id; });
     part->under_way = 0;
     if (!is_good(part->pager.request(), completion)) {
-        done.failed = std::move(completion);
-        done.failed_at_once = part == fetch.parts.begin() && part->pages.empty();
+        part->failed = std::move(completion);
         return;
     }
     part->pages.push_back(std::move(completion));
     try {
         if (part->pager.advance(part->pages.back()))
-            done.failed = ask_for_next_page(id, fetch, *part);
-        else
-            --fetch.missing;
+            part->failed = ask_for_next_page(id, fetch, *part);
     } catch (const Error& error) {
-        done.refused = error;
+        part->refused = error;
     }
+}
+
+bool Fetcher::has_ended(const Fetch& fetch) {
+    const auto failed = [](const Part& part) { return part.has_failed(); };
+    const auto complete = [](const Part& part) { return part.is_complete(); };
+    const Part& first = fetch.parts.front();
+    return failed(first) || std::all_of(fetch.parts.begin(), fetch.parts.end(), complete) ||
+           (complete(first) && std::any_of(fetch.parts.begin(), fetch.parts.end(), failed));
+}
+
+// Of one that has ended.
+Fetched Fetcher::result_of(FetchId id, Fetch fetch) {
+    Fetched done;
+    done.id = id;
+    done.requests = fetch.requests;
+    for (Part& part : fetch.parts) {
+        if (part.has_failed()) {
+            done.failed = std::move(part.failed);
+            done.refused = std::move(part.refused);
+            done.failed_at_once = done.failed && &part == fetch.parts.data() && part.pages.empty();
+            break;
+        }
+        if (part.is_complete())
+            done.answers.push_back(std::move(part.pages));
+    }
+    if (!done.is_complete() && done.answers.size() > 1)
+        done.answers.resize(1);
+    return done;
 }
 
 void Fetcher::give_up(const Fetch& fetch) {
@@ -86,7 +111,6 @@ FetchId Fetcher::start(const std::vector<PagedRequest>& requests) {
         give_up(fetch);
         throw;
     }
-    fetch.missing = requests.size();
     fetches_.emplace(id, std::move(fetch));
     return last_id_ = id;
 }
@@ -108,19 +132,12 @@ std::vector<Fetched> Fetcher::advance() {
         const FetchId id = owner->second;
         owners_.erase(owner);
         Fetch& fetch = fetches_.at(id);
-        Fetched done{
-            .id = id, .answers = {}, .failed = {}, .failed_at_once = false, .refused = {}, .requests = 0};
-        take(id, fetch, std::move(completion), done);
-        if (done.is_complete() && fetch.missing > 0)
+        take(id, fetch, std::move(completion));
+        if (!has_ended(fetch))
             continue;
-        if (done.is_complete())
-            for (Part& part : fetch.parts)
-                done.answers.push_back(std::move(part.pages));
-        else
-            give_up(fetch);
-        done.requests = fetch.requests;
+        give_up(fetch);
+        ended.push_back(result_of(id, std::move(fetch)));
         fetches_.erase(id);
-        ended.push_back(std::move(done));
     }
     return ended;
 }

@@ -26,10 +26,11 @@ using Pages = std::vector<Completion>;
 
 /// What came of a fetch: the answers to its requests, in their order. Or, with the others given up, the
 /// completion that has a failure or a status other than 2xx (or the 304 that was asked for), or why pages
-/// could not be followed (Pager).
+/// could not be followed (Pager). The first request, which is about the subject itself, has the last word:
+/// what befalls the others waits for its answer, in whatever order they end.
 struct Fetched {
     FetchId id = 0;
-    std::vector<Pages> answers;
+    std::vector<Pages> answers;  ///< of a fetch that failed: the first one's, if it is complete; else none
     std::optional<Completion> failed;
     bool failed_at_once = false;  ///< the first request did, at its first page
     std::optional<Error> refused;
@@ -68,20 +69,26 @@ class Fetcher {
     // One request of a fetch, on its way through its pages.
     struct Part {
         Pager pager;
-        RequestId under_way = 0;  // 0: complete
+        RequestId under_way = 0;  // 0: it has ended
         Clock::time_point deadline;
         std::size_t room = 0;  // bytes
         Pages pages;
+        std::optional<Completion> failed{};
+        std::optional<Error> refused{};
+
+        bool has_failed() const { return failed || refused; }
+        bool is_complete() const { return under_way == 0 && !has_failed(); }
     };
 
     struct Fetch {
         std::vector<Part> parts;
-        std::size_t missing = 0;
         int requests = 0;
     };
 
     void ask(FetchId id, Fetch& fetch, Part& part, const Request& request);
-    void take(FetchId id, Fetch& fetch, Completion completion, Fetched& done);
+    void take(FetchId id, Fetch& fetch, Completion completion);
+    static bool has_ended(const Fetch& fetch);
+    static Fetched result_of(FetchId id, Fetch fetch);
     std::optional<Completion> ask_for_next_page(FetchId id, Fetch& fetch, Part& part);
     void give_up(const Fetch& fetch);
 

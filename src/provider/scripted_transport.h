@@ -44,6 +44,7 @@ class ScriptedTransport final : public Transport {
         Completion completion;
         completion.id = id;
         completion.status = status;
+        completion.received = body.size();
         completion.body = std::move(body);
         complete(std::move(completion));
     }

@@ -35,7 +35,7 @@ struct Request {
     std::chrono::milliseconds timeout{10'000};
     std::chrono::milliseconds connect_timeout{10'000};  ///< of that: name lookup, connect and TLS
     Validators validators;                              ///< not empty: status 304 is as good as an answer
-    std::size_t max_response_bytes = 1 << 20;           ///< of the body, decompressed
+    std::size_t max_response_bytes = 1 << 20;           ///< all that is received, redirects included
 };
 
 /// How far a request had come when it failed.
@@ -53,11 +53,21 @@ struct Completion {
     RequestId id = 0;
     int status = 0;  ///< HTTP status; 0: none was received
     std::string body;
-    std::string link;  ///< the headers Link, joined by commas
+    std::size_t received = 0;  ///< bytes of headers, bodies and what frames them, redirects included
+    std::string link;          ///< the headers Link, joined by commas
     Validators validators;
     std::chrono::seconds retry_after{0};  ///< what the provider asks for by Retry-After
     Phase failed_in = Phase::none;        ///< none: an answer arrived, whatever its status
     std::string failure;                  ///< lower case, without a period, without secrets
+};
+
+/// Descriptors that a transport opens, as whoever owns the process counts them. Called between any two
+/// instructions of a transport, so that it must not throw.
+class Descriptors {
+ public:
+    virtual ~Descriptors() = default;
+    virtual bool reserve() = 0;  ///< false: there are too many
+    virtual void release() = 0;
 };
 
 /// Many requests under way at once, driven by one thread that waits elsewhere:

@@ -3,6 +3,7 @@
 #include <array>
 #include <span>
 
+#include "pg/function.h"
 #include "pg/guard.h"
 #include "pg/settings.h"
 
@@ -83,13 +84,9 @@ using namespace rolecall::sync;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_change_context);
-
 // change_context(user_id, OUT changed_by, cause, provider, request_id)
-Datum rolecall_change_context(PG_FUNCTION_ARGS) {
-    TupleDesc columns = nullptr;
-    if (get_call_result_type(fcinfo, nullptr, &columns) != TYPEFUNC_COMPOSITE)
-        elog(ERROR, "return type must be a row type");
+ROLECALL_FUNCTION(rolecall_change_context, pg::takes_null(RECORDOID, INT8OID)) {
+    TupleDesc columns = pg::result_row(fcinfo, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
     const char* id =
         current != nullptr ? current->request_id(PG_GETARG_INT64(0)).c_str() : settings::request_id;
     const bool by_other = current != nullptr && !current->actor.empty();
@@ -99,7 +96,7 @@ Datum rolecall_change_context(PG_FUNCTION_ARGS) {
                       CStringGetTextDatum(current != nullptr ? current->provider.c_str() : ""),
                       CStringGetTextDatum(id)};
     bool nulls[] = {false, false, current == nullptr || current->provider.empty(), *id == '\0'};
-    PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls)));
+    PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(columns, values, nulls)));
 }
 
 }  // extern "C"

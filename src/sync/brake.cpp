@@ -18,8 +18,8 @@ namespace {
 pg::Statement count_statement(
     "SELECT c.exceeds, (c.so_far).users_affected, (c.so_far).grants_revoked, (c.so_far).grants,"
     "       (c.so_far).users_deactivated, (c.so_far).users"
-    " FROM rolecall.count_revocation($1, $2, $3, $4, $5, make_interval(secs => $6), $7) c",
-    {TEXTOID, INT8OID, INT8OID, INT8OID, FLOAT8OID, FLOAT8OID, TIMESTAMPTZOID});
+    " FROM rolecall.count_revocation($1, $2, $3, $4, $5, $6, make_interval(secs => $7), $8) c",
+    {TEXTOID, INT8OID, INT8OID, INT8OID, FLOAT8OID, INT8OID, FLOAT8OID, TIMESTAMPTZOID});
 
 pg::Statement stopped_statement(
     "SELECT EXISTS (SELECT FROM rolecall.stopped_providers s WHERE s.provider = $1)", {TEXTOID});
@@ -71,6 +71,7 @@ std::optional<Excess> count_revocation(const std::string& provider, const Rules&
     const pg::Rows rows = count_statement.run(
         {pg::text_parameter(provider), pg::bigint_parameter(user), pg::bigint_parameter(loss.grants),
          pg::bigint_parameter(loss.deactivated ? 1 : 0), Float8GetDatum(rules.max_revocation),
+         pg::bigint_parameter(rules.max_revocation_users),
          Float8GetDatum(static_cast<double>(rules.revocation_window_seconds)), pg::time_parameter(time)});
     if (!rows.boolean(0, 1))
         return std::nullopt;

@@ -1,11 +1,15 @@
 #include "sync/bulk.h"
 
 #include <map>
+#include <set>
 #include <unordered_set>
 
 #include "pg/acting.h"
+#include "pg/function.h"
+#include "pg/read_only.h"
 #include "pg/spi.h"
 #include "pg/version.h"
+#include "projection/distributed.h"
 #include "sync/apply.h"
 #include "sync/attribution.h"
 #include "sync/clock.h"
@@ -14,6 +18,7 @@
 #include "sync/roster.h"
 #include "sync/rules.h"
 #include "sync/statistics.h"
+#include "sync/subscriber.h"
 
 namespace rolecall::sync {
 
@@ -121,6 +126,18 @@ class List {
     }
 
  private:
+    // Records and users that the list cannot be believed about.
+    struct Doubts {
+        std::int64_t count = 0;
+        std::string named;  // the first few, and why
+
+        void add(const std::string& name, const std::string& why) {
+            constexpr std::int64_t most_named = 5;
+            if (count++ < most_named)
+                named += (named.empty() ? "" : " ") + name + ": " + why;
+        }
+    };
+
     // Users who hold what the list names, and when they were synchronized before.
     struct Compared {
         std::vector<std::int64_t> ids;
@@ -162,6 +179,9 @@ class List {
         ListPage page = map_list_page(provider_, body);
         if (page.total)
             total_ = page.total;
+        for (const OddUser& odd : page.odd)
+            odd_.add(odd.name, odd.why);
+        pass_.listed += static_cast<std::int64_t>(page.odd.size());
         const std::map<std::string, Known> known = known_users(provider_, page.users);
         Compared equal;
         for (ProviderUser& said : page.users) {
@@ -172,14 +192,45 @@ class List {
                 continue;
             }
             if (!seen_.insert(user->second.id).second)
-                consistent_ = false;  // whoever comes twice may stand where somebody else is left out
-            check_roles(provider_.name, provider_.rules, said);
-            sort_out(user->second, std::move(said), equal);
+                twice_.insert(user->second.id);  // and may stand where somebody else is left out
+            else if (may_be_granted(said))
+                sort_out(user->second, std::move(said), equal);
         }
         sort_out_unlinked(equal);
+        check_size();
+    }
+
+    // What is wrong with one user's roles stops nobody else.
+    bool may_be_granted(ProviderUser& said) {
+        try {
+            check_roles(provider_.name, provider_.rules, said);
+            return true;
+        } catch (const Error& error) {
+            odd_.add("\"" + said.code.value_or("") + "\"", error.detail());
+            return false;
+        }
+    }
+
+    // About what is kept of the list until it is applied.
+    void check_size() {
+        constexpr std::size_t seen = 48, compared = sizeof(std::int64_t) + sizeof(std::optional<TimestampTz>);
+        for (; measured_ < changed_.size(); ++measured_) {
+            size_ += sizeof(Pending);
+            for (const core::OwnedGrant& grant : changed_[measured_].said.roles)
+                size_ +=
+                    sizeof grant + grant.role.capacity() + grant.kind.capacity() + grant.scope.capacity();
+        }
+        if (size_ + seen_.size() * seen + unchanged_.ids.size() * compared > provider_.max_list_size)
+            throw Error("54000", "the list of provider \"" + name_ + "\" is too large",
+                        "What is kept of its first " + std::to_string(pass_.listed) +
+                            " users takes more than max_list_size, " +
+                            std::to_string(provider_.max_list_size / 1024) + " kB.",
+                        "Raise that option of the server.");
     }
 
     void sort_out(const Known& user, ProviderUser said, Compared& equal) {
+        if (said.silent && !user.held.empty())
+            return;  // no roles member is no reason to take any away
         const bool deactivates =
             said.gone && user.is_active && provider_.rules.on_not_found == Rules::OnNotFound::deactivate;
         if (said.gone && provider_.rules.on_not_found == Rules::OnNotFound::keep)
@@ -211,7 +262,7 @@ class List {
 
     // A list that says nothing, or something else than it says it says, is none to miss anybody on.
     bool is_complete() const {
-        return consistent_ && pass_.listed > 0 && (!total_ || *total_ == pass_.listed);
+        return twice_.empty() && odd_.count == 0 && pass_.listed > 0 && (!total_ || *total_ == pass_.listed);
     }
 
     // ---- What comes of it
@@ -220,6 +271,7 @@ class List {
     void apply_all() {
         lock_provider(name_, Sharing::alone, Patience::wait);
         const Attribution attribution(Cause::bulk, {}, name_, request_id_);
+        leave_alone_who_is_on_it_twice();
         apply_changed();
         confirm();
         if (without_unit_ > 0)
@@ -230,6 +282,18 @@ class List {
         else
             warn_of_incomplete_list();
         wake_workers_at_commit(due_after(now(), provider_.ttl_seconds));
+    }
+
+    // Which of the two is right is anybody's guess.
+    void leave_alone_who_is_on_it_twice() {
+        if (twice_.empty())
+            return;
+        std::erase_if(changed_, [&](const Pending& pending) { return twice_.contains(pending.id); });
+        Compared others;
+        for (std::size_t i = 0; i < unchanged_.ids.size(); ++i)
+            if (!twice_.contains(unchanged_.ids[i]))
+                others.add(unchanged_.ids[i], unchanged_.synced_at[i]);
+        unchanged_ = std::move(others);
     }
 
     void apply_changed() {
@@ -324,14 +388,27 @@ class List {
 
     void warn_of_incomplete_list() const {
         const std::string total = total_ ? std::to_string(*total_) : "some";
+        std::string detail = "It has " + std::to_string(pass_.listed) + " of " + total + " users.";
+        if (odd_.count > 0)
+            detail = std::to_string(odd_.count) + " of its users cannot be understood. " + odd_.named;
+        else if (!twice_.empty())
+            detail = "Somebody is on it twice: " + twice_users() + ".";
         pg::call([&] {
-            ereport(WARNING,
-                    (errcode(ERRCODE_WARNING),
-                     errmsg("the list of provider \"%s\" is not complete", name_.c_str()),
-                     consistent_ ? errdetail("It has " INT64_FORMAT " of %s users. Nobody counts as missing.",
-                                             pass_.listed, total.c_str())
-                                 : errdetail("Somebody is on it twice. Nobody counts as missing.")));
+            ereport(WARNING, (errcode(ERRCODE_WARNING),
+                              errmsg("the list of provider \"%s\" is not complete", name_.c_str()),
+                              errdetail("%s Nobody counts as missing.", detail.c_str())));
         });
+    }
+
+    std::string twice_users() const {
+        constexpr std::size_t most = 5;
+        std::set<std::int64_t> ids(twice_.begin(), twice_.end());
+        std::string text = ids.size() == 1 ? "user" : "users";
+        std::size_t named = 0;
+        for (const std::int64_t id : ids)
+            if (named++ < most)
+                text += (named > 1 ? ", " : " ") + std::to_string(id);
+        return text + (named > most ? " and others" : "");
     }
 
     std::string name_;
@@ -341,9 +418,12 @@ class List {
     TimestampTz began_by_wall_clock_ = GetCurrentTimestamp();
     Pass pass_;
     std::int64_t without_unit_ = 0;
-    bool consistent_ = true;
     std::optional<std::int64_t> total_;
+    Doubts odd_;
     std::unordered_set<std::int64_t> seen_;
+    std::unordered_set<std::int64_t> twice_;  // left alone
+    std::size_t size_ = 0;                    // of what is changed
+    std::size_t measured_ = 0;                // of them
     Compared unchanged_;
     std::vector<Pending> changed_;
 };
@@ -359,23 +439,24 @@ using namespace rolecall::sync;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_sync_provider);
-
 // sync_provider(name text) -> provider_sync_result
-Datum rolecall_sync_provider(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_sync_provider, pg::takes(RECORDOID, TEXTOID)) {
     return pg::guarded([&]() -> Datum {
-        pg::call([] { pg::require_current_sql(); });
+        pg::call([] {
+            pg::require_writable("synchronize roles");
+            pg::require_current_sql();
+            projection::require_directory();
+            require_own_users();
+        });
         const char* name = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
         const Pass pass = sync_provider(name);
         return pg::call([&] {
-            TupleDesc columns = nullptr;
-            if (get_call_result_type(fcinfo, nullptr, &columns) != TYPEFUNC_COMPOSITE)
-                elog(ERROR, "return type must be a row type");
+            TupleDesc columns = pg::result_row(fcinfo, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, BOOLOID);
             Datum values[] = {Int64GetDatum(pass.listed),  Int64GetDatum(pass.unknown),
                               Int64GetDatum(pass.changed), Int64GetDatum(pass.unchanged),
                               Int64GetDatum(pass.missing), BoolGetDatum(pass.complete)};
             bool nulls[std::size(values)] = {};
-            return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls));
+            return HeapTupleGetDatum(heap_form_tuple(columns, values, nulls));
         });
     });
 }

@@ -19,8 +19,9 @@ struct Pass {
 
 /// Goes through a provider's list, asking without a transaction id, and applies it in the caller's
 /// transaction: all of it or, after an error, nothing. Users who are not on a complete list are treated by
-/// on_not_found. Throws Error 55000 where the provider has no list, and what fetching, mapping and applying
-/// throw.
+/// on_not_found. Who is on it twice, or of whom it says nothing that can be used, is left alone and named by
+/// a warning; the list is not complete then. Error 54000 where it takes more memory than max_list_size.
+/// Throws Error 55000 where the provider has no list, and what fetching, mapping and applying throw.
 Pass sync_provider(const std::string& name);
 
 }  // namespace rolecall::sync

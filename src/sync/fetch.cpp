@@ -10,7 +10,10 @@
 #include "sync/statistics.h"
 
 extern "C" {
+#include "catalog/namespace.h"
+#include "mb/pg_wchar.h"
 #include "pgstat.h"
+#include "storage/fd.h"
 #include "storage/latch.h"
 }
 
@@ -23,10 +26,18 @@ using provider::Fetcher;
 using provider::Phase;
 
 constexpr std::chrono::seconds longest_wait{3600};  // however long Retry-After says
+constexpr int other_descriptors = 8;                // of latches, and what a transport opens for itself
+
+// Neither raises an error: it is called by libcurl.
+class ServerDescriptors final : public provider::Descriptors {
+ public:
+    bool reserve() override { return AcquireExternalFD(); }
+    void release() override { ReleaseExternalFD(); }
+};
 
 // One for the life of the backend, so that connections are reused.
 Fetcher& session_fetcher() {
-    static Fetcher fetcher(provider::make_curl_transport());
+    static Fetcher fetcher(make_transport());
     return fetcher;
 }
 
@@ -87,25 +98,26 @@ std::string status_of(const Completion& done) {
     return "It answered with HTTP status " + std::to_string(done.status) + ".";
 }
 
-void check_fetched(const Provider& p, const provider::Fetched& fetched) {
+// What a fetch ended with.
+std::optional<Error> error_of(const Provider& p, const provider::Fetched& fetched) {
     if (fetched.refused)
-        throw Error("RC104", "provider \"" + p.name + "\" gave an answer that cannot be used",
-                    fetched.refused->detail(), fetched.refused->hint());
+        return Error("RC104", "provider \"" + p.name + "\" gave an answer that cannot be used",
+                     fetched.refused->detail(), fetched.refused->hint());
     if (fetched.is_complete() || is_not_found(fetched))
-        return;
+        return std::nullopt;
     const Completion& done = *fetched.failed;
     if (done.failed_in != Phase::none)
-        throw Error("RC101", "provider \"" + p.name + "\" could not be asked",
-                    "The request failed in phase \"" + std::string(to_string(done.failed_in)) +
-                        "\": " + done.failure + ".");
+        return Error("RC101", "provider \"" + p.name + "\" could not be asked",
+                     "The request failed in phase \"" + std::string(to_string(done.failed_in)) +
+                         "\": " + done.failure + ".");
     const std::string status = status_of(done);
     if (done.status == 401 || done.status == 403)
-        throw Error("RC102", "provider \"" + p.name + "\" refused the request", status,
-                    "Check the option auth and the user mapping of the server's owner.");
+        return Error("RC102", "provider \"" + p.name + "\" refused the request", status,
+                     "Check the option auth and the user mapping of the server's owner.");
     if (done.status == 429 || done.status >= 500)
-        throw Error("RC101", "provider \"" + p.name + "\" is not available", status);
-    throw Error("RC104", "provider \"" + p.name + "\" gave an answer that cannot be used", status,
-                "Check the options base_url and request_path.");
+        return Error("RC101", "provider \"" + p.name + "\" is not available", status);
+    return Error("RC104", "provider \"" + p.name + "\" gave an answer that cannot be used", status,
+                 "Check the options base_url and request_path.");
 }
 
 // Is it the provider's, rather than about the subject?
@@ -138,6 +150,30 @@ void wait_for_turn(const Provider& p) {
 
 }  // namespace
 
+// A third is what the server lets others have (AcquireExternalFD).
+std::unique_ptr<provider::Transport> make_transport() {
+    static ServerDescriptors descriptors;
+    return provider::make_curl_transport(std::max(1, max_safe_fds / 3 - other_descriptors), &descriptors);
+}
+
+std::string in_utf8(const std::string& subject) {
+    const int encoding = GetDatabaseEncoding();
+    if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+        return subject;
+    const char* converted = pg::call([&]() -> const char* {
+        const Oid conversion = FindDefaultConversionProc(encoding, PG_UTF8);
+        const auto length = static_cast<int>(subject.size());
+        const int room = length * MAX_CONVERSION_GROWTH + 1;
+        auto* from = reinterpret_cast<unsigned char*>(pstrdup(subject.c_str()));
+        auto* to = static_cast<unsigned char*>(palloc0(static_cast<std::size_t>(room)));
+        if (!OidIsValid(conversion) || pg_do_encoding_conversion_buf(conversion, encoding, PG_UTF8, from,
+                                                                     length, to, room, true) != length)
+            return nullptr;
+        return reinterpret_cast<char*>(to);
+    });
+    return converted == nullptr ? subject : converted;
+}
+
 std::vector<provider::PagedRequest> requests_for(const Provider& p, const std::string& subject,
                                                  const provider::Validators& known,
                                                  const std::string& request_id) {
@@ -164,29 +200,26 @@ void judge(const Provider& p, const provider::Fetched& fetched) {
     more.requests = fetched.requests - more.requests;
     if (more.requests > 0)
         report_requests(more, time);
-    try {
-        check_fetched(p, fetched);
-    } catch (const Error& error) {
-        if (is_trouble(error)) {
-            report_trouble(p.server, time);
-            const std::chrono::seconds wait = std::min(fetched.failed->retry_after, longest_wait);
-            if (wait.count() > 0)
-                report_wait(p.server, time + wait.count() * USECS_PER_SEC);
-            throw;
-        }
+    const std::optional<Error> error = error_of(p, fetched);
+    if (!error || !is_trouble(*error)) {
         report_answer(p.server);
-        throw;
+    } else {
+        report_trouble(p.server, time);
+        const std::chrono::seconds wait = std::min(fetched.failed->retry_after, longest_wait);
+        if (wait.count() > 0)
+            report_wait(p.server, time + wait.count() * USECS_PER_SEC);
     }
-    report_answer(p.server);
+    if (error && fetched.answers.empty())
+        throw *error;
 }
 
 Answers fetch(const Provider& p, const std::string& subject, const provider::Validators& known,
               const std::string& request_id) {
     wait_for_turn(p);
-    Flight flight(session_fetcher(), requests_for(p, subject, known, request_id));
+    Flight flight(session_fetcher(), requests_for(p, in_utf8(subject), known, request_id));
     provider::Fetched fetched = flight.wait();
     judge(p, fetched);
-    return answers_of(std::move(fetched));
+    return answers_of(p, std::move(fetched));
 }
 
 provider::Request list_request(const Provider& p, const std::string& request_id) {
@@ -206,9 +239,17 @@ Completion fetch_page(const Provider& p, const provider::Request& request) {
     return std::move(fetched.answers.front().front());
 }
 
-Answers answers_of(provider::Fetched fetched) {
+Answers answers_of(const Provider& p, provider::Fetched fetched) {
+    const std::string not_found = is_not_found(fetched) ? status_of(*fetched.failed) : std::string();
+    std::optional<Error> failed = error_of(p, fetched);
+    std::size_t bytes = 0;
+    for (const provider::Pages& answer : fetched.answers)
+        for (const Completion& page : answer)
+            bytes += page.received;
     return {.pages = std::move(fetched.answers),
-            .not_found = is_not_found(fetched) ? status_of(*fetched.failed) : std::string()};
+            .not_found = not_found,
+            .bytes = bytes,
+            .failed = std::move(failed)};
 }
 
 }  // namespace rolecall::sync

@@ -10,14 +10,23 @@
 
 namespace rolecall::sync {
 
+/// A transport whose sockets count among the process's descriptors, as the server counts them.
+std::unique_ptr<provider::Transport> make_transport();
+
 struct Answers {
     std::vector<provider::Pages> pages;  ///< to requests_for()
     std::string not_found;  ///< otherwise than empty: the provider does not know the subject, and says so how
+    std::size_t bytes = 0;  ///< of all that was received
+    std::optional<Error> failed{};  ///< of a request after the first: no roles, but who is gone is gone
 };
 
-/// The requests to make about one subject: the user, and the roles where those come apart. Where `known` is
-/// not empty, the roles only if they are another answer. The provider is sent `request_id`, so that its log
-/// and our audit can be laid side by side.
+/// A subject as addresses have it, whatever encoding the database is in; as it is where it has no such form.
+/// In a transaction.
+std::string in_utf8(const std::string& subject);
+
+/// The requests to make about one subject, which is in UTF-8: the user, and the roles where those come apart.
+/// Where `known` is not empty, the roles only if they are another answer. The provider is sent `request_id`,
+/// so that its log and our audit can be laid side by side.
 std::vector<provider::PagedRequest> requests_for(const Provider& provider, const std::string& subject,
                                                  const provider::Validators& known,
                                                  const std::string& request_id);
@@ -36,11 +45,12 @@ provider::Completion fetch_page(const Provider& provider, const provider::Reques
 
 /// Reports to the breaker and the rate limit what came of a fetch, and throws the error that it ended with,
 /// if it did: Error RC101 where the provider cannot be reached or is in trouble, RC102 where it refuses us,
-/// RC104 for any other status and for pages that cannot be followed. A subject that is not found is no error.
+/// RC104 for any other status and for pages that cannot be followed. A subject that is not found is no error,
+/// nor is a request after the first that failed: the first answer may say that the subject is gone.
 void judge(const Provider& provider, const provider::Fetched& fetched);
 
 /// A fetch that judge() lets pass, as answers.
-Answers answers_of(provider::Fetched fetched);
+Answers answers_of(const Provider& provider, provider::Fetched fetched);
 
 /// What asking about a subject takes.
 Asking asking(const Provider& provider);

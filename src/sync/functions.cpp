@@ -3,10 +3,13 @@
 
 #include "core/error.h"
 #include "pg/acting.h"
+#include "pg/function.h"
+#include "pg/read_only.h"
 #include "pg/settings.h"
 #include "pg/spi.h"
 #include "pg/testing.h"
 #include "pg/version.h"
+#include "projection/distributed.h"
 #include "sync/apply.h"
 #include "sync/attribution.h"
 #include "sync/clock.h"
@@ -18,6 +21,7 @@
 #include "sync/roster.h"
 #include "sync/rules.h"
 #include "sync/statistics.h"
+#include "sync/subscriber.h"
 #include "sync/units.h"
 
 namespace rolecall::sync {
@@ -44,9 +48,14 @@ auto as_owner(F&& f) {
     return result;
 }
 
-// Syncs need the tables that the library knows.
-void require_current_sql() {
-    pg::call([] { pg::require_current_sql(); });
+// Syncs need the tables that the library knows, and rows that are this database's, and write to them.
+void require_ready() {
+    pg::call([] {
+        pg::require_writable("synchronize roles");
+        pg::require_current_sql();
+        projection::require_directory();
+        require_own_users();
+    });
 }
 
 void warn_unknown_user(std::int64_t id) {
@@ -114,8 +123,8 @@ Outcome apply_here(Sync sync, const Provider& provider) {
     return std::move(sync.outcome);
 }
 
-// Given by somebody, rather than asked for. What the user holds is read when no pass through all users is at
-// it any more.
+// Given by somebody, rather than asked for. What the user holds is read when no pass through all
+// users is at it any more.
 Outcome apply_given(const User& user, ProviderUser said, const Provider& provider) {
     if (!user.provider.empty())
         lock_provider(user.provider, Sharing::with_others, Patience::wait);
@@ -150,7 +159,7 @@ std::chrono::milliseconds patience_for(std::int64_t id) {
 }
 
 Result sync_from_provider(std::int64_t id, bool force) {
-    require_current_sql();
+    require_ready();
     if (!try_lock_user(id))
         lock_user(id, patience_for(id));
     std::optional<Result> early;
@@ -188,7 +197,7 @@ Provider no_provider() {
 }
 
 Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
-    require_current_sql();
+    require_ready();
     ProviderUser provider_user = read_provider_user(said);
     lock_user(id, std::chrono::milliseconds(settings::request_timeout));
     std::optional<Result> result = as_owner([&]() -> std::optional<Result> {
@@ -215,8 +224,8 @@ Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
     return *result;
 }
 
-// An event that names the roles, or says that the user is gone, is applied; after any other one the provider
-// is asked. nullopt: nobody here is meant.
+// An event that names the roles, or says that the user is gone, is applied; after any other one the
+// provider is asked. nullopt: nobody here is meant.
 std::optional<Result> apply_event(const std::string& server, const Jsonb* event) {
     Provider provider;
     ProviderUser said;
@@ -255,15 +264,14 @@ Datum to_record(FunctionCallInfo fcinfo, const Result& result) {
     if (!result.skipped)
         log_outcome(result.user, o);
     return pg::call([&] {
-        TupleDesc columns = nullptr;
-        if (get_call_result_type(fcinfo, nullptr, &columns) != TYPEFUNC_COMPOSITE)
-            elog(ERROR, "return type must be a row type");
+        TupleDesc columns =
+            pg::result_row(fcinfo, INT8OID, BOOLOID, BOOLOID, BOOLOID, BOOLOID, JSONBOID, JSONBOID);
         Datum values[] = {Int64GetDatum(result.user),    BoolGetDatum(o.changed()),
                           BoolGetDatum(o.roles_changed), BoolGetDatum(o.units_changed),
                           BoolGetDatum(result.skipped),  JsonbPGetDatum(old_roles),
                           JsonbPGetDatum(new_roles)};
         bool nulls[std::size(values)] = {};
-        return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls));
+        return HeapTupleGetDatum(heap_form_tuple(columns, values, nulls));
     });
 }
 
@@ -276,22 +284,16 @@ using namespace rolecall::sync;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_sync_user_roles);
-PG_FUNCTION_INFO_V1(rolecall_force_sync_user_roles);
-PG_FUNCTION_INFO_V1(rolecall_apply_user_roles);
-PG_FUNCTION_INFO_V1(rolecall_sync_user_units);
-PG_FUNCTION_INFO_V1(rolecall_trigger_role_sync);
-
-Datum rolecall_sync_user_roles(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_sync_user_roles, pg::takes(RECORDOID, INT8OID)) {
     return pg::guarded([&] { return to_record(fcinfo, sync_from_provider(PG_GETARG_INT64(0), false)); });
 }
 
-Datum rolecall_force_sync_user_roles(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_force_sync_user_roles, pg::takes(RECORDOID, INT8OID)) {
     return pg::guarded([&] { return to_record(fcinfo, sync_from_provider(PG_GETARG_INT64(0), true)); });
 }
 
 // sync_user_roles(uid, provider_user jsonb, force boolean)
-Datum rolecall_apply_user_roles(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_apply_user_roles, pg::takes(RECORDOID, INT8OID, JSONBOID, BOOLOID)) {
     return pg::guarded([&] {
         const Jsonb* said = pg::call([&] { return PG_GETARG_JSONB_P(1); });
         return to_record(fcinfo, sync_from_argument(PG_GETARG_INT64(0), said, PG_GETARG_BOOL(2)));
@@ -299,9 +301,9 @@ Datum rolecall_apply_user_roles(PG_FUNCTION_ARGS) {
 }
 
 // sync_user_units(uid, roles jsonb) -> false: no such user
-Datum rolecall_sync_user_units(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_sync_user_units, pg::takes(BOOLOID, INT8OID, JSONBOID)) {
     return pg::guarded([&]() -> Datum {
-        require_current_sql();
+        require_ready();
         const Jsonb* given = pg::call([&] { return PG_GETARG_JSONB_P(1); });
         const auto roles = read_roles(given);
         const std::int64_t id = PG_GETARG_INT64(0);
@@ -319,10 +321,15 @@ Datum rolecall_sync_user_units(PG_FUNCTION_ARGS) {
 }
 
 // trigger_role_sync_for_user(uid bigint, force boolean)
-Datum rolecall_trigger_role_sync(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_trigger_role_sync, pg::takes(VOIDOID, INT8OID, BOOLOID)) {
     return pg::guarded([&]() -> Datum {
+        pg::call([] { pg::require_writable("request a role sync"); });
         const std::int64_t id = PG_GETARG_INT64(0);
         const bool force = PG_GETARG_BOOL(1);
+        pg::call([] {
+            projection::require_directory();
+            require_own_users();
+        });
         if (as_owner([&] { return request_sync(id, force); }))
             wake_workers_at_commit();
         else
@@ -331,12 +338,10 @@ Datum rolecall_trigger_role_sync(PG_FUNCTION_ARGS) {
     });
 }
 
-PG_FUNCTION_INFO_V1(rolecall_apply_provider_event);
-
 // apply_provider_event(server text, event jsonb)
-Datum rolecall_apply_provider_event(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_apply_provider_event, pg::takes(RECORDOID, TEXTOID, JSONBOID)) {
     return pg::guarded([&]() -> Datum {
-        require_current_sql();
+        require_ready();
         const char* server = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
         const Jsonb* event = pg::call([&] { return PG_GETARG_JSONB_P(1); });
         const auto result = apply_event(server, event);
@@ -346,9 +351,8 @@ Datum rolecall_apply_provider_event(PG_FUNCTION_ARGS) {
     });
 }
 
-PG_FUNCTION_INFO_V1(rolecall_wake_worker);
-
-Datum rolecall_wake_worker(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_wake_worker, pg::takes(VOIDOID)) {
+    pg::require_writable("wake the worker");
     wake_workers_at_commit();
     PG_RETURN_VOID();
 }

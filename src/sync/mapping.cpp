@@ -1,9 +1,9 @@
 #include "sync/mapping.h"
 
 #include "core/error.h"
-#include "core/json_members.h"
 #include "pg/json_path.h"
 #include "pg/role_json.h"
+#include "sync/answer.h"
 
 extern "C" {
 #include "mb/pg_wchar.h"
@@ -15,39 +15,10 @@ namespace rolecall::sync {
 
 namespace {
 
-[[noreturn]] void bad_answer(const Provider& provider, const std::string& detail,
-                             const std::string& hint = {}) {
-    throw Error("RC104", "provider \"" + provider.name + "\" gave an answer that cannot be used", detail,
-                hint);
-}
-
 [[noreturn]] void bad_argument(const std::string& detail) {
     throw Error(
         "22023", "invalid provider user", detail,
         R"(Give {"code": ..., "roles": [{"role": "name", "on": "global" | {"<kind>": "id"}}, ...]}.)");
-}
-
-// ---- Answers as jsonb
-// --------------------------------------------------------------------------------------
-
-// What PostgreSQL says of a text that is not JSON may quote it, and is not passed on: it goes to logs.
-const Jsonb* parse_answer(const Provider& provider, const std::string& body) {
-    if (body.find('\0') != std::string::npos)
-        bad_answer(provider, "The response contains a zero byte.");
-    const Jsonb* json = nullptr;
-    try {
-        json = pg::call([&] {
-            const int length = static_cast<int>(body.size());
-            (void)pg_verify_mbstr(PG_UTF8, body.c_str(), length, false);
-            char* text = pg_any_to_server(body.c_str(), length, PG_UTF8);
-            return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
-        });
-    } catch (const pg::PgError& error) {
-        bad_answer(provider, std::string("The response is not valid JSON: ") + error.what() + ".");
-    }
-    if (pg::json_count_members(json) < core::count_members(body))
-        bad_answer(provider, "An object of the response names a member twice.");
-    return json;
 }
 
 // What a path finds: a string, or a number as text; nullopt for null and nothing. `fits` becomes false for
@@ -69,6 +40,12 @@ std::optional<std::string> text_at(const Jsonb* json, const std::string& path, b
 // ---- Roles
 // -------------------------------------------------------------------------------------------------
 
+// Words that describe a scope and are none: {"kind": "global"} would be a scope of kind "kind".
+bool is_kind(std::string_view kind) {
+    return !kind.empty() && kind != core::global_kind && kind != "kind" && kind != "id" && kind != "type" &&
+           kind != "scope" && kind != "scope_kind" && kind != "scope_id";
+}
+
 // "name", "name@global" or "name@kind:id". The name ends at the first "@", the kind at the next ":".
 bool read_role_text(std::string_view text, core::OwnedGrant& grant) {
     const std::size_t at = text.find('@');
@@ -83,31 +60,69 @@ bool read_role_text(std::string_view text, core::OwnedGrant& grant) {
         return false;
     grant.kind = scope.substr(0, colon);
     grant.scope = scope.substr(colon + 1);
-    return !grant.kind.empty() && grant.kind != core::global_kind && !grant.scope.empty();
+    return is_kind(grant.kind) && !grant.scope.empty();
+}
+
+enum class RoleIs { granted, skipped, unscoped, odd };
+
+// Of one whose scope is not where the paths say. It is for all only if somebody has said so.
+RoleIs without_scope(const Mapping& mapping) {
+    switch (mapping.scope_absent) {
+        case Mapping::ScopeAbsent::skip:
+            return RoleIs::skipped;
+        case Mapping::ScopeAbsent::global:
+            return RoleIs::granted;
+        case Mapping::ScopeAbsent::error:
+            break;
+    }
+    return RoleIs::unscoped;
+}
+
+RoleIs read_scope_by_contract(const Jsonb* role, core::OwnedGrant& grant) {
+    JsonbValue on;
+    if (!pg::json_first(role, "$.on", on))
+        return RoleIs::granted;
+    core::Grant scope{.role = {}, .kind = core::global_kind, .scope = {}};
+    if (!pg::read_scope(on, scope) || (scope.kind != core::global_kind && !is_kind(scope.kind)))
+        return RoleIs::odd;  // taken for global, a role on one unit would become a role on all
+    grant.kind = scope.kind;
+    grant.scope = scope.scope;
+    return RoleIs::granted;
+}
+
+RoleIs read_scope_by_paths(const Mapping& mapping, const Jsonb* role, core::OwnedGrant& grant) {
+    bool fits = true;
+    const auto kind = text_at(role, mapping.scope_kind, fits);
+    const auto id = text_at(role, mapping.scope_id, fits);
+    if (!fits || (kind && kind->empty()))
+        return RoleIs::odd;
+    if (id && !id->empty()) {
+        grant.kind = kind.value_or("institutional");
+        grant.scope = *id;
+        return is_kind(grant.kind) ? RoleIs::granted : RoleIs::odd;
+    }
+    if (kind && *kind == core::global_kind)
+        return RoleIs::granted;
+    const RoleIs verdict = without_scope(mapping);
+    return kind && verdict == RoleIs::granted ? RoleIs::unscoped : verdict;  // a unit, which is not named
 }
 
 // A role of an answer.
-bool read_mapped_role(const Mapping& mapping, JsonbValue& element, core::OwnedGrant& grant) {
-    if (element.type == jbvString)
-        return read_role_text(pg::json_text(element), grant);
-
+RoleIs read_mapped_role(const Mapping& mapping, JsonbValue& element, core::OwnedGrant& grant) {
+    if (element.type == jbvString) {
+        if (!read_role_text(pg::json_text(element), grant))
+            return RoleIs::odd;
+        const bool says = pg::json_text(element).find('@') != std::string_view::npos;
+        return says || !mapping.has_scope_paths() ? RoleIs::granted : without_scope(mapping);
+    }
     const Jsonb* role = pg::json_document(element);
     bool fits = true;
     const auto name = text_at(role, mapping.role, fits);
     if (!name || name->empty())
-        return false;
-    core::Grant scope{.role = {}, .kind = core::global_kind, .scope = {}};
-    const auto kind = text_at(role, mapping.scope_kind, fits);
-    const auto id = text_at(role, mapping.scope_id, fits);
-    JsonbValue on;
-    if (!mapping.scope_kind.empty() || !mapping.scope_id.empty()) {
-        scope.scope = id ? std::string_view(*id) : std::string_view();
-        scope.kind = kind ? std::string_view(*kind) : id ? "institutional" : core::global_kind;
-    } else if (pg::json_first(role, "$.on", on) && !pg::read_scope(on, scope)) {
-        return false;  // taken for global, a role on one unit would become a role on all
-    }
-    grant = {.role = *name, .kind = std::string(scope.kind), .scope = std::string(scope.scope)};
-    return fits && !grant.kind.empty() && (grant.kind == core::global_kind) == grant.scope.empty();
+        return RoleIs::odd;
+    grant = {.role = *name, .kind = std::string(core::global_kind), .scope = {}};
+    return mapping.has_scope_paths() ? read_scope_by_paths(mapping, role, grant)
+                                     : read_scope_by_contract(role, grant);
 }
 
 // What goes to logs is not the provider's to fill.
@@ -127,14 +142,10 @@ bool is_active(const Provider& provider, const Jsonb* answer) {
 
 // Whom an answer is about.
 ProviderUser read_person(const Provider& provider, const Jsonb* answer) {
-    const Mapping& mapping = provider.mapping;
     bool fits = true;
     ProviderUser user;
-    user.code = text_at(answer, mapping.subject, fits);
-    user.email = text_at(answer, mapping.email, fits);
-    user.display_name = text_at(answer, mapping.display_name, fits);
-    user.function = text_at(answer, mapping.function, fits);
-    if (!mapping.active.empty() && !is_active(provider, answer))
+    user.code = text_at(answer, provider.mapping.subject, fits);
+    if (!provider.mapping.active.empty() && !is_active(provider, answer))
         user.gone = "It says that the subject is inactive.";
     return user;
 }
@@ -151,22 +162,57 @@ ProviderUser read_profile(const Provider& provider, const std::string& subject, 
     return user;
 }
 
-// Adds the roles of an answer, or of one page of it.
-void read_answered_roles(const Provider& provider, const Jsonb* answer,
+// What a filter leaves out must be left out for a reason: null, or an item without the member that the
+// condition asks for, fits neither the condition nor its negation.
+std::size_t count_unknown(const Jsonb* json, const std::vector<std::string>& paths) {
+    std::size_t count = 0;
+    for (const std::string& path : paths)
+        count += pg::json_all(json, path).size();
+    return count;
+}
+
+[[noreturn]] void bad_items(const Provider& provider, const char* option, std::size_t count) {
+    bad_answer(provider,
+               "For " + std::to_string(count) + " items of the response the condition of " + option +
+                   " is neither true nor false.",
+               "A member that it asks for is missing, null or of another type. Say in " +
+                   std::string(option) + " what such an item is, for example by (...) is unknown.");
+}
+
+[[noreturn]] void bad_role(const Provider& provider, std::size_t number, RoleIs verdict) {
+    const std::string role = "Role " + std::to_string(number) + " of the response";
+    if (verdict == RoleIs::unscoped)
+        bad_answer(
+            provider, role + " has no scope where scope_kind_path and scope_id_path say.",
+            "It is never taken for a role on everything. Correct the paths if they are wrong, or say by "
+            "scope_absent what such a role is.");
+    bad_answer(provider, role + " has an unexpected shape.",
+               "Correct role_path, scope_kind_path and scope_id_path if they are wrong.");
+}
+
+// Adds the roles of an answer, or of one page of it. False: it has none, where they may be absent.
+bool read_answered_roles(const Provider& provider, const Jsonb* answer,
                          std::vector<core::OwnedGrant>& roles) {
     const Mapping& mapping = provider.mapping;
     if (!pg::json_path_fits(answer, mapping.roles))
         bad_answer(
             provider, "The response has no roles where roles_path says.",
             "An answer without the roles member never removes a role. Correct roles_path if it is wrong.");
+    if (const std::size_t unknown = count_unknown(answer, mapping.roles_unknown); unknown > 0)
+        bad_items(provider, "roles_path", unknown);
     const std::span<JsonbValue> found = pg::json_all(answer, mapping.roles);
-    const std::size_t before = roles.size();
-    roles.resize(before + found.size());
-    for (std::size_t i = 0; i < found.size(); ++i)
-        if (!read_mapped_role(mapping, found[i], roles[before + i]))
-            bad_answer(provider,
-                       "Role " + std::to_string(i + 1) + " of the response has an unexpected shape.",
-                       "Correct role_path, scope_kind_path and scope_id_path if they are wrong.");
+    if (roles.size() + found.size() > static_cast<std::size_t>(provider.max_roles))
+        bad_answer(provider, "The response has more than " + std::to_string(provider.max_roles) + " roles.",
+                   "Raise the option max_roles if that can be right.");
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        core::OwnedGrant grant;
+        const RoleIs verdict = read_mapped_role(mapping, found[i], grant);
+        if (verdict == RoleIs::granted)
+            roles.push_back(std::move(grant));
+        else if (verdict != RoleIs::skipped)
+            bad_role(provider, i + 1, verdict);
+    }
+    return !found.empty() || !mapping.roles_may_be_absent;
 }
 
 // ---- Users given in SQL
@@ -192,7 +238,7 @@ std::vector<core::OwnedGrant> read_given_roles(const JsonbValue& value) {
         if (elements[i].type == jbvString) {
             fits = read_role_text(pg::json_text(elements[i]), roles[i]);
         } else if (pg::call([&] { return pg::read_role(elements[i], grant); })) {
-            fits = true;
+            fits = grant.kind == core::global_kind || is_kind(grant.kind);
             roles[i] = {std::string(grant.role), std::string(grant.kind), std::string(grant.scope)};
         }
         if (!fits)
@@ -212,6 +258,39 @@ void append_json_string(std::string& to, const std::string& text) {
     to += escaped;
 }
 
+// About one user, who is the only one that an oddity stops. It is looked for where something else is wrong as
+// well: that may follow from it.
+const Jsonb* read_single_answer(const Provider& provider, const std::string& body) {
+    const Answer answer = read_answer(provider, body, provider.mapping.answer);
+    const char* oddity = answer.is_odd ? oddity_of(answer.json) : nullptr;
+    if (oddity != nullptr)
+        bad_answer(provider, oddity);
+    return answer.json;
+}
+
+// ---- Lists
+// -------------------------------------------------------------------------------------------------
+
+ProviderUser read_listed_user(const Provider& provider, const Jsonb* listed, bool may_be_odd) {
+    const char* oddity = may_be_odd ? oddity_of(listed) : nullptr;
+    if (oddity != nullptr)
+        bad_answer(provider, oddity);
+    ProviderUser user = read_person(provider, listed);
+    if (!user.code || user.code->empty())
+        bad_answer(provider, "It has no subject where subject_path says.");
+    if (!user.gone)
+        user.silent = !read_answered_roles(provider, listed, user.roles);
+    core::normalize(user.roles);
+    return user;
+}
+
+// How to name a user of whom nothing can be made.
+std::string listed_name(const Provider& provider, JsonbValue& found, std::size_t number) {
+    bool fits = true;
+    const auto code = text_at(pg::json_document(found), provider.mapping.subject, fits);
+    return code && !code->empty() ? "\"" + clipped(*code) + "\"" : "record " + std::to_string(number);
+}
+
 }  // namespace
 
 ProviderUser map_answers(const Provider& provider, const std::string& subject,
@@ -223,7 +302,7 @@ ProviderUser map_answers(const Provider& provider, const std::string& subject,
         if (unchanged && &answer == &answers.back())
             break;
         for (const provider::Completion& page : answer) {
-            const Jsonb* json = parse_answer(provider, page.body);
+            const Jsonb* json = read_single_answer(provider, page.body);
             if (&answer == &answers.front()) {  // every page of it must be about the subject
                 ProviderUser said = read_profile(provider, subject, json);
                 if (said.gone)
@@ -232,7 +311,7 @@ ProviderUser map_answers(const Provider& provider, const std::string& subject,
                     user = std::move(said);
             }
             if (&answer == &answers.back())
-                read_answered_roles(provider, json, roles);
+                (void)read_answered_roles(provider, json, roles);
         }
     }
     if (!user)
@@ -245,32 +324,42 @@ ProviderUser map_answers(const Provider& provider, const std::string& subject,
     return *std::move(user);
 }
 
+ProviderUser map_subject(const Provider& provider, const std::string& subject,
+                         const provider::Pages& answer) {
+    return read_profile(provider, subject, read_single_answer(provider, answer.front().body));
+}
+
 ListPage map_list_page(const Provider& provider, const std::string& page) {
-    const Jsonb* json = parse_answer(provider, page);
-    if (!pg::json_path_fits(json, provider.mapping.users))
+    const Answer answer = read_answer(provider, page, provider.mapping.list);
+    if (!pg::json_path_fits(answer.json, provider.mapping.users)) {
+        const char* oddity = answer.is_odd ? oddity_of(answer.json) : nullptr;
+        if (oddity != nullptr)
+            bad_answer(provider, oddity);
         bad_answer(provider, "The list has no users where users_path says.",
                    "Correct users_path if it is wrong.");
+    }
     ListPage result;
     bool fits = true;
     if (!provider.mapping.total.empty()) {
-        const auto total = text_at(json, provider.mapping.total, fits);
+        const auto total = text_at(answer.json, provider.mapping.total, fits);
         if (!total || total->size() > 18 || total->find_first_not_of("0123456789") != std::string::npos)
             bad_answer(provider, "The list has no number of users where total_path says.",
                        "Correct total_path if it is wrong.");
         result.total = std::stoll(*total);
     }
-    const std::span<JsonbValue> found = pg::json_all(json, provider.mapping.users);
+    if (const std::size_t unknown = count_unknown(answer.json, provider.mapping.users_unknown); unknown > 0)
+        result.odd.push_back({"somebody", "The condition of users_path is neither true nor false for " +
+                                              std::to_string(unknown) + " records of a page."});
+    const std::span<JsonbValue> found = pg::json_all(answer.json, provider.mapping.users);
     result.users.reserve(found.size());
     for (std::size_t i = 0; i < found.size(); ++i) {
-        const Jsonb* listed = pg::json_document(found[i]);
-        ProviderUser user = read_person(provider, listed);
-        if (!user.code || user.code->empty())
-            bad_answer(provider, "User " + std::to_string(i + 1) + " of a page of the list has no subject.",
-                       "Correct subject_path if it is wrong.");
-        if (!user.gone)
-            read_answered_roles(provider, listed, user.roles);
-        core::normalize(user.roles);
-        result.users.push_back(std::move(user));
+        ProviderUser user;
+        try {
+            user = read_listed_user(provider, pg::json_document(found[i]), answer.is_odd);
+            result.users.push_back(std::move(user));
+        } catch (const Error& error) {
+            result.odd.push_back({listed_name(provider, found[i], i + 1), error.detail()});
+        }
     }
     return result;
 }
@@ -280,13 +369,15 @@ ProviderUser map_event(const Provider& provider, const Jsonb* event, bool& has_r
         JsonbValue found;
         if (!pg::json_first(event, provider.mapping.event, found))
             bad_answer(provider, "The event has no user where event_path says.");
+        if (const std::size_t unknown = count_unknown(event, provider.mapping.event_unknown); unknown > 0)
+            bad_items(provider, "event_path", unknown);
         const Jsonb* json = pg::json_document(found);
         ProviderUser user = read_person(provider, json);
         if (!user.code || user.code->empty())
             bad_answer(provider, "The event does not say whom it is about.");
         has_roles = pg::json_path_fits(json, provider.mapping.roles);
         if (has_roles && !user.gone)
-            read_answered_roles(provider, json, user.roles);
+            has_roles = read_answered_roles(provider, json, user.roles);
         core::normalize(user.roles);
         return user;
     } catch (const Error& error) {
@@ -302,13 +393,12 @@ ProviderUser read_provider_user(const Jsonb* jsonb) {
     JsonbValue roles;
     if (!pg::json_member(value.val.binary.data, "roles", roles))
         bad_argument("It has no roles; a user who holds none has an empty array.");
-    return {.code = text_member(value, "code"),
-            .email = text_member(value, "email"),
-            .display_name = text_member(value, "display_name"),
-            .function = text_member(value, "function"),
-            .roles = read_given_roles(roles),
-            .unchanged = false,
-            .version = {}};
+    for (const char* name : {"email", "display_name", "function"})  // nothing is made of them
+        (void)text_member(value, name);
+    ProviderUser user;
+    user.code = text_member(value, "code");
+    user.roles = read_given_roles(roles);
+    return user;
 }
 
 std::vector<core::OwnedGrant> read_roles(const Jsonb* roles) {

@@ -19,28 +19,38 @@ namespace rolecall::sync {
 /// What a provider says of one user; 000-25 of the requirements.
 struct ProviderUser {
     std::optional<std::string> code;
-    std::optional<std::string> email;
-    std::optional<std::string> display_name;
-    std::optional<std::string> function;
     std::vector<core::OwnedGrant> roles;  ///< normalized
     std::optional<std::string> gone{};    ///< why the subject counts as not there; then there are no roles
     bool unchanged = false;               ///< instead of roles: the answer is the one that was known
+    bool silent = false;                  ///< about roles: there are none where they may be absent
     Version version{};                    ///< of the answer
 };
 
 /// Maps the answers about one subject: who it is from the first one, the roles from all pages of the last,
-/// which may be the same. Throws Error RC104 where one is not JSON or names a member twice, is about another
-/// subject, has no roles member, or a role of the wrong shape; names the provider.
+/// which may be the same. What nobody reads may hold anything. Throws Error RC104 where one is not JSON, is
+/// about another subject, has no roles member, more than max_roles, a role of the wrong shape or without
+/// scope, an item of which a condition of roles_path is unknown, or holds what the database cannot where it
+/// is read; names the provider.
 ProviderUser map_answers(const Provider& provider, const std::string& subject,
                          const std::vector<provider::Pages>& answers);
+
+/// The first half of it: whom the answer is about, and whether that subject is gone.
+ProviderUser map_subject(const Provider& provider, const std::string& subject, const provider::Pages& answer);
+
+/// A user on a list of whom nothing can be made.
+struct OddUser {
+    std::string name;  ///< the subject, clipped, or where on the page it stands
+    std::string why;   ///< a sentence
+};
 
 /// A page of a provider's list.
 struct ListPage {
     std::vector<ProviderUser> users;    ///< each with a code
+    std::vector<OddUser> odd;           ///< they stop nobody else
     std::optional<std::int64_t> total;  ///< how many there are on all pages, where the provider says so
 };
 
-/// Maps a page of the list, likewise.
+/// Maps a page of the list, likewise; what is wrong with one user is no error.
 ListPage map_list_page(const Provider& provider, const std::string& page);
 
 /// Maps an event about a user; `has_roles` says whether it names the roles. Throws Error 22023.

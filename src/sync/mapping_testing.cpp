@@ -4,6 +4,7 @@
 
 #ifdef ROLECALL_TESTING
 
+#include "pg/function.h"
 #include "pg/guard.h"
 #include "pg/spi.h"
 #include "sync/mapping.h"
@@ -12,10 +13,8 @@ using namespace rolecall;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_test_map);
-
 // map(provider name, subject text, answer bytea) -> the roles, as jsonb
-Datum rolecall_test_map(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_test_map, pg::takes(JSONBOID, NAMEOID, TEXTOID, BYTEAOID)) {
     return pg::guarded([&]() -> Datum {
         MemoryContext result_context = CurrentMemoryContext;
         const std::string name = NameStr(*PG_GETARG_NAME(0));

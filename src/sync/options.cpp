@@ -1,6 +1,7 @@
 #include "sync/options.h"
 
 #include "core/error.h"
+#include "pg/function.h"
 #include "pg/guard.h"
 #include "provider/url.h"
 
@@ -10,6 +11,7 @@ extern "C" {
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
+#include "utils/guc.h"
 #include "utils/jsonpath.h"
 #include "utils/timestamp.h"
 }
@@ -19,6 +21,8 @@ namespace rolecall::sync {
 namespace {
 
 using Check = void (*)(const std::string& value);
+
+constexpr std::int64_t longest_interval = std::int64_t{3660} * 86'400'000;  // milliseconds
 
 // ---- What values are valid
 // ---------------------------------------------------------------------------------
@@ -52,6 +56,23 @@ void check_not_empty(const std::string& value) {
         invalid("the value cannot be empty");
 }
 
+bool has_control_character(const std::string& value) {
+    return std::any_of(value.begin(), value.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; });
+}
+
+// It becomes part of a header.
+void check_secret(const std::string& value) {
+    check_not_empty(value);
+    if (has_control_character(value))
+        invalid("the value cannot hold line ends or other control characters");
+}
+
+void check_username(const std::string& value) {
+    check_secret(value);
+    if (value.find(':') != std::string::npos)  // RFC 7617: what follows would be the password
+        invalid("a user name cannot hold a colon");
+}
+
 void check_kind(const std::string& value) {
     if (value != "json" && value != "accred")
         invalid("unknown kind of provider: \"" + value + "\"", "Kinds are json and accred.");
@@ -69,9 +90,11 @@ void check_proxy(const std::string& value) {
         (void)provider::check_base_url(value);
 }
 
-void check_ttl(const std::string& value) {
-    if (parse_milliseconds(value) < 0)
-        invalid("an interval of time cannot be negative");
+// What is added to a time must leave it a time; none at all would have everybody asked for all the time.
+void check_interval(const std::string& value) {
+    const std::int64_t ms = parse_milliseconds(value);
+    if (ms < 1000 || ms > longest_interval)
+        invalid("the interval must lie between 1 second and 10 years");
 }
 
 void check_scope(const std::string& value) {
@@ -112,10 +135,11 @@ void check_headers(const std::string& value) {
         const std::size_t colon = line.find(':');
         if (colon == 0 || colon == std::string::npos || line.find_first_not_of(token) != colon)
             invalid("a line is not \"Name: value\"", "Separate headers by newlines.");
-        if (std::any_of(line.begin(), line.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; }))
+        if (has_control_character(line))
             invalid("a header holds a control character");
-        for (const char* ours : {"Authorization", "If-None-Match", "If-Modified-Since", "Host",
-                                 "Content-Length", "Transfer-Encoding", "Connection", "Accept"})
+        for (const char* ours :
+             {"Authorization", "If-None-Match", "If-Modified-Since", "Host", "Content-Length",
+              "Transfer-Encoding", "Connection", "Accept", "Accept-Encoding", "TE", "Upgrade", "Expect"})
             if (pg_strcasecmp(line.substr(0, colon).c_str(), ours) == 0)
                 invalid(std::string("header ") + ours + " cannot be set",
                         "For credentials use auth and the user mapping.");
@@ -129,11 +153,6 @@ void check_list_path(const std::string& value) {
                 "For example /users?per_page=500.");
 }
 
-void check_staleness(const std::string& value) {
-    if (parse_milliseconds(value) < 1000)
-        invalid("the interval must be a second or longer");
-}
-
 void check_window(const std::string& value) {
     const std::int64_t ms = parse_milliseconds(value);
     if (ms < 60'000 || ms > std::int64_t{366} * 86'400'000)
@@ -145,6 +164,22 @@ void check_share(const std::string& value) {
     if (digits == 0 || digits > 3 || value.substr(std::min(digits, value.size())) != "%" ||
         std::stoi(value) > 100)
         invalid("the value must be a whole percentage from 0% to 100%");
+}
+
+int parse_kilobytes(const std::string& value) {
+    int kilobytes = 0;
+    const char* hint = nullptr;
+    if (!pg::call([&] { return parse_int(value.c_str(), &kilobytes, GUC_UNIT_KB, &hint); }) || kilobytes < 64)
+        invalid("the value must be a size from 64kB to 2TB", "Units are B, kB, MB, GB and TB.");
+    return kilobytes;
+}
+
+void check_size(const std::string& value) { (void)parse_kilobytes(value); }
+
+void check_scope_absent(const std::string& value) {
+    if (value != "error" && value != "skip" && value != "global")
+        invalid("unknown way to treat roles without a scope: \"" + value + "\"",
+                "Use error, skip or global.");
 }
 
 void check_unknown_roles(const std::string& value) {
@@ -212,15 +247,15 @@ struct Option {
     const char* accred;  // of kind 'accred'
 };
 
-constexpr const char* accred_roles =
-    "$.authorizations[*] ? (@.state == \"active\" && exists(@.reason.resource.cf))";
+// Strict: for an authorization without a state, or with another thing there, it is unknown.
+constexpr const char* accred_roles = "$.authorizations[*] ? (@.state like_regex \"^active$\" flag \"i\")";
 constexpr const char* accred_roles_request =
     "/authorizations?persid={subject}&state=active&expand=0&type=right";
 
 // In alphabetical order.
 constexpr Option options[] = {
     {"active_path", ForeignServerRelationId, check_strict_path, nullptr, nullptr},
-    {"active_window", ForeignServerRelationId, check_ttl, nullptr, nullptr},
+    {"active_window", ForeignServerRelationId, check_interval, nullptr, nullptr},
     {"auth", ForeignServerRelationId, check_auth, "none", "none"},
     {"base_url", ForeignServerRelationId, check_base_url, nullptr, nullptr},
     {"ca_file", ForeignServerRelationId, check_file, nullptr, nullptr},
@@ -237,13 +272,16 @@ constexpr Option options[] = {
     {"list_paging", ForeignServerRelationId, check_paging, "none", "none"},
     {"list_request_path", ForeignServerRelationId, check_list_path, nullptr, nullptr},
     {"max_in_flight", ForeignServerRelationId, check_count, nullptr, nullptr},
+    {"max_list_size", ForeignServerRelationId, check_size, "256MB", "256MB"},
     {"max_pages", ForeignServerRelationId, check_count, "1000", "1000"},
     {"max_revocation", ForeignServerRelationId, check_share, "20%", "20%"},
-    {"max_staleness", ForeignServerRelationId, check_staleness, nullptr, nullptr},
+    {"max_revocation_users", ForeignServerRelationId, check_count, "10", "10"},
+    {"max_roles", ForeignServerRelationId, check_count, "10000", "10000"},
+    {"max_staleness", ForeignServerRelationId, check_interval, nullptr, nullptr},
     {"on_not_found", ForeignServerRelationId, check_on_not_found, "keep", "keep"},
     {"page_parameter", ForeignServerRelationId, check_parameter, nullptr, nullptr},
     {"paging", ForeignServerRelationId, check_paging, "none", "none"},
-    {"password", UserMappingRelationId, check_not_empty, nullptr, nullptr},
+    {"password", UserMappingRelationId, check_secret, nullptr, nullptr},
     {"protected_roles", ForeignServerRelationId, check_names, nullptr, nullptr},
     {"proxy", ForeignServerRelationId, check_proxy, "none", "none"},
     {"rate_limit", ForeignServerRelationId, check_rate, nullptr, nullptr},
@@ -255,16 +293,17 @@ constexpr Option options[] = {
     {"roles_path", ForeignServerRelationId, check_strict_path, "$.roles[*]", accred_roles},
     {"roles_request_path", ForeignServerRelationId, provider::check_request_path, nullptr,
      accred_roles_request},
+    {"scope_absent", ForeignServerRelationId, check_scope_absent, "error", "skip"},
     {"scope_id_path", ForeignServerRelationId, check_path, nullptr, "$.reason.resource.cf"},
     {"scope_kind_path", ForeignServerRelationId, check_path, nullptr, nullptr},
     {"secret_file", ForeignServerRelationId, check_file, nullptr, nullptr},
     {"subject_path", ForeignServerRelationId, check_path, "$.code", "$.id"},
     {"sync_scope", ForeignServerRelationId, check_scope, nullptr, nullptr},
-    {"sync_ttl", ForeignServerRelationId, check_ttl, nullptr, nullptr},
-    {"token", UserMappingRelationId, check_not_empty, nullptr, nullptr},
+    {"sync_ttl", ForeignServerRelationId, check_interval, nullptr, nullptr},
+    {"token", UserMappingRelationId, check_secret, nullptr, nullptr},
     {"total_path", ForeignServerRelationId, check_path, nullptr, nullptr},
     {"unknown_roles", ForeignServerRelationId, check_unknown_roles, "create", "create"},
-    {"username", UserMappingRelationId, check_not_empty, nullptr, nullptr},
+    {"username", UserMappingRelationId, check_username, nullptr, nullptr},
     {"users_path", ForeignServerRelationId, check_strict_path, "$.users[*]", "$.users[*]"},
 };
 
@@ -409,6 +448,12 @@ std::string Options::get(const char* name) const {
 
 std::int64_t Options::milliseconds(const char* name) const { return parse_milliseconds(get(name)); }
 
+std::int64_t Options::seconds(const char* name) const {
+    return std::clamp<std::int64_t>(milliseconds(name) / 1000, 1, longest_interval / 1000);
+}
+
+std::size_t Options::bytes(const char* name) const { return std::size_t{1024} * parse_kilobytes(get(name)); }
+
 double Options::share(const char* name) const { return std::stoi(get(name)) / 100.0; }
 
 }  // namespace rolecall::sync
@@ -417,10 +462,8 @@ using namespace rolecall;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_provider_validator);
-
 // provider_validator(options text[], catalog oid): the wrapper's VALIDATOR.
-Datum rolecall_provider_validator(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_provider_validator, pg::takes(VOIDOID, TEXTARRAYOID, OIDOID)) {
     return pg::guarded([&]() -> Datum {
         List* list = pg::call([&] { return untransformRelOptions(PG_GETARG_DATUM(0)); });
         const auto given = sync::to_map(list);

@@ -24,6 +24,9 @@ class Options {
     bool has(const char* name) const { return !get(name).empty(); }
     std::string get(const char* name) const;  ///< "" when there is none
     std::int64_t milliseconds(const char* name) const;
+    std::int64_t seconds(
+        const char* name) const;  ///< 1 to ten years, whatever was stored in earlier versions
+    std::size_t bytes(const char* name) const;
     double share(const char* name) const;  ///< "20%" is 0.2
 
  private:

@@ -5,25 +5,35 @@
 
 #include <optional>
 
+#include "core/json_shape.h"
 #include "provider/pager.h"
 
 namespace rolecall::sync {
 
 /// Where in a provider's answers things are: jsonpath expressions, empty where the kind has none.
 struct Mapping {
+    /// What a role is whose scope is not there, null or empty.
+    enum class ScopeAbsent { error, skip, global };
+
     std::string roles;  ///< in the answer; strict, so that absent differs from empty
     std::string
         role;  ///< these three in each role; without the last two, scopes are {"on": ...}, pg/role_json.h
     std::string scope_kind;
     std::string scope_id;
-    std::string subject;  ///< these in the answer
-    std::string email;
-    std::string display_name;
-    std::string function;
-    std::string users;   ///< on a page of the list; strict
-    std::string total;   ///< there: how many users there are
-    std::string event;   ///< in an event: the user; strict
-    std::string active;  ///< a boolean; strict, so that absent differs from false
+    ScopeAbsent scope_absent = ScopeAbsent::error;  ///< where one of the last two is set
+    std::string subject;                            ///< these in the answer
+    std::string active;                             ///< a boolean; strict, so that absent differs from false
+    std::string users;                              ///< on a page of the list; strict
+    std::string total;                              ///< there: how many users there are
+    std::string event;                              ///< in an event: the user; strict
+
+    // What follows from them.
+    bool roles_may_be_absent = false;  ///< `roles` fits an answer without them: nothing found says nothing
+    std::vector<std::string> roles_unknown, users_unknown, event_unknown;  ///< pg::json_unknown_paths()
+    core::JsonShape answer;                                                ///< all that is read of one
+    core::JsonShape list;                                                  ///< and of a page of the list
+
+    bool has_scope_paths() const { return !scope_kind.empty() || !scope_id.empty(); }
 };
 
 /// What a provider's syncs may do to the directory.
@@ -31,7 +41,8 @@ struct Rules {
     enum class UnknownRoles { create, skip, error };
     enum class OnNotFound { keep, revoke, deactivate };
 
-    double max_revocation = 1;  ///< the share of grants, and of users, that a window may cost
+    double max_revocation = 1;      ///< the share of grants, and of users, that a window may cost
+    int max_revocation_users = 10;  ///< fewer users may lose more, in all but small directories
     std::int64_t revocation_window_seconds = 0;
     std::vector<std::string> protected_roles;  ///< whose last holder keeps them
     UnknownRoles unknown_roles = UnknownRoles::create;
@@ -56,6 +67,8 @@ struct Provider {
     std::chrono::milliseconds timeout{0};
     std::chrono::milliseconds connect_timeout{0};
     int max_in_flight = 0;
+    int max_roles = 0;                 ///< of one user
+    std::size_t max_list_size = 0;     ///< bytes that a pass keeps of a list
     double rate_limit = 0;             ///< requests a second; 0: none
     std::vector<std::string> headers;  ///< "Name: value", also those of the user mapping
     Mapping mapping;

@@ -41,10 +41,12 @@ void check_roles(const std::string& provider, const Rules& rules, ProviderUser& 
 
 ProviderUser understand(const Provider& provider, const std::string& subject, const Answers& answers) {
     ProviderUser said;
-    if (answers.not_found.empty())
-        said = map_answers(provider, subject, answers.pages);
-    else
+    if (!answers.not_found.empty())
         said.gone = answers.not_found;
+    else if (!answers.failed)
+        said = map_answers(provider, subject, answers.pages);
+    else if (said = map_subject(provider, subject, answers.pages.front()); !said.gone)
+        throw *answers.failed;
     if (said.gone && provider.rules.on_not_found == Rules::OnNotFound::keep)
         throw Error("RC103", "provider \"" + provider.name + "\" does not know subject \"" + subject + "\"",
                     *said.gone);

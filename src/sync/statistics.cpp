@@ -4,6 +4,7 @@
 
 #include "core/breaker.h"
 #include "core/rate_limit.h"
+#include "pg/function.h"
 #include "pg/shmem.h"
 #include "sync/clock.h"
 
@@ -242,14 +243,13 @@ using namespace rolecall::sync;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_provider_statistics);
-
 // A row for each provider of this database that something was counted for; columns as in statistics.sql.
-Datum rolecall_provider_statistics(PG_FUNCTION_ARGS) {
-    InitMaterializedSRF(fcinfo, 0);
+ROLECALL_FUNCTION(rolecall_provider_statistics, rolecall::pg::gives_rows()) {
+    const ReturnSetInfo& result = rolecall::pg::result_set(
+        fcinfo, OIDOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, INT4OID, TIMESTAMPTZOID,
+        TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, FLOAT8OID, FLOAT8ARRAYOID, INT8ARRAYOID);
     if (shared == nullptr)
         PG_RETURN_NULL();
-    auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
     // Copied first: nothing that may raise an error runs under the lock.
     auto* copies = static_cast<ProviderStatus*>(palloc(sizeof(ProviderStatus) * provider_count));
     int count = 0;
@@ -284,7 +284,7 @@ Datum rolecall_provider_statistics(PG_FUNCTION_ARGS) {
         nulls[8] = next <= time;
         nulls[9] = p.last_success_at == 0;
         nulls[10] = nulls[11] = p.last_error_at == 0;
-        tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+        tuplestore_putvalues(result.setResult, result.setDesc, values, nulls);
     }
     PG_RETURN_NULL();
 }

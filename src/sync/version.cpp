@@ -16,6 +16,7 @@ std::int64_t fingerprint_of(const Provider& p, const std::vector<core::OwnedGran
          {&p.base_url, &p.request_path, &p.roles_request_path, &p.credentials.username, &p.mapping.roles,
           &p.mapping.role, &p.mapping.scope_kind, &p.mapping.scope_id, &p.mapping.subject, &p.mapping.active})
         add(*part);
+    add(std::to_string(static_cast<int>(p.mapping.scope_absent)));
     for (const std::string& header : p.headers)
         add(header);
     for (const core::OwnedGrant& role : roles) {

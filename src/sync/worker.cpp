@@ -8,7 +8,6 @@
 #include "pg/settings.h"
 #include "pg/testing.h"
 #include "pg/version.h"
-#include "provider/curl_transport.h"
 #include "provider/fetcher.h"
 #include "sync/attribution.h"
 #include "sync/cleaning.h"
@@ -19,6 +18,7 @@
 #include "sync/process.h"
 #include "sync/roster.h"
 #include "sync/statistics.h"
+#include "sync/subscriber.h"
 
 extern "C" {
 #include "commands/dbcommands.h"
@@ -37,6 +37,8 @@ using std::chrono::milliseconds;
 constexpr milliseconds longest_sleep{60'000};
 constexpr milliseconds pause_after_error{5'000};
 constexpr milliseconds longest_hold{5};
+constexpr std::size_t batch_bytes = std::size_t{1} << 20;  // of answers that are applied in one transaction
+constexpr std::size_t most_bytes = 16 * batch_bytes;  // of those that wait for it, before more is asked for
 constexpr TimestampTz lease_margin = 60 * USECS_PER_SEC;  // beyond the time that requests may take
 constexpr TimestampTz requests_before_done = 3;           // two may be in line before a user's own
 constexpr std::int64_t missing_users_at_once = 10'000;
@@ -51,7 +53,7 @@ class Worker {
     explicit Worker(const Place& place)
         : place_(place),
           claimer_{.index = place.index, .started = place.started},
-          fetcher_(provider::make_curl_transport()) {}
+          fetcher_(make_transport()) {}
 
     /// Until somebody tells it to leave, or there is nothing here to do.
     void run() {
@@ -109,8 +111,10 @@ class Worker {
     // Inside a transaction. True: users were taken, whatever came of it; otherwise `due` says when to look
     // again.
     bool take_claims(std::vector<JobPtr>& jobs, std::optional<TimestampTz>& due) {
-        wanted_ =
-            settings::worker && OidIsValid(pg::call([] { return get_extension_oid("rolecall", true); }));
+        wanted_ = pg::call([] {
+            return settings::worker && OidIsValid(get_extension_oid("rolecall", true)) &&
+                   !is_left_to_publisher();
+        });
         if (!wanted_)
             return false;
         const TimestampTz time = now();
@@ -163,6 +167,7 @@ class Worker {
                     continue;
                 auto job = std::make_unique<Job>();
                 job->provider = configured.provider;
+                job->subject = in_utf8(claim.user.institutional_id);
                 job->claim = std::move(claim);
                 jobs.push_back(std::move(job));
             }
@@ -256,7 +261,7 @@ class Worker {
     void start_fetches_of(Line& line) {
         while (!line.waiting.empty()) {
             const Provider& provider = *line.waiting.front()->provider;
-            if (line.asked >= provider.max_in_flight)
+            if (line.asked >= provider.max_in_flight || bytes_ >= most_bytes)
                 return;
             const TimestampTz time = now();
             TimestampTz when = time;
@@ -289,8 +294,8 @@ class Worker {
         const provider::Validators known =
             job->claim.forced ? provider::Validators() : job->claim.user.version.validators;
         try {
-            const provider::FetchId id = fetcher_.start(
-                requests_for(provider, job->claim.user.institutional_id, known, job->request_id));
+            const provider::FetchId id =
+                fetcher_.start(requests_for(provider, job->subject, known, job->request_id));
             in_flight_[id] = std::move(job);
             return;
         } catch (const Error& error) {
@@ -309,7 +314,7 @@ class Worker {
             } catch (const Error& error) {
                 job->error = error.summary();
             }
-            job->answers = answers_of(std::move(fetched));
+            job->answers = answers_of(*job->provider, std::move(fetched));
             finish(std::move(job));
         }
     }
@@ -325,6 +330,7 @@ class Worker {
         --line_of(*job->provider).asked;
         if (finished_.empty())
             settle_at_ = Clock::now() + longest_hold;
+        bytes_ += job->answers.bytes;
         finished_.push_back(std::move(job));
     }
 
@@ -346,13 +352,18 @@ class Worker {
         return !finished_.empty() &&
                (in_flight_.empty() ||
                 finished_.size() >= static_cast<std::size_t>(settings::sync_batch_size) ||
-                Clock::now() >= settle_at_);
+                bytes_ >= batch_bytes || Clock::now() >= settle_at_);
     }
 
     void settle_finished() {
         testing::point("sync-fetched");
-        const std::size_t count =
+        const std::size_t most =
             std::min(finished_.size(), static_cast<std::size_t>(settings::sync_batch_size));
+        std::size_t count = 0;
+        for (std::size_t bytes = 0; count < most && (count == 0 || bytes < batch_bytes); ++count) {
+            bytes += finished_[count]->answers.bytes;
+            bytes_ -= finished_[count]->answers.bytes;
+        }
         const auto end = finished_.begin() + static_cast<std::ptrdiff_t>(count);
         std::vector<JobPtr> batch(std::make_move_iterator(finished_.begin()), std::make_move_iterator(end));
         finished_.erase(finished_.begin(), end);
@@ -401,6 +412,7 @@ class Worker {
     std::map<Oid, Line> lines_;                      // by server
     std::map<provider::FetchId, JobPtr> in_flight_;  // asked for
     std::vector<JobPtr> finished_;                   // answered, or failed; to be settled
+    std::size_t bytes_ = 0;                          // of their answers
     Clock::time_point settle_at_;                    // if any is finished: at the latest
     std::vector<JobPtr> refused_;                    // not to be asked now; to be given back
 };
@@ -410,6 +422,11 @@ bool is_worth_staying() {
     return pg::call([] {
         StartTransactionCommand();
         bool wanted = settings::worker && OidIsValid(get_extension_oid("rolecall", true));
+        if (wanted && is_left_to_publisher()) {
+            ereport(DEBUG1, (errmsg("users of database \"%s\" are those of a subscription",
+                                    get_database_name(MyDatabaseId))));
+            wanted = false;
+        }
         if (wanted && !pg::sql_is_current()) {
             pg::warn_of_other_sql("No worker synchronizes its users.");
             wanted = false;

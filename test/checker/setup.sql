@@ -59,3 +59,32 @@ BEGIN
         END;
     END LOOP;
 END $$;
+
+-- What a statement reads of what it writes: by functions of each volatility, in subtransactions, in triggers.
+CREATE FUNCTION checker.differs(uid bigint) RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT (rolecall.me(uid) IS DISTINCT FROM (SELECT v.doc FROM rolecall.me_view v WHERE v.uid = differs.uid))::int::bigint
+$$;
+CREATE FUNCTION checker.write_and_compare(uid bigint, n bigint) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    differences bigint := checker.differs(uid);
+BEGIN
+    UPDATE rolecall.users SET display_name = 'nested ' || n WHERE id = uid AND n % 3 = 0;
+    differences := differences + checker.differs(uid) + checker.differs(uid % 40 + 1);
+    BEGIN
+        UPDATE rolecall.users SET function = 'nested ' || n WHERE id = uid AND n % 2 = 0;
+        differences := differences + checker.differs(uid);
+        IF n % 5 < 2 THEN
+            RAISE EXCEPTION 'rolled back';
+        END IF;
+    EXCEPTION WHEN raise_exception THEN NULL;
+    END;
+    RETURN differences + checker.differs(uid) + checker.differs(uid % 40 + 1);
+END $$;
+CREATE FUNCTION checker.look() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM checker.complain(checker.differs(NEW.id) + checker.differs(NEW.id % 40 + 1));
+    RETURN NEW;
+END $$;
+CREATE TRIGGER looks_before BEFORE UPDATE ON rolecall.users FOR EACH ROW WHEN (NEW.function LIKE 'looked%') EXECUTE FUNCTION checker.look();
+CREATE TRIGGER a_looks_after AFTER UPDATE ON rolecall.users FOR EACH ROW WHEN (NEW.function LIKE 'looked%') EXECUTE FUNCTION checker.look();
+CREATE TRIGGER z_looks_after AFTER UPDATE ON rolecall.users FOR EACH ROW WHEN (NEW.function LIKE 'looked%') EXECUTE FUNCTION checker.look();

@@ -9,7 +9,28 @@ use Test::More;
 
 use lib 'test/tap/lib', 'test/checker';
 use Rolecall::Test;
+use MemoScenarios;
+use RuleScenarios;
 use Scenarios;
+
+# Some of them only: ROLECALL_FAULTS='7 45'.
+my %wanted = map { $_ => 1 } split ' ', $ENV{ROLECALL_FAULTS} // '';
+my @all = grep { !%wanted || $wanted{ $_->{fault} } } @scenarios, @memo_scenarios, @rule_scenarios;
+
+# The numbers in the code, in the table and in the tests are the same.
+my $root = $Rolecall::Test::root;
+my %code = map { $_ => 1 } slurp_file("$root/src/pg/testing.h") =~ /^    [a-z_]+ = ([1-9]\d*),$/mg;
+my (%table, @missing);
+for my $row (grep { /^\| *\d/ } split /\n/, slurp_file("$root/test/checker/README.md")) {
+	my ($numbers, $by) = $row =~ /^\| *([\d, ]+?) *\|.*\| *(.*?) *\|$/;
+	for my $number (split /, */, $numbers) {
+		$table{$number} = 1;
+		my $found = $by =~ /\.pm/ ? grep { $_->{fault} == $number } @scenarios, @memo_scenarios, @rule_scenarios : slurp_file("$root/test/tap/$by") =~ /\b$number\b/;
+		push @missing, "$number in $by" if !$found;
+	}
+}
+is_deeply([ sort keys %table ], [ sort keys %code ], 'the table of test/checker/README.md has the faults of src/pg/testing.h');
+is_deeply(\@missing, [], '... and says where they are caught');
 
 my $node = new_node('faults');
 
@@ -34,7 +55,7 @@ SQL
 	return @wrong;
 }
 
-for my $scenario (@scenarios) {
+for my $scenario (@all) {
 	is_deeply([ run_scenario($scenario, 0) ], [], "as the code is: nothing wrong where $scenario->{name}");
 	my @wrong = run_scenario($scenario, $scenario->{fault});
 	cmp_ok(scalar(@wrong), '>', 0, "seeded fault $scenario->{fault} is caught: $scenario->{name}") and note(@wrong);

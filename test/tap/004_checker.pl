@@ -25,9 +25,9 @@ $node->safe_psql('postgres', 'CREATE EXTENSION rolecall');
 $node->safe_psql('postgres', slurp_file("$directory/setup.sql"));
 
 # How many documents one transaction of a script compares.
-my %checks = ('read/committed.sql' => 10, 'read/repeatable.sql' => 30, 'read/serializable.sql' => 20, 'read/own_writes.sql' => 50);
+my %checks = ('read/committed.sql' => 10, 'read/repeatable.sql' => 30, 'read/serializable.sql' => 20, 'read/own_writes.sql' => 50, 'read/nested.sql' => 60, 'read/cursor.sql' => 30);
 my %weights = (
-	'read/committed.sql' => 300, 'read/repeatable.sql' => 60, 'read/serializable.sql' => 30, 'read/own_writes.sql' => 12,
+	'read/committed.sql' => 300, 'read/repeatable.sql' => 60, 'read/serializable.sql' => 30, 'read/own_writes.sql' => 12, 'read/nested.sql' => 12, 'read/cursor.sql' => 20,
 	'write/user.sql' => 20, 'write/come_and_go.sql' => 10, 'write/grant.sql' => 10, 'write/lookup.sql' => 10,
 	'write/prepared.sql' => 5, 'write/subtransactions.sql' => 1, 'write/rare.sql' => 1);
 

@@ -51,12 +51,11 @@ add_users(0, 99);
 my @senseless = (
 	[ { mode => 'broken_json' }, qr/gave an answer that cannot be used: The response is not valid JSON/ ],
 	[ { mode => 'truncated' }, qr/could not be asked: The request failed in phase "body"/ ],
-	[ { mode => 'nested' }, qr/The response is not valid JSON: stack depth limit exceeded/ ],
+	[ { mode => 'nested' }, qr/The response is nested too deeply/ ],
 	[ { mode => 'nested', depth => 5 }, qr/Role 1 of the response has an unexpected shape/ ],
 	[ { mode => 'huge', bytes => 100_000_000 }, qr/phase "body": the response is larger than 1048576 bytes/ ],
-	[ { mode => 'latin1' }, qr/The response is not valid JSON: invalid byte sequence for encoding "UTF8"/ ],
 	[ { mode => 'twice' }, qr/An object of the response names a member twice/ ],
-	[ { mode => 'echo' }, qr/The response is not valid JSON: invalid input syntax for type json\.$/ ],
+	[ { mode => 'echo' }, qr/The response is not valid JSON\. It is not JSON\.$/ ],
 	[ { mode => 'empty_object' }, qr/The response does not say whom it is about/ ],
 	[ { mode => 'no_roles' }, qr/The response has no roles/ ],
 	[ { mode => 'wrong_subject' }, qr/The response is about subject "other"/ ]);
@@ -234,7 +233,7 @@ unlike(grants(30), qr/owner/, 'what a worker has fetched when the provider is st
 sql(q(SELECT rolecall.resume_provider('hr')));
 until_true('it is when the provider goes on', q(SELECT rolecall.has_role(30, 'owner')));
 
-# A window ends; a small share never matters; fewer than ten users never do.
+# A window ends; a small share never matters; fewer than ten users never do, of so many.
 move_clock($node, 90000);
 until_true('everybody is synchronized', "SELECT count(*) = 0 FROM rolecall.sync_state WHERE next_sync_at <= now() + interval '$clock seconds'");
 worker('off');

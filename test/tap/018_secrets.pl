@@ -86,6 +86,8 @@ sql('CREATE ROLE owner; GRANT USAGE ON FOREIGN DATA WRAPPER rolecall TO owner; G
 like(error_of($node, "SET ROLE owner; CREATE SERVER own FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'http://127.0.0.1:1', secret_file '$file')"),
 	qr/42501: invalid value for option "secret_file": only superusers may set it/, 'secret_file is for superusers');
 sql('ALTER SERVER filed OWNER TO owner');
+like(error_of($node, 'SELECT rolecall.force_sync_user_roles(31)'), qr/42501: the owner of provider "filed" may not write grants\nDETAIL:  Role "owner" lacks/, 'a server of somebody else is no provider');
+sql('GRANT INSERT, UPDATE, DELETE ON rolecall.user_roles TO owner; GRANT UPDATE ON rolecall.users TO owner');
 like(error_of($node, 'SELECT rolecall.force_sync_user_roles(31)'), qr/28000: .*\nDETAIL:  The server's owner is not a superuser/, 'and for servers of superusers');
 like(error_of($node, "SET ROLE owner; ALTER SERVER filed OPTIONS (SET base_url 'http://127.0.0.1:1')"), qr/only superusers/, 'others cannot turn it elsewhere either');
 

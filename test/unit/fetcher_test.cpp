@@ -72,7 +72,8 @@ TEST_F(FetcherTest, TheFirstFailureEndsAFetch) {
     ASSERT_TRUE(ended[0].failed);
     EXPECT_EQ(ended[0].failed->status, 404);
     EXPECT_FALSE(ended[0].failed_at_once);  // it was not the first request
-    EXPECT_TRUE(ended[0].answers.empty());
+    ASSERT_EQ(ended[0].answers.size(), 1U);
+    EXPECT_EQ(ended[0].answers[0][0].body, "fine");
     EXPECT_EQ(script->cancelled, (std::set<RequestId>{3}));
     EXPECT_EQ(script->in_flight(), 0U);
 }
@@ -83,6 +84,45 @@ TEST_F(FetcherTest, TheFirstRequestFailsAtOnce) {
     const auto ended = fetcher.advance();
     ASSERT_EQ(ended.size(), 1U);
     EXPECT_TRUE(ended[0].failed_at_once);
+}
+
+// Who is not found is not found, whatever else is said, and whenever.
+TEST_F(FetcherTest, TheFirstRequestHasTheLastWord) {
+    for (const bool is_late : {false, true}) {
+        for (const int others : {404, 403, 500, 0, 200}) {
+            const FetchId id = fetcher.start(requests(2));
+            const RequestId first = script->started.back().id - 1;
+            if (!is_late)
+                script->answer(first, 404, "");
+            others == 0 ? script->fail(first + 1, Phase::connect, "refused")
+                        : script->answer(first + 1, others, "{}");
+            if (is_late) {
+                EXPECT_TRUE(fetcher.advance().empty());
+                script->answer(first, 404, "");
+            }
+            const auto ended = fetcher.advance();
+            ASSERT_EQ(ended.size(), 1U);
+            EXPECT_EQ(ended[0].id, id);
+            EXPECT_TRUE(ended[0].failed_at_once);
+            EXPECT_EQ(ended[0].failed.value().status, 404);
+            EXPECT_TRUE(ended[0].answers.empty());
+        }
+    }
+}
+
+TEST_F(FetcherTest, WhatBefallsTheOthersWaitsForTheFirst) {
+    fetcher.start({requests(1)[0], requests(1)[0], paged()});
+    script->answer(3, 200, R"({"next": "b"})");
+    EXPECT_TRUE(fetcher.advance().empty());
+    script->answer(2, 403, "");
+    EXPECT_TRUE(fetcher.advance().empty());
+    script->answer(1, 200, "profile");
+    const auto ended = fetcher.advance();
+    ASSERT_EQ(ended.size(), 1U);
+    EXPECT_EQ(ended[0].failed.value().status, 403);
+    ASSERT_EQ(ended[0].answers.size(), 1U);
+    EXPECT_EQ(ended[0].answers[0][0].body, "profile");
+    EXPECT_EQ(script->cancelled, (std::set<RequestId>{4}));
 }
 
 TEST_F(FetcherTest, FetchesDoNotDisturbEachOther) {

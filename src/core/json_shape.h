@@ -1,0 +1,16 @@
+// Which parts of a JSON document anybody reads. Arrays are looked through: what is said of a value holds for
+// the elements of an array in its place.
+#pragma once
+
+#include <map>
+#include <string>
+
+namespace rolecall::core {
+
+struct JsonShape {
+    bool value = false;                                       ///< a string or a number here
+    bool whole = false;                                       ///< all that is here, however deep
+    std::map<std::string, JsonShape, std::less<>> members{};  ///< of an object here
+};
+
+}  // namespace rolecall::core

@@ -1,0 +1,145 @@
+# Definitions and rows, at random: projections over an application's tables, whose functions, types, columns, partitions,
+# policies and rights change in every way, beside the built-in directory. A document must be what its view answers, in every
+# session, at any time, and where the one is an error the other must be. test/checker/definitions has the parts.
+#
+#   ROLECALL_CHECKS  how many documents are compared: a quarter of it here
+#   ROLECALL_SEED    repeats a run; the scripts of its sessions are in tmp_check/definitions_SEED
+#   ROLECALL_SWEEP   all: each unit of DDL by itself in each way, which takes an hour
+#   ROLECALL_KITS    only these kits, by their names
+#   ROLECALL_FAULT   a seeded fault, to see it found
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use lib 'test/tap/lib', 'test/checker/definitions';
+use Rolecall::Test;
+use World;
+use Tables;
+use Code;
+use Rights;
+use Rounds;
+use Script;
+use Sweep;
+
+my $seed = $ENV{ROLECALL_SEED} // time;
+my $wanted = ($ENV{ROLECALL_CHECKS} // 300_000) / 4;
+my $sweep = $ENV{ROLECALL_SWEEP} // 'some';
+diag("ROLECALL_SEED=$seed");
+srand($seed);
+
+my $node = new_node('definitions', <<'CONF');
+max_connections = 60
+autovacuum_naptime = 1s
+deadlock_timeout = 30ms
+jit = off
+max_locks_per_transaction = 256
+CONF
+$Script::server_version = int($node->safe_psql('postgres', 'SHOW server_version_num') / 10000);
+my $directory = "${PostgreSQL::Test::Utils::tmp_check}/definitions_$seed";
+mkdir $directory;
+$node->safe_psql('postgres', 'CREATE EXTENSION rolecall');
+$node->safe_psql('postgres', checker_sql());
+
+if ($ENV{ROLECALL_KITS}) { my %only = map { $_ => 1 } split /,/, $ENV{ROLECALL_KITS}; @kits = grep { $only{ $_->{name} } } @kits; }
+for my $kit (@kits) {
+	$node->safe_psql('postgres', $kit->{builtin} ? $kit->{setup} . oracle_sql($kit) : build_kit($kit));
+}
+my @applications = grep { !$_->{builtin} } @kits;
+
+sub set_fault {
+	my ($fault) = @_;
+	$node->append_conf('postgresql.conf', "rolecall.seeded_fault = $fault\n");
+	$node->reload;
+	$node->poll_query_until('postgres', "SELECT current_setting('rolecall.seeded_fault') = '$fault'") or die;
+	return;
+}
+
+sub describe {
+	my ($d) = @_;
+	return "projection $d->{kit}, key $d->{key}\n  cached: $d->{cached}\n  view:   $d->{own}\n" . join '', map { "  before: $_\n" } @{ $d->{last} };
+}
+
+sub unit_named {
+	my ($kit, $name) = @_;
+	my ($unit) = grep { $_->[0] eq $name } units_of($kit);
+	return $unit->[1]->();
+}
+
+# --- Each guard of definitions is switched off once, and is missed.
+my @faults = (
+	[ 18, 'fn', 'function f is replaced', 'by itself' ],
+	[ 24, 'co', 'triggers disabled, rows', 'in a transaction' ],
+	[ 30, 'vw', 'view middle is replaced', 'with a snapshot older than the projection' ],
+	[ 31, 'fn', 'function f is replaced', 'in a function' ],
+	[ 33, 'fn', 'function g is replaced', 'in a prepared transaction' ],
+	[ 34, 'fn', 'function h is replaced', 'and read by the session itself' ],
+	[ 35, 'co', 'attributes change names', 'in a savepoint' ]);
+for my $fault (@faults) {
+	my ($number, $kit, $what, $way) = @$fault;
+	next if !grep { $_->{name} eq $kit } @kits;
+	set_fault($number);
+	my (undef, $verdict) = alone($node, $directory, $kits{$kit}, $what, $way, unit_named($kits{$kit}, $what));
+	set_fault(0);
+	cmp_ok(scalar(@{ $verdict->{different} }), '>', 0, "seeded fault $number is found: $kit: $what, $way");
+}
+set_fault($ENV{ROLECALL_FAULT}) if $ENV{ROLECALL_FAULT};
+
+# --- An object that comes new takes a name inside a plan that a session has kept: that session's own answer is the old one
+# until it plans anew, and must not become everybody's.
+$node->safe_psql('postgres', <<'SQL');
+CREATE SCHEMA np; CREATE SCHEMA np_first;
+CREATE TABLE np.users (id bigint PRIMARY KEY, name text);
+INSERT INTO np.users VALUES (1, 'ada');
+CREATE FUNCTION np.inside(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' old'; END $$;
+CREATE FUNCTION np.f(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = np_first, np, pg_catalog AS $$ BEGIN RETURN inside(t); END $$;
+CREATE VIEW np.v AS SELECT id AS uid, jsonb_build_object('n', np.f(name)) AS doc FROM np.users;
+SELECT rolecall.create_projection('np', 'np.v', 'uid', 'doc', watches => '{"np.users": "id"}');
+SQL
+my $kept = session($node);
+$kept->query_safe(q(SELECT rolecall.project('np', '1') FROM generate_series(1, 2)));
+$node->safe_psql('postgres', q(CREATE FUNCTION np_first.inside(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' new'; END $$));
+$kept->query_safe(q(SELECT rolecall.project('np', '1') FROM generate_series(1, 2)));
+is($node->safe_psql('postgres', q(SELECT rolecall.project('np', '1'))), '{"n": "ada new"}', 'a plan that a session has kept installs nothing old');
+$kept->quit;
+$node->safe_psql('postgres', q(SELECT rolecall.drop_projection('np'); DROP SCHEMA np, np_first CASCADE));
+
+# --- Each unit by itself.
+sub run_unit {
+	my ($kit, $what, $way, @statements) = @_;
+	my ($hits, $verdict) = alone($node, $directory, $kit, $what, $way, @statements);
+	my @different = @{ $verdict->{different} };
+	ok(!@different, "$kit->{name}: $what, $way") or diag(scalar(@different), ' of ', $verdict->{compared}, "\n", join(";\n", @statements), "\n", describe($different[0]));
+	note("errors: $_") for keys %{ $verdict->{errors} };
+	note("refused: $_") for keys %{ $verdict->{refused} };
+	return $hits;
+}
+my %hits;
+for my $kit (@applications) {
+	for my $unit (map({ [ @$_, 0 ] } units_of($kit)), map({ [ @$_, 1 ] } @{ $kit->{alone} // [] })) {
+		my ($what, $statements, $is_alone) = @$unit;
+		next if $sweep eq 'none' || $sweep eq 'some' && rand() > 0.3;
+		for my $way ($sweep eq 'all' ? ways_alone($is_alone) : pick(ways_alone($is_alone))) {
+			$hits{ $kit->{name} } += run_unit($kit, $what, $way, $statements->());
+		}
+	}
+}
+cmp_ok($hits{$_}, '>', 0, "documents of $_ came from the cache") for sort keys %hits;
+
+# --- All at once.
+my $found = run_rounds($node, $directory, sub { my ($total) = @_; return $total->{compared} >= $wanted || @{ $total->{different} } > 100 }, @kits);
+my %shown;
+for my $d (@{ $found->{different} }) { diag("seed $seed, $d->{when}: " . describe($d)) if $shown{"$d->{kit} $d->{when}"}++ < 1; }
+is(scalar(@{ $found->{different} }), 0, "documents compared: $found->{compared}, in $found->{rounds} rounds with $found->{changes} changes of definitions");
+cmp_ok($found->{compared}, '>=', $wanted, "enough was compared; $found->{undecided} fell into a change");
+for my $counts (qw(errors refused)) {
+	note("$counts:");
+	note("  $found->{$counts}{$_} $_") for sort { $found->{$counts}{$b} <=> $found->{$counts}{$a} } keys %{ $found->{$counts} };
+}
+# A checker that never hits proves nothing.
+cmp_ok($found->{hits}, '>', $found->{compared} / 5, "hits: $found->{hits}, misses: $found->{misses}");
+$node->stop;
+
+done_testing();

@@ -29,7 +29,6 @@ enum class Fault {
     serializable_hit = 13,
     floor_at_start_only = 14,
     floor_stored = 15,
-    no_invalidations = 16,
     no_ddl_lock = 17,
     ddl_not_announced = 18,
     partition_without_truncate = 19,

@@ -101,8 +101,17 @@ void note_type(ObjectAccessType access, Oid type) {
         note_any_relation(relation);
 }
 
+// VACUUM FULL and CLUSTER put rows into other files. What else is internal has a statement that changes
+// definitions.
+bool is_rewrite(ObjectAccessType access, Oid catalog, const void* argument) {
+    return change == nullptr && catalog == RelationRelationId && access == OAT_POST_ALTER &&
+           argument != nullptr && static_cast<const ObjectAccessPostAlter*>(argument)->is_internal;
+}
+
 void note_object(ObjectAccessType access, Oid catalog, Oid object, int part, void* argument) {
     Oid whole = InvalidOid;
+    if (is_rewrite(access, catalog, argument))
+        return;
     if (catalog == RelationRelationId && part == 0 && access == OAT_POST_CREATE) {
         note_created(object);
     } else if (catalog == RelationRelationId && part == 0 && access == OAT_DROP) {

@@ -21,7 +21,6 @@ extern "C" {
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
-#include "utils/uuid.h"
 }
 
 namespace rolecall::projection {
@@ -300,8 +299,7 @@ void begin_verification(Description& now, std::uint64_t database_version) {
         return;
     now.floors = database_version + core::version_of(shared.floors.of(projection_hash(now.id)));
     now.quiet = definitions_are_quiet();
-    if (!testing::fault(Fault::no_invalidations))
-        AcceptInvalidationMessages();
+    AcceptInvalidationMessages();
 }
 
 // Runs inside SPI, as the extension's owner, under a fresh snapshot.

@@ -135,8 +135,7 @@ Loaded load(Definition& d, Datum key, bool may_install) {
     Snapshot snapshot = GetActiveSnapshot();
     const bool quiet = may_install && definitions_are_quiet();
     testing::point("before-definition");
-    if (!testing::fault(Fault::no_invalidations))
-        AcceptInvalidationMessages();
+    AcceptInvalidationMessages();
     const bool fresh = definition_ready_same_key(d, quiet);
 
     testing::point("before-query");

@@ -194,8 +194,7 @@ Moment memo_moment(const Definition& d, std::uint64_t key_hash) {
     if ((!settings::cache && !testing::fault(Fault::memo_while_off)) || !ActiveSnapshotSet() ||
         GetActiveSnapshot()->snapshot_type != SNAPSHOT_MVCC)
         return {};
-    if (!testing::fault(Fault::no_invalidations))
-        AcceptInvalidationMessages();
+    AcceptInvalidationMessages();
     return {.usable = true,
             .command = GetCurrentCommandId(false),
             .messages = SharedInvalidMessageCounter,

@@ -147,7 +147,7 @@ std::uint64_t version_of_database_floor() {
     if (!preloaded())
         return 0;
     shared.database_floor = &shared.database_floors.of(database_hash(MyDatabaseId));
-    return core::version_of(*shared.database_floor);
+    return testing::fault(Fault::database_floor_not_read) ? 0 : core::version_of(*shared.database_floor);
 }
 
 namespace {

@@ -266,21 +266,6 @@ SQL
 		},
 	},
 	{
-		fault => 16,
-		name => 'no invalidation messages are accepted before a load',
-		decorated => 1,
-		run => sub {
-			my ($node) = @_;
-			my $loader = session($node);
-			$loader->query_safe('BEGIN; SELECT rolecall.me(1)');
-			$node->safe_psql('postgres', q(CREATE OR REPLACE FUNCTION test.decorate(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' replaced'; END $$));
-			$loader->query_safe('SELECT rolecall.me(2)');
-			$loader->query_safe('COMMIT');
-			$loader->quit;
-			return wrong_for_newcomer($node, 2);
-		},
-	},
-	{
 		fault => 17,
 		name => 'no lock keeps loaders out while DDL ends',
 		decorated => 1,

@@ -115,11 +115,6 @@ my @cases = (
 	{    # the table has a trigger: making a watch need not wait for who has the table's row
 		name => 'rights on a table go', setup => view_of('u.name') . 'ALTER VIEW app.v OWNER TO app_owner; CREATE TABLE app.ref (u bigint REFERENCES app.users);', change => 'REVOKE SELECT ON app.users FROM app_owner' },
 	{
-		name => 'rights on a function go',
-		setup => view_of('app.f(u.id)') . 'ALTER VIEW app.v OWNER TO app_owner;',
-		change => 'REVOKE EXECUTE ON FUNCTION app.f(bigint) FROM PUBLIC, app_owner',
-	},
-	{
 		name => 'a child is dropped whose watch has another name',
 		setup => 'CREATE TABLE app.kid () INHERITS (app.users); ' . view_of('(SELECT count(*) FROM app.users)')
 		  . q(DELETE FROM app.users; INSERT INTO app.users VALUES (1); INSERT INTO app.kid VALUES (1);)
@@ -127,6 +122,7 @@ my @cases = (
 		created => q(DO $$ DECLARE t name; BEGIN
 			FOR t IN SELECT tgname FROM pg_trigger WHERE tgrelid = 'app.kid'::regclass LOOP EXECUTE format('ALTER TRIGGER %I ON app.kid RENAME TO %I', t, 'mine_' || t); END LOOP; END $$),
 		change => 'DROP TABLE app.kid', alone => 1,
+		by_others => 1,    # a plan that was made without the child is kept by PostgreSQL when the child comes back: the view itself is wrong then
 	},
 	{ name => 'a view behind the view', setup => 'CREATE VIEW app.w AS SELECT id, name FROM app.users; '
 		  . q(CREATE VIEW app.v AS SELECT w.id AS uid, jsonb_build_object('x', w.name) AS doc FROM app.w w;),
@@ -230,7 +226,7 @@ for my $case (@cases) {
 # What the session itself changes, before it commits
 open_sessions();
 for my $case (@cases) {
-	next if $case->{then} or $case->{by_hand};    # what is done by hand is noted when it is committed
+	next if $case->{then} or $case->{by_hand} or $case->{by_others};    # what is done by hand is noted when it is committed
 	$node->safe_psql('postgres', "$world$case->{setup}; $create; " . ($case->{created} // ''));
 	differs($reader) for 1 .. 2;
 	is($changer->query("BEGIN; SAVEPOINT s; SELECT differs(); $case->{change}; SELECT differs(); ROLLBACK TO s; SELECT differs(); COMMIT"), "\n\n", "$case->{name}, in the session's own transaction");
@@ -306,11 +302,11 @@ is($node->safe_psql('postgres', q(SELECT invalidations, invalidated_by FROM role
 my %by_name = map { $_->{name} => $_ } @cases;
 for my $fault (
 	[ 18, 'a function is replaced', 'after it was read' ],
-	[ 30, 'the watch is switched off', 'in a transaction whose snapshot is older' ],
+	[ 30, 'a policy is altered', 'in a transaction whose snapshot is older' ],
 	[ 31, 'a function is replaced', 'after it was read' ],
 	[ 32, 'a function comes to read a table', 'after it was read' ],
 	[ 33, 'a function is replaced', 'prepared, and committed by another' ],
-	[ 35, 'a function is replaced', 'in a savepoint that is released' ],
+	[ 35, 'a policy is altered', 'in a savepoint that is released' ],
   )
 {
 	my ($number, $case, $moment) = @$fault;

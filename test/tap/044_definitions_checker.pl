@@ -87,25 +87,6 @@ for my $fault (@faults) {
 }
 set_fault($ENV{ROLECALL_FAULT}) if $ENV{ROLECALL_FAULT};
 
-# --- An object that comes new takes a name inside a plan that a session has kept: that session's own answer is the old one
-# until it plans anew, and must not become everybody's.
-$node->safe_psql('postgres', <<'SQL');
-CREATE SCHEMA np; CREATE SCHEMA np_first;
-CREATE TABLE np.users (id bigint PRIMARY KEY, name text);
-INSERT INTO np.users VALUES (1, 'ada');
-CREATE FUNCTION np.inside(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' old'; END $$;
-CREATE FUNCTION np.f(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = np_first, np, pg_catalog AS $$ BEGIN RETURN inside(t); END $$;
-CREATE VIEW np.v AS SELECT id AS uid, jsonb_build_object('n', np.f(name)) AS doc FROM np.users;
-SELECT rolecall.create_projection('np', 'np.v', 'uid', 'doc', watches => '{"np.users": "id"}');
-SQL
-my $kept = session($node);
-$kept->query_safe(q(SELECT rolecall.project('np', '1') FROM generate_series(1, 2)));
-$node->safe_psql('postgres', q(CREATE FUNCTION np_first.inside(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' new'; END $$));
-$kept->query_safe(q(SELECT rolecall.project('np', '1') FROM generate_series(1, 2)));
-is($node->safe_psql('postgres', q(SELECT rolecall.project('np', '1'))), '{"n": "ada new"}', 'a plan that a session has kept installs nothing old');
-$kept->quit;
-$node->safe_psql('postgres', q(SELECT rolecall.drop_projection('np'); DROP SCHEMA np, np_first CASCADE));
-
 # --- Each unit by itself.
 sub run_unit {
 	my ($kit, $what, $way, @statements) = @_;

@@ -87,6 +87,39 @@ for my $fault (@faults) {
 }
 set_fault($ENV{ROLECALL_FAULT}) if $ENV{ROLECALL_FAULT};
 
+# --- What the body of a function means depends on the session: on the plan that it kept, on the settings under which that
+# was made, on its temporary objects. What one session makes of it must not become everybody's.
+sub np_function { my ($body) = @_; return "CREATE OR REPLACE FUNCTION np.f(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = np_first, np, pg_catalog AS \$\$ $body \$\$;"; }
+for my $case (
+	[ 'a function that comes later and takes a name', 'BEGIN RETURN inside(t); END', q(SELECT rolecall.project('np', '1') FROM generate_series(1, 2)),
+		q(CREATE FUNCTION np_first.inside(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' new'; END $$), 'ada new' ],
+	[ 'a plan made in another time zone', q(BEGIN RETURN t || ('2026-01-01 00:00'::timestamptz AT TIME ZONE 'UTC'); END),
+		q(SET TimeZone = 'Asia/Tokyo'; SELECT np.f('ada'); RESET TimeZone), 'SELECT', 'ada2026-01-01 00:00:00' ],
+	[ 'a plan made with another order of dates', q(BEGIN RETURN t || '01-02-2026'::date; END), q(SET DateStyle = 'ISO, DMY'; SELECT np.f('ada'); RESET DateStyle), 'SELECT', 'ada2026-01-02' ],
+	[ 'a body read with another meaning of backslashes', q(BEGIN RETURN t || length('a\tb'); END), q(SET standard_conforming_strings = off; SELECT np.f('ada'); RESET standard_conforming_strings), 'SELECT', 'ada4' ],
+	[ 'a temporary type', q(DECLARE r shape; BEGIN r := ROW('x'); RETURN t || to_jsonb(r)::text; END), 'CREATE TEMP TABLE shape (evil text)', 'SELECT', 'ada{"a": "x"}' ],
+	[ 'assertions that a session does not check', q(BEGIN BEGIN ASSERT t IS NULL; EXCEPTION WHEN assert_failure THEN RETURN t; END; RETURN 'not checked'; END), 'SET plpgsql.check_asserts = off', 'SELECT', 'ada' ])
+{
+	my ($what, $body, $before, $then, $right) = @$case;
+	$node->safe_psql('postgres', <<'SQL' . np_function($body));
+CREATE SCHEMA np; CREATE SCHEMA np_first;
+CREATE TABLE np.users (id bigint PRIMARY KEY, name text);
+INSERT INTO np.users VALUES (1, 'ada');
+CREATE TYPE np.shape AS (a text);
+CREATE FUNCTION np.inside(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' old'; END $$;
+SQL
+	$node->safe_psql('postgres', q(CREATE VIEW np.v AS SELECT id AS uid, jsonb_build_object('n', np.f(name)) AS doc FROM np.users;
+		SELECT rolecall.create_projection('np', 'np.v', 'uid', 'doc', watches => '{"np.users": "id"}')));
+	$node->safe_psql('postgres', q(SELECT rolecall.invalidate('np', '1')));
+	my $kept = session($node);
+	$kept->query($before);
+	$node->safe_psql('postgres', $then);
+	$kept->query(q(SELECT rolecall.project('np', '1') FROM generate_series(1, 2)));
+	is($node->safe_psql('postgres', q(SELECT rolecall.project('np', '1') ->> 'n')), $right, "what one session makes of a function is not everybody's: $what");
+	$kept->quit;
+	$node->safe_psql('postgres', q(SELECT rolecall.drop_projection('np'); DROP SCHEMA np, np_first CASCADE));
+}
+
 # --- Each unit by itself.
 sub run_unit {
 	my ($kit, $what, $way, @statements) = @_;

@@ -55,6 +55,8 @@ kit(
 		[ 'aggregate and its function', sub { ($functions{step}->(number(1000)), $aggregate->(number(1000))) } ],
 		[ 'functions change names', sub { ('ALTER FUNCTION fn.h(text) RENAME TO x', 'ALTER FUNCTION fn.other(text) RENAME TO h', 'ALTER FUNCTION fn.x(text) RENAME TO other') } ],
 		[ 'function is dropped and made', sub { ('DROP FUNCTION IF EXISTS fn.other(text)', $functions{other}->(number(1000))) } ],
+		[ 'columns of a row type that a function names', sub { ('ALTER TABLE fn.shape RENAME a TO x', 'ALTER TABLE fn.shape RENAME b TO a', 'ALTER TABLE fn.shape RENAME x TO b') } ],
+		[ 'a column more of it', sub { 'ALTER TABLE fn.shape ADD COLUMN c' . number(100000) . ' int' } ],
 		[ 'called function is dropped', sub { 'DROP FUNCTION fn.inside(text)' } ],
 		[ 'called function comes back', sub { $functions{inside}->(number(1000)) } ],
 		[ 'a setting of a function', sub { 'ALTER FUNCTION fn.path(text) SET search_path = ' . pick('fn, fn_first, pg_catalog', 'fn_first, fn, pg_catalog') } ],
@@ -119,6 +121,8 @@ SQL
 		[ 'attribute of the outer type', sub { ('ALTER TYPE co.outer_type RENAME ATTRIBUTE list TO ' . "list" . number(1000)) } ],
 		[ 'an attribute more', sub { 'ALTER TYPE co.inner_type ADD ATTRIBUTE more int CASCADE' } ],
 		[ 'an attribute less', sub { 'ALTER TYPE co.inner_type DROP ATTRIBUTE IF EXISTS more CASCADE' } ],
+		[ 'columns of a row type inside other types', sub { ('ALTER TABLE co.place RENAME city TO x', 'ALTER TABLE co.place RENAME zip TO city', 'ALTER TABLE co.place RENAME x TO zip') } ],
+		[ 'a column more of a row type inside other types', sub { 'ALTER TABLE co.place ADD COLUMN c' . number(100000) . ' int' } ],
 		[ 'a column of the row', sub { ('ALTER TABLE co.users RENAME name TO x', 'ALTER TABLE co.users RENAME h TO name', 'ALTER TABLE co.users RENAME x TO h') } ],
 		[ 'a type has another name', sub { ('ALTER TYPE co.inner_type RENAME TO x', 'ALTER TYPE co.x RENAME TO inner_type') } ],
 	]);

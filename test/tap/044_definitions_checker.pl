@@ -73,7 +73,7 @@ my @faults = (
 	[ 18, 'fn', 'function f is replaced', 'by itself' ],
 	[ 24, 'co', 'triggers disabled, rows', 'in a transaction' ],
 	[ 30, 'vw', 'view middle is replaced', 'with a snapshot older than the projection' ],
-	[ 31, 'fn', 'function f is replaced', 'in a function' ],
+	[ 32, 'fn', 'function reads a table', 'by itself' ],
 	[ 33, 'fn', 'function g is replaced', 'in a prepared transaction' ],
 	[ 34, 'fn', 'function h is replaced', 'and read by the session itself' ],
 	[ 35, 'co', 'attributes change names', 'in a savepoint' ]);
@@ -87,24 +87,38 @@ for my $fault (@faults) {
 }
 set_fault($ENV{ROLECALL_FAULT}) if $ENV{ROLECALL_FAULT};
 
-# --- An object that comes new takes a name inside a plan that a session has kept: that session's own answer is the old one
-# until it plans anew, and must not become everybody's.
-$node->safe_psql('postgres', <<'SQL');
+# --- What the body of a function means depends on the session: on the plan that it kept, on the settings under which that
+# was made, on its temporary objects. What one session makes of it must not become everybody's.
+sub np_function { my ($body) = @_; return "CREATE OR REPLACE FUNCTION np.f(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = np_first, np, pg_catalog AS \$\$ $body \$\$;"; }
+for my $case (
+	[ 'a function that comes later and takes a name', 'BEGIN RETURN inside(t); END', q(SELECT rolecall.project('np', '1') FROM generate_series(1, 2)),
+		q(CREATE FUNCTION np_first.inside(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' new'; END $$), 'ada new' ],
+	[ 'a plan made in another time zone', q(BEGIN RETURN t || ('2026-01-01 00:00'::timestamptz AT TIME ZONE 'UTC'); END),
+		q(SET TimeZone = 'Asia/Tokyo'; SELECT np.f('ada'); RESET TimeZone), 'SELECT', 'ada2026-01-01 00:00:00' ],
+	[ 'a plan made with another order of dates', q(BEGIN RETURN t || '01-02-2026'::date; END), q(SET DateStyle = 'ISO, DMY'; SELECT np.f('ada'); RESET DateStyle), 'SELECT', 'ada2026-01-02' ],
+	[ 'a body read with another meaning of backslashes', q(BEGIN RETURN t || length('a\tb'); END), q(SET standard_conforming_strings = off; SELECT np.f('ada'); RESET standard_conforming_strings), 'SELECT', 'ada4' ],
+	[ 'a temporary type', q(DECLARE r shape; BEGIN r := ROW('x'); RETURN t || to_jsonb(r)::text; END), 'CREATE TEMP TABLE shape (evil text)', 'SELECT', 'ada{"a": "x"}' ],
+	[ 'assertions that a session does not check', q(BEGIN BEGIN ASSERT t IS NULL; EXCEPTION WHEN assert_failure THEN RETURN t; END; RETURN 'not checked'; END), 'SET plpgsql.check_asserts = off', 'SELECT', 'ada' ])
+{
+	my ($what, $body, $before, $then, $right) = @$case;
+	$node->safe_psql('postgres', <<'SQL' . np_function($body));
 CREATE SCHEMA np; CREATE SCHEMA np_first;
 CREATE TABLE np.users (id bigint PRIMARY KEY, name text);
 INSERT INTO np.users VALUES (1, 'ada');
+CREATE TYPE np.shape AS (a text);
 CREATE FUNCTION np.inside(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' old'; END $$;
-CREATE FUNCTION np.f(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = np_first, np, pg_catalog AS $$ BEGIN RETURN inside(t); END $$;
-CREATE VIEW np.v AS SELECT id AS uid, jsonb_build_object('n', np.f(name)) AS doc FROM np.users;
-SELECT rolecall.create_projection('np', 'np.v', 'uid', 'doc', watches => '{"np.users": "id"}');
 SQL
-my $kept = session($node);
-$kept->query_safe(q(SELECT rolecall.project('np', '1') FROM generate_series(1, 2)));
-$node->safe_psql('postgres', q(CREATE FUNCTION np_first.inside(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' new'; END $$));
-$kept->query_safe(q(SELECT rolecall.project('np', '1') FROM generate_series(1, 2)));
-is($node->safe_psql('postgres', q(SELECT rolecall.project('np', '1'))), '{"n": "ada new"}', 'a plan that a session has kept installs nothing old');
-$kept->quit;
-$node->safe_psql('postgres', q(SELECT rolecall.drop_projection('np'); DROP SCHEMA np, np_first CASCADE));
+	$node->safe_psql('postgres', q(CREATE VIEW np.v AS SELECT id AS uid, jsonb_build_object('n', np.f(name)) AS doc FROM np.users;
+		SELECT rolecall.create_projection('np', 'np.v', 'uid', 'doc', watches => '{"np.users": "id"}')));
+	$node->safe_psql('postgres', q(SELECT rolecall.invalidate('np', '1')));
+	my $kept = session($node);
+	$kept->query($before);
+	$node->safe_psql('postgres', $then);
+	$kept->query(q(SELECT rolecall.project('np', '1') FROM generate_series(1, 2)));
+	is($node->safe_psql('postgres', q(SELECT rolecall.project('np', '1') ->> 'n')), $right, "what one session makes of a function is not everybody's: $what");
+	$kept->quit;
+	$node->safe_psql('postgres', q(SELECT rolecall.drop_projection('np'); DROP SCHEMA np, np_first CASCADE));
+}
 
 # --- Each unit by itself.
 sub run_unit {

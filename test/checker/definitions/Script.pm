@@ -110,7 +110,7 @@ my %ways = (
 	'as a replica' => sub { my ($kit, $what, @s) = @_;
 		return "SET session_replication_role = replica;\nBEGIN;\n" . join('', map { "$_;\n" } @s) . change($kit, $what) . "COMMIT;\n" . changed() . "RESET session_replication_role;\n" },
 	'without event triggers' => sub { my ($kit, $what, @s) = @_;
-		my $setting = $server_version >= 17 ? 'event_triggers' : 'rolecall.none';
+		my $setting = $server_version >= 17 ? 'event_triggers' : 'checker.none';
 		return "SET $setting = off;\nBEGIN;\n" . join('', map { "$_;\n" } @s) . change($kit, $what) . "COMMIT;\n" . changed() . "RESET $setting;\n" },
 	'in a prepared transaction' => sub { return prepared('COMMIT', @_) },
 	'in a prepared transaction that is rolled back' => sub { return prepared('ROLLBACK', @_) });

@@ -4,6 +4,7 @@
 #include "pg/settings.h"
 #include "pg/spi.h"
 #include "sync/clock.h"
+#include "sync/home.h"
 #include "sync/process.h"
 #include "sync/provider.h"
 #include "sync/statistics.h"
@@ -58,7 +59,13 @@ bool attempt(const char* what, bool (*f)()) {
     bool more = false;
     std::string error;
     pgstat_report_activity(STATE_RUNNING, what);
-    if (!run_in_transaction([&] { more = f(); }, error))
+    const auto unless_restored = [&] {
+        more = f();
+        // What is being restored is not removed: whoever sees it sees this, too.
+        if (const auto why = why_no_calls())
+            throw no_calls_error(*why);
+    };
+    if (!run_in_transaction(unless_restored, error))
         pg::call([&] { ereport(LOG, (errmsg("could not finish %s: %s", what, error.c_str()))); });
     return more;
 }

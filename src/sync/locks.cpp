@@ -51,9 +51,7 @@ bool try_lock(const LOCKTAG& tag, LOCKMODE mode) {
     return pg::call([&] { return LockAcquire(&tag, mode, false, true) != LOCKACQUIRE_NOT_AVAIL; });
 }
 
-bool lock_within(const LOCKTAG& tag, LOCKMODE mode, milliseconds patience) {
-    if (try_lock(tag, mode))
-        return true;
+bool wait_until_free(const LOCKTAG& tag, LOCKMODE mode, milliseconds patience) {
     const bool impatient = LockTimeout > 0 && LockTimeout < patience.count();  // the session itself
     ErrorData* report = nullptr;
     auto wait = [&] {
@@ -62,10 +60,11 @@ bool lock_within(const LOCKTAG& tag, LOCKMODE mode, milliseconds patience) {
             (void)set_config_option("lock_timeout", psprintf("%d", static_cast<int>(patience.count())),
                                     PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
         (void)LockAcquire(&tag, mode, false, false);
+        (void)LockRelease(&tag, mode, false);
         AtEOXact_GUC(true, level);
     };
     std::string error;
-    const bool locked = run_in_subtransaction(
+    const bool is_free = run_in_subtransaction(
         [&] {
             try {
                 pg::call(wait);
@@ -75,9 +74,20 @@ bool lock_within(const LOCKTAG& tag, LOCKMODE mode, milliseconds patience) {
             }
         },
         error);
-    if (!locked && (impatient || report == nullptr || report->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE))
+    if (!is_free && (impatient || report == nullptr || report->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE))
         throw pg::PgError(report);
-    return locked;
+    return is_free;
+}
+
+// What is locked in a subtransaction does not belong to the statement: it could not be unlocked.
+bool lock_within(const LOCKTAG& tag, LOCKMODE mode, milliseconds patience) {
+    const Clock::time_point until = Clock::now() + patience;
+    while (!try_lock(tag, mode)) {
+        const auto left = std::chrono::duration_cast<milliseconds>(until - Clock::now());
+        if (left.count() <= 0 || !wait_until_free(tag, mode, left))
+            return false;
+    }
+    return true;
 }
 
 void unlock(const LOCKTAG& tag, LOCKMODE mode) {
@@ -98,9 +108,7 @@ std::unordered_set<std::int64_t> users_locked_by_others(const std::unordered_set
     for (const std::int64_t user : locked) {
         const LOCKTAG tag = locktag_of_user(user);
         const auto left = std::chrono::duration_cast<milliseconds>(until - Clock::now());
-        if (lock_within(tag, ShareLock, std::max(left, milliseconds(1))))
-            unlock(tag, ShareLock);
-        else
+        if (!wait_until_free(tag, ShareLock, std::max(left, milliseconds(1))))
             still.insert(user);
     }
     return still;

@@ -30,6 +30,9 @@ bool try_lock(const LOCKTAG& tag, LOCKMODE mode);
 /// Waits at most so long, or as long as the session's lock_timeout lets it, which raises PostgreSQL's error.
 bool lock_within(const LOCKTAG& tag, LOCKMODE mode, std::chrono::milliseconds patience);
 
+/// Likewise, and does not keep it.
+bool wait_until_free(const LOCKTAG& tag, LOCKMODE mode, std::chrono::milliseconds patience);
+
 void unlock(const LOCKTAG& tag, LOCKMODE mode);
 
 /// Those of these users that another transaction is synchronizing, or has synchronized and not ended; after

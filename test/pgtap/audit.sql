@@ -6,7 +6,7 @@
 SET client_min_messages = error;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(30);
+SELECT plan(31);
 
 CREATE ROLE tap_admin;
 GRANT USAGE ON SCHEMA rolecall TO tap_admin;

@@ -248,7 +248,7 @@ wait_for('requests that hang', sub { $slow->requests->{in_flight} == 3 });
 pass('max_in_flight of the server holds');
 $provider->forget_requests;
 $node->safe_psql('postgres', "SELECT rolecall.trigger_role_sync_for_user(g, true) FROM generate_series(41, 100) g");
-$node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM rolecall.sync_state WHERE user_id BETWEEN 41 AND 100 AND requested_at IS NOT NULL') or die;
+$node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM rolecall.sync_requests) AND count(*) = 0 FROM rolecall.sync_state WHERE user_id BETWEEN 41 AND 100 AND requested_at IS NOT NULL') or die;
 cmp_ok($provider->requests->{total}, '>=', 60, 'users of another provider are synchronized meanwhile');
 is($node->safe_psql('postgres', q(SELECT count(*) FROM rolecall.sync_state WHERE provider = 'slow' AND last_roles_sync_at IS NOT NULL)), '0', '... while the first still hangs');
 cmp_ok($node->safe_psql('postgres', q(SELECT count(*) FROM rolecall.sync_state WHERE provider = 'slow' AND leased_by IS NOT NULL)), '<=', 9, '... and not many wait in the worker');
@@ -258,7 +258,7 @@ $node->safe_psql('postgres', q(DELETE FROM rolecall.users WHERE id >= 5000; DROP
 # What came past the triggers is found.
 $node->safe_psql('postgres', q(ALTER TABLE rolecall.users DISABLE TRIGGER schedule_inserts));
 add_users('postgres', 900, 909);
-$node->safe_psql('postgres', q(ALTER TABLE rolecall.users ENABLE TRIGGER schedule_inserts; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker'));
+$node->safe_psql('postgres', q(ALTER TABLE rolecall.users ENABLE ALWAYS TRIGGER schedule_inserts; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker'));
 all_synced('users who came past the triggers are found');
 $node->safe_psql('postgres', q(DELETE FROM rolecall.users WHERE id > 900));
 

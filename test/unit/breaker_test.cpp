@@ -95,10 +95,41 @@ TEST(Breaker, WaitsAsLongAsItIsAskedTo) {
     breaker.wait_until(100 * second);
     breaker.wait_until(50 * second);  // never shortens a wait
     breaker.succeeded();              // another request that was under way
-    EXPECT_FALSE(breaker.allow(100 * second - 1));
     EXPECT_EQ(breaker.next(1), 100 * second);
+    EXPECT_FALSE(breaker.allow(100 * second - 1));
     EXPECT_TRUE(breaker.allow(100 * second));
     EXPECT_EQ(breaker.next(100 * second), 100 * second);
+}
+
+TEST(Breaker, CountsOneSubjectOnce) {
+    Breaker breaker;
+    for (int i = 0; i < 20; ++i)
+        breaker.failed(0, 0, 7);
+    EXPECT_EQ(breaker.failures(), 1);
+    for (std::uint64_t subject = 1; subject < Breaker::failures_to_open; ++subject)
+        breaker.failed(0, 0, subject);
+    EXPECT_EQ(breaker.state(), BreakerState::open);
+}
+
+TEST(Breaker, LetsAWorkerProbeAfterSomebodyGaveUp) {
+    Breaker breaker;
+    for (int i = 0; i < Breaker::failures_to_open; ++i)
+        breaker.failed(0, 0);
+    const std::int64_t then = breaker.next(0);
+    EXPECT_TRUE(breaker.allow(then, Breaker::Asker::session));
+    breaker.abandoned(then);
+    EXPECT_FALSE(breaker.allow(then, Breaker::Asker::session));
+    EXPECT_GT(breaker.next(then, Breaker::Asker::session), then);
+    EXPECT_TRUE(breaker.allow(then, Breaker::Asker::worker));
+}
+
+TEST(Breaker, SurvivesAClockThatWasAhead) {
+    constexpr std::int64_t day = 86'400 * second;
+    Breaker breaker;
+    for (int i = 0; i < Breaker::failures_to_open; ++i)
+        breaker.failed(day, 0);
+    const std::int64_t pause = breaker.next(day) - day;
+    EXPECT_EQ(breaker.next(second), second + pause);
 }
 
 }  // namespace

@@ -68,5 +68,21 @@ TEST(RateLimit, CanBeReserved) {
     }
 }
 
+TEST(RateLimit, TakesPlacesBack) {
+    RateLimit limit;
+    limit.take(second, 1, 1);
+    limit.take(second, 1, 5);
+    EXPECT_EQ(limit.next(second, 1), 7 * second);
+    limit.give_back(1, 5);
+    EXPECT_EQ(limit.next(second, 1), 2 * second);
+}
+
+TEST(RateLimit, SurvivesAClockThatWasAhead) {
+    constexpr std::int64_t day = 86'400 * second;
+    RateLimit limit;
+    limit.take(day, 1, 3);
+    EXPECT_EQ(limit.next(second, 1), 4 * second);
+}
+
 }  // namespace
 }  // namespace rolecall::core

@@ -47,7 +47,7 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
       AND NOT EXISTS (SELECT FROM members m WHERE m.classid = d.classid AND m.objid = d.objid)
     UNION ALL
     SELECT format('%s %s belongs to role %s', i.type, i.identity, o.owner::regrole),
-           format('ALTER %s %s OWNER TO %s', upper(i.type), i.identity, (SELECT e.owner::regrole FROM extension e))
+           format('ALTER %s %s OWNER TO %s', replace(upper(i.type), '-', ' '), i.identity, (SELECT e.owner::regrole FROM extension e))
     FROM objects o CROSS JOIN LATERAL pg_identify_object(o.classid, o.objid, 0) i
     WHERE o.owner NOT IN (SELECT t.oid FROM trusted t)
       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype = 'i')  -- goes with its table

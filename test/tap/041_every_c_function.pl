@@ -80,6 +80,7 @@ my $wide = q((SELECT '{' || string_agg(format('"k%s": %s', g, g), ',') || '}' FR
 my %values = (
 	regclass => [ q('odd.seen'), q('odd.plain'), '0', '1', '4294967295', q('pg_class'), q('rolecall.users'), q('rolecall.me_view'), q('rolecall.users_id_seq') ],
 	interval => [ q('1 hour'), q('0'), q('-1 second'), q('178000000 years'), q('1 month -30 days') ],
+	'timestamp with time zone' => [ 'now()', q('infinity'), q('-infinity'), q('4714-11-24 BC') ],
 	bigint => [ '1', '0', '-1', '9223372036854775807', '(-9223372036854775808)' ],
 	boolean => [ 'true', 'false' ],
 	oid => [ '0', '1', '1417', '1418', '4294967295' ],
@@ -272,13 +273,14 @@ my @ddl = ('CREATE TABLE odd.made (a int)', 'ALTER TABLE odd.plain ADD more int 
 	'ALTER VIEW odd.seen RENAME TO seen2', 'CREATE FUNCTION odd.one() RETURNS int LANGUAGE sql AS $sql$ SELECT 1 $sql$', 'DROP TABLE odd.text_id', 'DROP SCHEMA IF EXISTS nowhere', q(COMMENT ON TABLE odd.plain IS 'x'), 'GRANT SELECT ON odd.plain TO caller',
 	'CREATE TEMP TABLE passing (a int)', 'ALTER TABLE odd.parted DETACH PARTITION odd.part', 'CREATE TABLE odd.as_made AS SELECT 1 AS a', 'CREATE EXTENSION IF NOT EXISTS plpgsql', 'REFRESH MATERIALIZED VIEW odd.nowhere', 'ALTER TABLE rolecall.users ADD extra int',
 	'DROP VIEW rolecall.user_full_view', 'CREATE SCHEMA made CREATE TABLE t (a int) CREATE VIEW v AS SELECT * FROM t', 'IMPORT FOREIGN SCHEMA x FROM SERVER y INTO odd', 'ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO caller', q(SECURITY LABEL ON TABLE odd.plain IS 'x'));
-for my $event ('ddl_command_start', 'ddl_command_end', 'sql_drop', 'table_rewrite') {
-	attempt_all("on_ddl_start() on $event", '42P01,3F000,42704,22023,42P07,39P03,2BP01,0A000,22012', map { "CREATE EVENT TRIGGER odd_event ON $event EXECUTE FUNCTION rolecall.on_ddl_start(); $_; SELECT 1 / 0" } @ddl);
-}
-if ($version >= 170000) {
-	$node->safe_psql('postgres', 'CREATE DATABASE logins');
-	$node->safe_psql('logins', 'CREATE EXTENSION rolecall; CREATE EVENT TRIGGER odd_event ON login EXECUTE FUNCTION rolecall.on_ddl_start(); ALTER EVENT TRIGGER odd_event ENABLE ALWAYS');
-	is($node->psql('logins', 'SELECT 1'), 0, 'on_ddl_start() on login');
+for my $function (grep { $_->{result} eq 'event_trigger' } @functions) {
+	for my $event ('ddl_command_start', 'ddl_command_end', 'sql_drop', 'table_rewrite') {
+		attempt_all("$function->{name}() on $event", '42P01,3F000,42704,22023,42P07,39P03,2BP01,0A000', map { "CREATE EVENT TRIGGER odd_event ON $event EXECUTE FUNCTION rolecall.$function->{name}(); $_" } @ddl);
+	}
+	next if $version < 170000;
+	$node->safe_psql('postgres', "CREATE DATABASE logins_$function->{name}");
+	$node->safe_psql("logins_$function->{name}", "CREATE EXTENSION rolecall; CREATE EVENT TRIGGER odd_event ON login EXECUTE FUNCTION rolecall.$function->{name}(); ALTER EVENT TRIGGER odd_event ENABLE ALWAYS");
+	is($node->psql("logins_$function->{name}", 'SELECT 1'), 0, "$function->{name}() on login");
 }
 
 # ---- Places that a call can stand in -------------------------------------------------------------------------

@@ -24,7 +24,16 @@ int detail::notes = 0;
 
 namespace {
 
-enum class Kind : std::uint32_t { relation, created, role, database, all_databases, dropped_database };
+enum class Kind : std::uint32_t {
+    relation,
+    rights,  // on a relation
+    grantee,
+    created,
+    role,
+    database,
+    all_databases,
+    dropped_database,
+};
 
 struct Note {
     // The key of the table.
@@ -133,9 +142,10 @@ void announce_everything() {
     const bool everywhere = is_noted(Kind::all_databases, InvalidOid);
     const bool database = is_noted(Kind::database, MyDatabaseId);
     List* relations = noted(Kind::relation);
+    List* rights = noted(Kind::rights);
     if (everywhere || roles != NIL)
         lock_all_definitions();
-    if (database || relations != NIL)
+    if (database || relations != NIL || rights != NIL)
         lock_definitions();
     AcceptInvalidationMessages();
     CommandCounterIncrement();  // the last statement of a transaction is not followed by one
@@ -143,6 +153,8 @@ void announce_everything() {
     Snapshot newest = testing::fault(Fault::old_catalogs) ? GetTransactionSnapshot()
                                                           : GetCatalogSnapshot(RelationRelationId);
     newest = RegisterSnapshot(newest);
+    if (own_what_runs(noted(Kind::grantee), newest))
+        relations = list_concat_unique_oid(relations, rights);
     if (everywhere || own_what_runs(roles, newest)) {
         stamp_all_databases();
         note_invalidation_of_all(tag);
@@ -258,6 +270,13 @@ void note_relation(Oid relation) {
     if (OidIsValid(relation) && !is_noted(Kind::created, relation))
         note(Kind::relation, relation);
 }
+
+void note_rights(Oid relation) {
+    if (!is_noted(Kind::created, relation))
+        note(Kind::rights, relation);
+}
+
+void note_grantee(Oid role) { note(Kind::grantee, role); }
 
 void note_created(Oid relation) { note(Kind::created, relation); }
 

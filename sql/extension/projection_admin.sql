@@ -46,7 +46,7 @@ BEGIN
     IF EXISTS (SELECT FROM pg_depend d
                WHERE (d.classid, d.objid, d.deptype) = ('pg_class'::regclass, NEW.relation, 'e')
                  AND d.refobjid = (SELECT e.oid FROM pg_extension e WHERE e.extname = 'rolecall')) THEN
-        PERFORM rolecall.put_watch_triggers(NEW.id);
+        PERFORM rolecall.put_watch_triggers(NEW.id, NULL::regclass);
     END IF;
     RETURN NULL;
 END
@@ -107,7 +107,7 @@ BEGIN
         RAISE EXCEPTION 'projection "%" watches % already', projection, relation
             USING ERRCODE = 'duplicate_object', HINT = 'See rolecall.watches, and rolecall.unwatch().';
     END;
-    PERFORM rolecall.put_watch_triggers(watch);
+    PERFORM rolecall.put_watch_triggers(watch, NULL::regclass);
     IF is_lookup AND key_column IS NOT NULL THEN
         RETURN watch;  -- not complete without what refers to it
     END IF;
@@ -189,7 +189,7 @@ BEGIN
             USING ERRCODE = 'undefined_object', HINT = 'See rolecall.watches.';
     END IF;
     PERFORM rolecall.drop_watch_triggers(p.id, relation);
-    PERFORM rolecall.put_watch_triggers(w.id) FROM rolecall.watches w
+    PERFORM rolecall.put_watch_triggers(w.id, NULL::regclass) FROM rolecall.watches w
     WHERE w.projection = unwatch.projection AND NOT w.builtin AND w.relation = unwatch.relation;
 END
 $$;
@@ -337,7 +337,7 @@ BEGIN
         PERFORM rolecall.follow_columns(p.name, p.builtin);
         PERFORM rolecall.drop_watch_triggers(p.id, w.relation)
         FROM (SELECT DISTINCT relation FROM rolecall.watches WHERE (watches.projection, builtin) = (p.name, p.builtin)) w;
-        PERFORM rolecall.put_watch_triggers(w.id) FROM rolecall.watches w
+        PERFORM rolecall.put_watch_triggers(w.id, NULL::regclass) FROM rolecall.watches w
         WHERE (w.projection, w.builtin) = (p.name, p.builtin) AND NOT rolecall.is_distributed(w.relation);
     END LOOP;
     IF NOT FOUND THEN

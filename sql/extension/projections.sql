@@ -99,9 +99,9 @@ CREATE FUNCTION rolecall.set_column_number() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF TG_RELID = 'rolecall.watches'::regclass THEN
-        NEW.key_number := rolecall.column_number(NEW.relation, NEW.key_column);
+        NEW.key_number := rolecall.column_number(NEW.relation::oid, NEW.key_column);
     ELSE
-        NEW.column_number := rolecall.column_number(NEW.relation, NEW.column_name);
+        NEW.column_number := rolecall.column_number(NEW.relation::oid, NEW.column_name);
     END IF;
     RETURN NEW;
 END
@@ -219,5 +219,5 @@ JOIN (VALUES ('rolecall.roles'::regclass, 'rolecall.user_roles'::regclass, 'role
              ('rolecall.units', 'rolecall.user_units', 'unit_id'),
              ('rolecall.tenants', 'rolecall.users', 'tenant_id')) r(lookup, relation, column_name) ON r.lookup = w.relation;
 
-SELECT rolecall.put_watch_triggers(w.id) FROM rolecall.watches w;
+SELECT rolecall.put_watch_triggers(w.id, NULL::regclass) FROM rolecall.watches w;
 

@@ -825,9 +825,9 @@ CREATE FUNCTION rolecall.set_column_number() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF TG_RELID = 'rolecall.watches'::regclass THEN
-        NEW.key_number := rolecall.column_number(NEW.relation, NEW.key_column);
+        NEW.key_number := rolecall.column_number(NEW.relation::oid, NEW.key_column);
     ELSE
-        NEW.column_number := rolecall.column_number(NEW.relation, NEW.column_name);
+        NEW.column_number := rolecall.column_number(NEW.relation::oid, NEW.column_name);
     END IF;
     RETURN NEW;
 END
@@ -841,7 +841,7 @@ FOR EACH ROW EXECUTE FUNCTION rolecall.set_column_number();
 ALTER TABLE rolecall.watches ENABLE ALWAYS TRIGGER set_number;
 ALTER TABLE rolecall.watch_references ENABLE ALWAYS TRIGGER set_number;
 
-UPDATE rolecall.watches SET key_number = rolecall.column_number(relation, key_column);
+UPDATE rolecall.watches SET key_number = rolecall.column_number(relation::oid, key_column);
 
 CREATE TRIGGER definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rolecall.watch_references
 FOR EACH STATEMENT EXECUTE FUNCTION rolecall.definition_changed();
@@ -949,7 +949,7 @@ BEGIN
     IF EXISTS (SELECT FROM pg_depend d
                WHERE (d.classid, d.objid, d.deptype) = ('pg_class'::regclass, NEW.relation, 'e')
                  AND d.refobjid = (SELECT e.oid FROM pg_extension e WHERE e.extname = 'rolecall')) THEN
-        PERFORM rolecall.put_watch_triggers(NEW.id);
+        PERFORM rolecall.put_watch_triggers(NEW.id, NULL::regclass);
     END IF;
     RETURN NULL;
 END
@@ -1010,7 +1010,7 @@ BEGIN
         RAISE EXCEPTION 'projection "%" watches % already', projection, relation
             USING ERRCODE = 'duplicate_object', HINT = 'See rolecall.watches, and rolecall.unwatch().';
     END;
-    PERFORM rolecall.put_watch_triggers(watch);
+    PERFORM rolecall.put_watch_triggers(watch, NULL::regclass);
     IF is_lookup AND key_column IS NOT NULL THEN
         RETURN watch;  -- not complete without what refers to it
     END IF;
@@ -1092,7 +1092,7 @@ BEGIN
             USING ERRCODE = 'undefined_object', HINT = 'See rolecall.watches.';
     END IF;
     PERFORM rolecall.drop_watch_triggers(p.id, relation);
-    PERFORM rolecall.put_watch_triggers(w.id) FROM rolecall.watches w
+    PERFORM rolecall.put_watch_triggers(w.id, NULL::regclass) FROM rolecall.watches w
     WHERE w.projection = unwatch.projection AND NOT w.builtin AND w.relation = unwatch.relation;
 END
 $$;
@@ -1240,7 +1240,7 @@ BEGIN
         PERFORM rolecall.follow_columns(p.name, p.builtin);
         PERFORM rolecall.drop_watch_triggers(p.id, w.relation)
         FROM (SELECT DISTINCT relation FROM rolecall.watches WHERE (watches.projection, builtin) = (p.name, p.builtin)) w;
-        PERFORM rolecall.put_watch_triggers(w.id) FROM rolecall.watches w
+        PERFORM rolecall.put_watch_triggers(w.id, NULL::regclass) FROM rolecall.watches w
         WHERE (w.projection, w.builtin) = (p.name, p.builtin) AND NOT rolecall.is_distributed(w.relation);
     END LOOP;
     IF NOT FOUND THEN
@@ -1319,7 +1319,7 @@ JOIN (VALUES ('rolecall.roles'::regclass, 'rolecall.user_roles'::regclass, 'role
              ('rolecall.units', 'rolecall.user_units', 'unit_id'),
              ('rolecall.tenants', 'rolecall.users', 'tenant_id')) r(lookup, relation, column_name) ON r.lookup = w.relation;
 
-SELECT rolecall.put_watch_triggers(w.id) FROM rolecall.watches w WHERE w.builtin;
+SELECT rolecall.put_watch_triggers(w.id, NULL::regclass) FROM rolecall.watches w WHERE w.builtin;
 
 -- ---- Reads --------------------------------------------------------------------------------------------------
 

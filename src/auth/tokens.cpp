@@ -126,7 +126,7 @@ ROLECALL_FUNCTION(rolecall_revoke_family_durably, pg::takes(VOIDOID, UUIDOID)) {
 }
 
 // revoke_tokens(of_family uuid, of_user bigint): as the caller, who must be the extension's owner.
-Datum rolecall_revoke_tokens(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_revoke_tokens, pg::takes_null(INT8OID, UUIDOID, INT8OID)) {
     if (!PG_ARGISNULL(0))
         PG_RETURN_INT64(revoke_family(PG_GETARG_DATUM(0)));
     PG_RETURN_INT64(PG_ARGISNULL(1) ? 0 : revoke_all_of(PG_GETARG_DATUM(1)));

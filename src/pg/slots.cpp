@@ -1,5 +1,7 @@
 #include "pg/slots.h"
 
+#include "pg/function.h"
+
 extern "C" {
 #include "utils/tuplestore.h"
 }
@@ -34,19 +36,16 @@ using namespace rolecall::pg;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_slot_statistics);
-
 // A row for each fixed table, in the order of the view stat_slots.
-Datum rolecall_slot_statistics(PG_FUNCTION_ARGS) {
-    InitMaterializedSRF(fcinfo, 0);
-    auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+ROLECALL_FUNCTION(rolecall_slot_statistics, gives_rows()) {
+    const ReturnSetInfo& result = result_set(fcinfo, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID);
     for (int i = 0; i < table_count; ++i) {
         const SlotCounts counts = tables[i].count();
         Datum values[] = {CStringGetTextDatum(tables[i].name), Int64GetDatum(counts.slots),
                           Int64GetDatum(counts.used), Int64GetDatum(counts.evicted),
                           Int64GetDatum(counts.refused)};
         bool nulls[std::size(values)] = {};
-        tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+        tuplestore_putvalues(result.setResult, result.setDesc, values, nulls);
     }
     return Datum{0};
 }

@@ -1,6 +1,7 @@
 // Who holds rows of a user, so that a sync cannot change them: by the transactions that the rows name.
 #include "pg/pg.h"
 
+#include "pg/function.h"
 #include "pg/guard.h"
 
 extern "C" {
@@ -74,13 +75,10 @@ void put_holders(const ReturnSetInfo* result) {
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_row_holders);
-
 // row_holders(uid bigint): columns as in statistics.sql. A prepared transaction has no pid, others have no
 // xid.
-Datum rolecall_row_holders(PG_FUNCTION_ARGS) {
-    InitMaterializedSRF(fcinfo, 0);
-    const auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+ROLECALL_FUNCTION(rolecall_row_holders, rolecall::pg::gives_rows(INT8OID)) {
+    const ReturnSetInfo& result = rolecall::pg::result_set(fcinfo, TEXTOID, INT4OID, XIDOID);
     Oid type = INT8OID;
     Datum value = PG_GETARG_DATUM(0);
     SPI_connect();
@@ -93,7 +91,7 @@ Datum rolecall_row_holders(PG_FUNCTION_ARGS) {
                               "OPERATOR(pg_catalog.=) $1",
                               1, &type, &value, nullptr, true, 0) != SPI_OK_SELECT)
         elog(ERROR, "could not read a user's rows");
-    put_holders(result);
+    put_holders(&result);
     SPI_finish();
     return Datum{0};
 }

@@ -1,5 +1,6 @@
 #include "sync/home.h"
 
+#include "pg/function.h"
 #include "pg/settings.h"
 #include "pg/spi.h"
 
@@ -53,17 +54,14 @@ using namespace rolecall::sync;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_is_replication);
-PG_FUNCTION_INFO_V1(rolecall_is_restore);
-
-Datum rolecall_is_replication(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_is_replication, pg::takes(BOOLOID)) {
     (void)fcinfo;
     PG_RETURN_BOOL(pg::is_logical_worker());
 }
 
 // is_restore(), for functions that run as the extension's owner: whoever could switch triggers off as well is
 // believed.
-Datum rolecall_is_restore(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_is_restore, pg::takes(BOOLOID)) {
     (void)fcinfo;
     PG_RETURN_BOOL((settings::restoring || looks_like_restore()) &&
                    is_member_of_role(GetSessionUserId(), GetUserId()));

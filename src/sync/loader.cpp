@@ -1,5 +1,6 @@
 #include "sync/loader.h"
 
+#include "pg/acting.h"
 #include "pg/settings.h"
 #include "pg/spi.h"
 #include "pg/version.h"
@@ -41,6 +42,7 @@ bool is_usable() { return OidIsValid(get_extension_oid("rolecall", true)) && pg:
 void request_everything() {
     if (!settings::warm_on_start || !is_usable())
         return;
+    const pg::Acting acting = pg::act_as_owner();
     SPI_connect();
     if (SPI_execute("SELECT DISTINCT ON (name) id FROM rolecall.projections ORDER BY name, builtin", true,
                     0) != SPI_OK_SELECT)
@@ -51,12 +53,15 @@ void request_everything() {
             DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null))));
     }
     SPI_finish();
+    pg::stop_acting(acting);
 }
 
 // The name of a projection; false: there is none of this id.
 bool find_name(std::uint64_t id, NameData& name) {
     if (!is_usable())
         return false;
+    // A database's owner says where its sessions find operators.
+    const pg::Acting acting = pg::act_as_owner();
     SPI_connect();
     Oid type = INT8OID;
     Datum value = Int64GetDatum(static_cast<int64>(id));
@@ -68,6 +73,7 @@ bool find_name(std::uint64_t id, NameData& name) {
     if (found)
         name = *DatumGetName(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
     SPI_finish();
+    pg::stop_acting(acting);
     return found;
 }
 

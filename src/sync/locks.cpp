@@ -1,6 +1,7 @@
 #include "sync/locks.h"
 
 #include "core/hash.h"
+#include "pg/function.h"
 #include "sync/process.h"
 
 extern "C" {
@@ -121,9 +122,6 @@ using namespace rolecall::sync;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_sync_locks);
-PG_FUNCTION_INFO_V1(rolecall_sync_lock_key);
-
 namespace {
 
 const char* kind_of(const LockInstanceData& lock) {
@@ -145,9 +143,8 @@ const char* kind_of(const LockInstanceData& lock) {
 
 // sync_locks(OUT kind, OUT key, OUT pid, OUT xid): who holds which lock of syncs in this database, or keeps
 // which table from being written. A prepared transaction has no pid.
-Datum rolecall_sync_locks(PG_FUNCTION_ARGS) {
-    InitMaterializedSRF(fcinfo, 0);
-    auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+ROLECALL_FUNCTION(rolecall_sync_locks, pg::gives_rows()) {
+    const ReturnSetInfo& result = pg::result_set(fcinfo, TEXTOID, INT8OID, INT4OID, XIDOID);
     const LockData* locks = GetLockStatusData();
     for (int i = 0; i < locks->nelements; ++i) {
         const LockInstanceData& lock = locks->locks[i];
@@ -162,13 +159,13 @@ Datum rolecall_sync_locks(PG_FUNCTION_ARGS) {
             Int32GetDatum(lock.pid),
             TransactionIdGetDatum(is_prepared ? pg::prepared_transaction_of(lock) : InvalidTransactionId)};
         bool nulls[] = {false, false, is_prepared, !is_prepared};
-        tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+        tuplestore_putvalues(result.setResult, result.setDesc, values, nulls);
     }
     return Datum{0};
 }
 
 // sync_lock_key(provider text): the key of the provider's locks.
-Datum rolecall_sync_lock_key(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_sync_lock_key, pg::takes(INT8OID, TEXTOID)) {
     return pg::guarded([&]() -> Datum {
         const char* provider = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
         PG_RETURN_INT64(static_cast<std::int64_t>(core::hash(0, 0, 0, provider)));

@@ -4,6 +4,7 @@
 #include "pg/pg.h"
 
 #include "pg/acting.h"
+#include "pg/function.h"
 
 extern "C" {
 #include "access/genam.h"
@@ -53,16 +54,13 @@ using namespace rolecall::sync;
 
 extern "C" {
 
-PG_FUNCTION_INFO_V1(rolecall_revocations_since);
-
 // revocations_since(name text, since timestamptz): columns as in safety.sql; without a window that was added
 // up, grants and users are NULL.
-Datum rolecall_revocations_since(PG_FUNCTION_ARGS) {
+ROLECALL_FUNCTION(rolecall_revocations_since, pg::takes(RECORDOID, TEXTOID, TIMESTAMPTZOID)) {
     const Datum provider = PG_GETARG_DATUM(0);
     const TimestampTz since = PG_GETARG_TIMESTAMPTZ(1);
-    TupleDesc result = nullptr;
-    if (get_call_result_type(fcinfo, nullptr, &result) != TYPEFUNC_COMPOSITE)
-        elog(ERROR, "return type must be a row type");
+    TupleDesc result = pg::result_row(fcinfo, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
+                                      INT8OID, INT8OID, INT8OID);
     enum {
         began_at,
         users_affected,
@@ -108,7 +106,7 @@ Datum rolecall_revocations_since(PG_FUNCTION_ARGS) {
         values[i] = Int64GetDatum(numbers[i]);
     nulls[began_at] = first == DT_NOEND;
     nulls[grants] = nulls[users] = !is_added_up;
-    PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(result), values, nulls)));
+    PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(result, values, nulls)));
 }
 
 }  // extern "C"

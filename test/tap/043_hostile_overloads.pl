@@ -295,6 +295,8 @@ BEGIN
     INSERT INTO twins.wrong SELECT function::text, d.schema OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) d.name OPERATOR(pg_catalog.||) coalesce(d.params, '') FROM checker.plpgsql_show_dependency_tb(function, relation) d
     WHERE EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) d.oid AND d.type OPERATOR(pg_catalog.=) 'FUNCTION' AND p.proowner OPERATOR(pg_catalog.=) 'joe'::regrole::oid)
        OR EXISTS (SELECT FROM pg_catalog.pg_operator o WHERE o.oid OPERATOR(pg_catalog.=) d.oid AND d.type OPERATOR(pg_catalog.=) 'OPERATOR' AND o.oprowner OPERATOR(pg_catalog.=) 'joe'::regrole::oid);
+    -- It stops where something is ambiguous.
+    INSERT INTO twins.wrong SELECT function::text, c.message FROM checker.plpgsql_check_function_tb(function, relation, fatal_errors => false) c WHERE c.level OPERATOR(pg_catalog.=) 'error';
 EXCEPTION WHEN OTHERS THEN
     INSERT INTO twins.wrong VALUES (function::text, SQLERRM);
 END $$;
@@ -341,6 +343,19 @@ for my $statement (@work) {
 	unlike($error, qr/ERROR|server closed/, "runs: " . substr($statement, 0, 100));
 }
 is(ran(), '0', 'nothing of joe\'s ran') or diag($node->safe_psql($hostile, 'SELECT 1'), join("\n", grep { /hostile code/ } split /\n/, slurp_file($node->logfile)));
+
+# The same in processes of the server's: a database's owner says what their path is.
+$node->safe_psql($hostile, q(INSERT INTO rolecall.users (id, email, provider, institutional_id) VALUES (3::bigint, 'c@example.org', 'hr', 's1')));
+$node->safe_psql('postgres', "ALTER DATABASE $hostile OWNER TO joe; SET ROLE joe; ALTER DATABASE $hostile SET search_path = rolecall, public, pg_catalog");
+$node->safe_psql('postgres', 'ALTER SYSTEM SET rolecall.worker = on; ALTER SYSTEM SET rolecall.warm_on_start = on');
+$node->restart;
+my $plain = 'SET search_path = pg_catalog;';
+$node->poll_query_until($hostile, 'SELECT last_roles_sync_at IS NOT NULL FROM rolecall.sync_state WHERE user_id OPERATOR(pg_catalog.=) 3') or die 'the worker did not sync';
+$node->safe_psql($hostile, "$plain SELECT rolecall.reload('me'::name)");
+$node->poll_query_until($hostile, q(SELECT phase OPERATOR(pg_catalog.=) 'done'::text FROM rolecall.stat_progress WHERE projection OPERATOR(pg_catalog.=) 'me'::name)) or die 'nothing was loaded';
+my $token = $node->safe_psql($hostile, "$plain SET rolecall.refresh_grace = '0s'; SELECT (rolecall.issue_refresh_token(3::bigint, '1 hour'::interval)).token");
+like(error_in($hostile, "SET rolecall.refresh_grace = '0s'; $plain SELECT rolecall.refresh('$token'::text); SELECT rolecall.refresh('$token'::text)"), qr/RC306/, 'a token that is used again revokes its family, in another process');
+is($node->safe_psql($hostile, "$plain SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM joe.ran"), '0', 'nothing of joe\'s ran in the worker, the loader and the revoker');
 
 $node->stop;
 done_testing();

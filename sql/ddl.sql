@@ -11,8 +11,8 @@ DROP TABLE temporary;
 ALTER TABLE unrelated ADD COLUMN x int;
 ALTER TABLE unrelated RENAME TO related_to_nothing;
 CREATE ROLE regress_ddl;
-GRANT SELECT ON related_to_nothing TO regress_ddl;
-REVOKE SELECT ON related_to_nothing FROM regress_ddl;
+GRANT SELECT ON related_to_nothing, rolecall.users TO regress_ddl;
+REVOKE SELECT ON related_to_nothing, rolecall.users FROM regress_ddl;
 ALTER ROLE regress_ddl SUPERUSER;
 DROP ROLE regress_ddl;
 COMMENT ON TABLE rolecall.users IS 'users';
@@ -37,10 +37,10 @@ SELECT hits('SELECT rolecall.me(1)') AS hit;
 SELECT invalidations AS before FROM rolecall.stat_projection WHERE projection = 'me' \gset
 CREATE FUNCTION unrelated() RETURNS int LANGUAGE sql AS 'SELECT 1';
 SELECT hits('SELECT rolecall.me(1)') AS hit_after_create_function;
-GRANT SELECT ON rolecall.users TO pg_monitor;
+GRANT SELECT ON rolecall.users TO PUBLIC;
 SELECT hits('SELECT rolecall.me(1)') AS hit_after_grant;
 SELECT invalidations - :before AS invalidations, invalidated_by FROM rolecall.stat_projection WHERE projection = 'me';
-REVOKE SELECT ON rolecall.users FROM pg_monitor;
+REVOKE SELECT ON rolecall.users FROM PUBLIC;
 DROP FUNCTION unrelated();
 SELECT rolecall.me(1) IS NOT NULL AS loaded;
 

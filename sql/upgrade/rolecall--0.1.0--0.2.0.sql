@@ -875,7 +875,8 @@ DECLARE
         WHERE a IS NOT NULL);
     member regclass;
 BEGIN
-    FOR member IN SELECT m FROM rolecall.members_of(coalesce(part, w.relation)) m LOOP
+    -- Changes of foreign tables are made elsewhere: they are a problem of the projection, and no error here.
+    FOR member IN SELECT m FROM rolecall.members_of(coalesce(part, w.relation)) m JOIN pg_class c ON c.oid = m WHERE c.relkind IN ('r', 'p') LOOP
         -- A partition has its parent's row trigger already; no other child has.
         IF row_trigger NOT IN (SELECT tgname FROM pg_trigger WHERE tgrelid = member) THEN
             EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW

@@ -23,6 +23,7 @@ struct Pin {
 
 Pin search_path{"search_path", "pg_catalog, pg_temp"};
 Pin enable_seqscan{"enable_seqscan", "off"};
+Pin jit{"jit", "off"};
 
 // In alphabetical order.
 Pin pins[] = {
@@ -93,7 +94,20 @@ Acting act_as(Oid role, int flags = 0) {
 Acting act_for_lookup(Oid role, int flags) {
     const Acting acting = act_as(role, flags);
     pin(enable_seqscan);
+    pin(jit);  // compiling would take longer than these statements do
     return acting;
+}
+
+}  // namespace
+
+namespace {
+
+// PL/pgSQL's, which is there when that has been loaded, or before if somebody has set it.
+void pin_assertions() {
+    constexpr const char* name = "plpgsql.check_asserts";
+    const config_generic* record = find_setting(name);
+    if (record != nullptr && !has_value(record, "on"))
+        (void)set_config_option(name, "on", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 }  // namespace
@@ -107,6 +121,7 @@ Acting act_as_pinned(Oid role) {
     const Acting acting = act_as(role);
     for (Pin& p : pins)
         pin(p);
+    pin_assertions();
     return acting;
 }
 

@@ -41,6 +41,8 @@ enum class Fault {
     prepared_not_announced = 33,
     own_changes_ignored = 34,
     subtransactions_forgotten = 35,
+    old_texts = 36,
+    texts_not_marked = 37,
     memo_snapshot_ignored = 40,
     memo_own_rows_ignored = 41,
     memo_command_ignored = 42,

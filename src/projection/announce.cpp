@@ -7,10 +7,12 @@
 #include "projection/shared.h"
 
 extern "C" {
+#include "catalog/pg_class.h"
 #include "commands/extension.h"
 #include "storage/sinval.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 }
@@ -24,7 +26,16 @@ int detail::notes = 0;
 
 namespace {
 
-enum class Kind : std::uint32_t { relation, created, role, database, all_databases, dropped_database };
+enum class Kind : std::uint32_t {
+    relation,
+    rights,  // on a relation
+    grantee,
+    created,
+    role,
+    database,
+    all_databases,
+    dropped_database,
+};
 
 struct Note {
     // The key of the table.
@@ -36,6 +47,7 @@ struct Note {
 
 HTAB* table = nullptr;  // in TopTransactionContext
 int deepest = 0;        // no note's level is above
+int made = 0;           // relations that are new
 bool announced = false;
 CommandTag tag = CMDTAG_UNKNOWN;
 
@@ -45,6 +57,7 @@ void forget_all() {
     table = nullptr;
     detail::notes = 0;
     deepest = 0;
+    made = 0;
     announced = false;
     tag = CMDTAG_UNKNOWN;
 }
@@ -73,8 +86,10 @@ void note(Kind kind, Oid object) {
         return;
     entry->level = GetCurrentTransactionNestLevel();
     deepest = std::max(deepest, entry->level);
-    if (kind == Kind::created)
+    if (kind == Kind::created) {
+        ++made;
         return;
+    }
     ++detail::notes;
     definitions_expire();
     if (announced)
@@ -115,6 +130,28 @@ void announce_relations(List* relations, Snapshot snapshot) {
     }
 }
 
+// Nobody else finds temporary ones, and no text names an index.
+bool is_named_by_others(Oid relation) {
+    switch (get_rel_relkind(relation)) {
+        case '\0':
+        case RELKIND_INDEX:
+        case RELKIND_PARTITIONED_INDEX:
+        case RELKIND_TOASTVALUE:
+            return false;
+        default:
+            return get_rel_persistence(relation) != RELPERSISTENCE_TEMP;
+    }
+}
+
+bool names_were_made() {
+    const List* relations = made > 0 ? noted(Kind::created) : NIL;
+    const ListCell* cell = nullptr;
+    foreach (cell, relations)
+        if (is_named_by_others(lfirst_oid(cell)))
+            return true;
+    return false;
+}
+
 void announce_dropped_databases() {
     ListCell* cell = nullptr;
     foreach (cell, noted(Kind::dropped_database)) {
@@ -133,16 +170,20 @@ void announce_everything() {
     const bool everywhere = is_noted(Kind::all_databases, InvalidOid);
     const bool database = is_noted(Kind::database, MyDatabaseId);
     List* relations = noted(Kind::relation);
+    List* rights = noted(Kind::rights);
+    CommandCounterIncrement();  // the last statement of a transaction is not followed by one
+    const bool names = relations != NIL || names_were_made();
     if (everywhere || roles != NIL)
         lock_all_definitions();
-    if (database || relations != NIL)
+    if (database || names || rights != NIL)
         lock_definitions();
     AcceptInvalidationMessages();
-    CommandCounterIncrement();  // the last statement of a transaction is not followed by one
     InvalidateCatalogSnapshot();
     Snapshot newest = testing::fault(Fault::old_catalogs) ? GetTransactionSnapshot()
                                                           : GetCatalogSnapshot(RelationRelationId);
     newest = RegisterSnapshot(newest);
+    if (own_what_runs(noted(Kind::grantee), newest))
+        relations = list_concat_unique_oid(relations, rights);
     if (everywhere || own_what_runs(roles, newest)) {
         stamp_all_databases();
         note_invalidation_of_all(tag);
@@ -156,6 +197,8 @@ void announce_everything() {
         announce_relations(relations, newest);
     }
     UnregisterSnapshot(newest);
+    if (names && !database)
+        stamp_texts(tag);
     announce_dropped_databases();
 }
 
@@ -186,7 +229,7 @@ void announce() {
     if (!announced && TransactionIdIsValid(GetTopTransactionIdIfAny()))
         note_catalogs_changed_by_hand();
     announced = true;
-    if (detail::notes == 0 || !TransactionIdIsValid(GetTopTransactionIdIfAny()) ||
+    if ((detail::notes == 0 && made == 0) || !TransactionIdIsValid(GetTopTransactionIdIfAny()) ||
         testing::fault(Fault::ddl_not_announced))
         return;
     MemoryContext context =
@@ -222,7 +265,7 @@ void drop_notes_of(int level) {
     each_note([level](Note& n) {
         if (n.level < level)
             return;
-        detail::notes -= n.kind == Kind::created ? 0 : 1;
+        --(n.kind == Kind::created ? made : detail::notes);
         (void)hash_search(table, &n, HASH_REMOVE, nullptr);
     });
     definitions_expire();
@@ -258,6 +301,13 @@ void note_relation(Oid relation) {
     if (OidIsValid(relation) && !is_noted(Kind::created, relation))
         note(Kind::relation, relation);
 }
+
+void note_rights(Oid relation) {
+    if (!is_noted(Kind::created, relation))
+        note(Kind::rights, relation);
+}
+
+void note_grantee(Oid role) { note(Kind::grantee, role); }
 
 void note_created(Oid relation) { note(Kind::created, relation); }
 

@@ -24,6 +24,11 @@ void note_statement(CommandTag tag);
 /// Something bound to one relation changes; it counts where that relation is behind a projection.
 void note_relation(Oid relation);
 
+/// Rights on a relation are given to, or taken from, roles; that counts as note_relation() if one of all the
+/// roles, or a member of one, owns what projections run.
+void note_rights(Oid relation);
+void note_grantee(Oid role);
+
 /// A relation is created by this transaction: what happens to it is of no matter to others.
 void note_created(Oid relation);
 

@@ -16,6 +16,7 @@ extern "C" {
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_statistic_ext.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
@@ -183,10 +184,16 @@ void visit_dependents(Walk& walk, const Object& on) {
 
 void step(Walk& walk, const Object& at) {
     Oid whole = InvalidOid;
-    if (at.catalog == RelationRelationId)
+    if (at.catalog == RelationRelationId) {
         each_parent(at.object, walk.snapshot, [&](Oid parent) { visit(walk, RelationRelationId, parent); });
-    else if (part_of_relation(at.catalog, at.object, walk.snapshot, whole) && OidIsValid(whole))
+        // A composite type's relation depends on it, and not the other way round.
+        const Oid row = look_up(RelationRelationId, ClassOidIndexId, Anum_pg_class_oid, at.object,
+                                Anum_pg_class_reltype, walk.snapshot);
+        if (OidIsValid(row))
+            visit(walk, TypeRelationId, row);
+    } else if (part_of_relation(at.catalog, at.object, walk.snapshot, whole) && OidIsValid(whole)) {
         visit(walk, RelationRelationId, whole);
+    }
     visit_dependents(walk, at);
 }
 

@@ -39,6 +39,7 @@ struct Change {
     List* relations;  // oids that those names had
     List* children;   // relations that it made children of others
     Oid dropped_database;
+    bool rights_only;  // of roles that note_grantee() was told of
 };
 
 Change* change = nullptr;  // the innermost
@@ -47,7 +48,7 @@ Change* change = nullptr;  // the innermost
 
 // Nobody else reads temporary relations, nor by way of indexes or TOAST tables. A composite type is a
 // relation too, but not bound to one.
-void note_any_relation(Oid relation) {
+void note_any_relation(Oid relation, void (*note)(Oid) = note_relation) {
     if (!OidIsValid(relation) || get_rel_persistence(relation) == RELPERSISTENCE_TEMP)
         return;
     switch (get_rel_relkind(relation)) {
@@ -59,7 +60,7 @@ void note_any_relation(Oid relation) {
             note_database();
             break;
         default:
-            note_relation(relation);
+            note(relation);
             break;
     }
 }
@@ -171,7 +172,7 @@ void note_relations(Change& c) {
     }
     MemoryContextSwitchTo(caller);
     foreach (cell, c.relations)
-        note_any_relation(lfirst_oid(cell));
+        note_any_relation(lfirst_oid(cell), c.rights_only ? note_rights : note_relation);
 }
 
 void note_change(Change& c) {
@@ -217,6 +218,8 @@ void before(const Node* statement, bool, void*& state) {
         c->dropped_database = get_database_oid(reinterpret_cast<const DropdbStmt*>(statement)->dbname, true);
     MemoryContextSwitchTo(caller);
     state = change = c;
+    if (reach == Reach::relation && IsA(statement, GrantStmt))
+        c->rights_only = note_grantees(*reinterpret_cast<const GrantStmt*>(statement));
     if (reach == Reach::roles)
         note_roles_of(statement);
     note_change(*c);

@@ -10,6 +10,7 @@
 #include "projection/groups.h"
 #include "projection/safety.h"
 #include "projection/shared.h"
+#include "projection/text_functions.h"
 #include "projection/view.h"
 
 extern "C" {
@@ -335,6 +336,9 @@ bool read_definition(Definition& d) {
     require_directory(relations);
     Verdict verdict = current ? check_projection(now, *plan, execution, &relations)
                               : other_sql(*plan, execution, relations);
+    const bool has_text = runs_text(execution.functions);
+    if (has_text && current)
+        check_text(now, execution, verdict);
     const bool detaching = !testing::fault(testing::Fault::plan_kept_while_detaching) &&
                            add_detaching(&verdict.problems, &relations);
     if (detaching)
@@ -347,6 +351,7 @@ bool read_definition(Definition& d) {
             relations = list_append_unique_oid(relations, pg::extension_relation(own));
     adopt(d, now, plan, group_sources, group_plans, verdict, relations);
     d.detaching = detaching;
+    d.runs_text = has_text;
     return true;
 }
 

@@ -136,6 +136,20 @@ void note_roles_of(const Node* statement) {
     }
 }
 
+bool note_grantees(const GrantStmt& statement) {
+    bool known = statement.behavior != DROP_CASCADE;
+    ListCell* cell = nullptr;
+    foreach (cell, statement.grantees) {
+        const auto* role = lfirst_node(RoleSpec, cell);
+        known = known && role->roletype != ROLESPEC_PUBLIC;
+        const Oid oid = known ? get_rolespec_oid(role, true) : InvalidOid;
+        known = known && oid != ROLE_PG_DATABASE_OWNER;  // whose member is recorded nowhere
+        if (OidIsValid(oid))
+            note_grantee(oid);
+    }
+    return known;
+}
+
 bool own_what_runs(List* roles, Snapshot snapshot) {
     if (roles == NIL)
         return false;

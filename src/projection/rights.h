@@ -16,6 +16,10 @@ void note_role_with_members(const RoleSpec& role);
 /// The same for the roles that a statement about roles concerns.
 void note_roles_of(const Node* statement);
 
+/// Notes to whom rights are given, or from whom they are taken. False: it may be anybody, or with CASCADE
+/// those who had them from these.
+bool note_grantees(const GrantStmt& statement);
+
 /// Does one of these roles, or a member of one, own a relation or a function, in whatever database? The
 /// bootstrap superuser is not recorded as an owner, and needs no rights.
 bool own_what_runs(List* roles, Snapshot snapshot);

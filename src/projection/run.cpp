@@ -1,9 +1,11 @@
 #include "projection/run.h"
 
+#include "pg/testing.h"
 #include "projection/safety.h"
 
 extern "C" {
 #include "storage/lmgr.h"
+#include "utils/plancache.h"
 }
 
 namespace rolecall::projection {
@@ -49,6 +51,10 @@ void refuse_unsafe(const Definition& d, const Plan& plan) {
 
 pg::Acting act_as_view_owner(const Definition& d) {
     refuse_unsafe(d);
+    // What such functions have read in this session was read with its settings, and named what there was
+    // then.
+    if (d.runs_text && !testing::fault(testing::Fault::old_texts))
+        ResetPlanCache();
     return pg::act_as_pinned(d.plan->owner);
 }
 

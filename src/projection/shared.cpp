@@ -42,11 +42,13 @@ constexpr int tag_bits = 16;
 Record* records = nullptr;
 std::atomic<std::uint64_t>* last_invalidation = nullptr;  // numbers them
 
+std::atomic<bool>* texts = nullptr;  // by a projection's floor
+
 struct Layout {
     std::size_t stamp_slots;
     core::Cache::Layout cache;
-    std::size_t floors_at, database_floors_at, invalidations_at, stamps_at, counters_at, cache_at, testing_at,
-        bytes;
+    std::size_t texts_at, floors_at, database_floors_at, invalidations_at, stamps_at, counters_at, cache_at,
+        testing_at, bytes;
 };
 
 Layout plan() {
@@ -66,6 +68,7 @@ Layout plan() {
     layout.database_floors_at = take(core::Stamps::bytes(database_slots));
     layout.invalidations_at =
         take(sizeof(Record) * (floor_slots + database_slots) + sizeof(*last_invalidation));
+    layout.texts_at = take(sizeof(*texts) * floor_slots);
     layout.stamps_at = take(core::Stamps::bytes(layout.stamp_slots));
     layout.counters_at = take(counters::bytes());
     layout.cache_at = take(layout.cache.bytes);
@@ -89,6 +92,7 @@ void attach(void* memory, bool is_new, LWLockPadded* locks) {
                               database_slots};
     records = reinterpret_cast<Record*>(base + layout.invalidations_at);
     last_invalidation = reinterpret_cast<std::atomic<std::uint64_t>*>(records + floor_slots + database_slots);
+    texts = reinterpret_cast<std::atomic<bool>*>(base + layout.texts_at);
     shared.stamps = {reinterpret_cast<core::Stamp*>(base + layout.stamps_at), layout.stamp_slots};
     counters::attach(base + layout.counters_at);
     shared.cache = {base + layout.cache_at, layout.cache};
@@ -245,6 +249,11 @@ void stamp_all_databases() {
         add_self(shared.database_floors[slot]);
 }
 
+bool mark_text(std::uint64_t projection) {
+    return testing::fault(Fault::texts_not_marked) ||
+           texts[shared.floors.index(projection_hash(projection))].exchange(true);
+}
+
 namespace {
 
 void note_invalidation(Record& record, CommandTag by) {
@@ -262,6 +271,15 @@ Record& record_of_database(Oid database) {
 }
 
 }  // namespace
+
+void stamp_texts(CommandTag by) {
+    for (std::uint32_t slot = 0; slot < floor_slots; ++slot) {
+        if (!texts[slot].load())
+            continue;
+        add_self(shared.floors[slot]);
+        note_invalidation(records[slot], by);
+    }
+}
 
 void note_invalidation(std::uint64_t projection, CommandTag by) {
     note_invalidation(record_of(projection), by);

@@ -126,6 +126,11 @@ void stamp_projection(std::uint64_t projection);
 void stamp_database(Oid database);
 void stamp_all_databases();
 
+/// Projections that run functions whose text may name anything (text_functions.h). mark_text(): was it known?
+/// stamp_texts() stamps those that are known, those of other databases too, and notes by which statement.
+bool mark_text(std::uint64_t projection);
+void stamp_texts(CommandTag by);
+
 /// What definitions made unusable: how often, and by which statement the last time.
 struct Invalidations {
     std::uint64_t count = 0;

@@ -25,7 +25,7 @@ for my $row (grep { /^\| *\d/ } split /\n/, slurp_file("$root/test/checker/READM
 	my ($numbers, $by) = $row =~ /^\| *([\d, ]+?) *\|.*\| *(.*?) *\|$/;
 	for my $number (split /, */, $numbers) {
 		$table{$number} = 1;
-		my $found = $by =~ /\.pm/ ? grep { $_->{fault} == $number } @scenarios, @memo_scenarios, @rule_scenarios : slurp_file("$root/test/tap/$by") =~ /\b$number\b/;
+		my $found = $by =~ /\.pm/ ? grep { $_->{fault} == $number } @scenarios, @memo_scenarios, @rule_scenarios : slurp_file("$root/test/tap/" . ($by =~ /(\w+\.pl)/)[0]) =~ /\b$number\b/;
 		push @missing, "$number in $by" if !$found;
 	}
 }

@@ -69,7 +69,7 @@ my @announced = (
 	[ 'a view behind the view is replaced', '', q(CREATE OR REPLACE VIEW app.inner_view AS SELECT u.id, upper(u.name) AS name, u.mood FROM app.users u) ],
 	[ 'the view is replaced', '', q(CREATE OR REPLACE VIEW app.view AS SELECT u.id AS uid, jsonb_build_object('only', u.name) AS doc FROM app.users u) ],
 	[ 'a label of an enum is renamed', '', q(ALTER TYPE app.mood RENAME VALUE 'calm' TO 'serene') ],
-	[ 'row-level security is switched on', q(GRANT USAGE ON SCHEMA app TO app_owner; GRANT SELECT ON ALL TABLES IN SCHEMA app TO app_owner; ALTER VIEW app.inner_view OWNER TO app_owner),
+	[ 'row-level security is switched on', q(GRANT USAGE ON SCHEMA app TO app_owner; GRANT SELECT ON ALL TABLES IN SCHEMA app TO app_owner; ALTER VIEW app.inner_view OWNER TO app_owner; ALTER VIEW app.view OWNER TO app_owner),
 		q(ALTER TABLE app.users ENABLE ROW LEVEL SECURITY; CREATE POLICY few ON app.users USING (id > 3)), 'row_security' ],
 	[ 'the same with the event triggers of this session switched off', '', q(SET event_triggers = off; CREATE OR REPLACE FUNCTION app.decorate(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' v2'; END $$), 'event_triggers' ],
 );

@@ -352,6 +352,7 @@ bool read_definition(Definition& d) {
     adopt(d, now, plan, group_sources, group_plans, verdict, relations);
     d.detaching = detaching;
     d.runs_text = has_text;
+    d.differs_here = has_text && has_temporary_schema();
     return true;
 }
 
@@ -424,6 +425,8 @@ bool is_fresh(const Definition& d) {
 }
 
 bool is_usable(const Definition& d) {
+    if (d.differs_here)
+        return false;
     return d.problems == NIL || d.ttl > 0 || testing::fault(Fault::watches_not_verified);
 }
 

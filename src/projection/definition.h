@@ -38,6 +38,7 @@ struct Definition {
     List* problems;            // of Problem * (check.h): why exact documents cannot be cached; NIL: they can
     const char* unsafe;        // why the view must not be run; nullptr: it may be
     bool runs_text;            // functions that are read when they run (text_functions.h)
+    bool differs_here;         // this session has temporary objects, which those may find
     bool detaching;            // a partition behind the view is being detached: plans are not kept
     int written;               // the place among its relations of one that this backend has written
     int relation_count;

@@ -149,7 +149,8 @@ Loaded load(Definition& d, Datum key, bool may_install) {
         result = Count::skip_own_id;
     else if (!quiet || !fresh)
         result = Count::skip_ddl;
-    else if (d.problems != NIL && d.ttl == 0 && !testing::fault(Fault::watches_not_verified))
+    else if (d.differs_here ||
+             (d.problems != NIL && d.ttl == 0 && !testing::fault(Fault::watches_not_verified)))
         result = Count::skip_unwatched;
     std::span<std::uint32_t> groups;
     if (may_install && result == Count::installs && !testing::fault(Fault::groups_not_read) &&

@@ -443,6 +443,9 @@ const char* reason_of(Count why) {
 }
 
 const char* why_not_kept(const Definition& d, const core::Writers& writers) {
+    if (d.differs_here)
+        return "this session has temporary objects, which a function of the view may find in the place of "
+               "others";
     if (d.problems != NIL && d.ttl == 0)
         return static_cast<const Problem*>(linitial(d.problems))->text;
     if (writers.unfinished != 0)

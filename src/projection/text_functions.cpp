@@ -46,11 +46,6 @@ const char* ambiguous_function(const List* functions) {
     return nullptr;
 }
 
-// Temporary types come first in a function with a search_path of its own.
-bool has_temporary_schema() {
-    return OidIsValid(DatumGetObjectId(DirectFunctionCall1(pg_my_temp_schema, Datum{0})));
-}
-
 void add(Verdict& verdict, Oid view, bool lasting, const char* text, const char* repair) {
     auto* problem = static_cast<Problem*>(palloc(sizeof(Problem)));
     *problem = {.relation = view, .lasting = lasting, .text = text, .repair = repair};
@@ -75,10 +70,10 @@ void check_text(Description& projection, const Execution& execution, Verdict& ve
         add(verdict, projection.view, true,
             psprintf("function %s has a string that standard_conforming_strings reads in two ways", name),
             "write strings with a backslash as E'...' in it");
-    if (has_temporary_schema())
-        add(verdict, projection.view, false,
-            "this session has temporary objects, which a function may find in the place of others",
-            "use a session without them");
+}
+
+bool has_temporary_schema() {
+    return OidIsValid(DatumGetObjectId(DirectFunctionCall1(pg_my_temp_schema, Datum{0})));
 }
 
 }  // namespace rolecall::projection

@@ -22,4 +22,8 @@ bool runs_text(const List* functions);
 /// installed by what is read now, and it is not quiet.
 void check_text(Description& projection, const Execution& execution, Verdict& verdict);
 
+/// Has this session a schema of temporary objects? Their names come first in a function with a search_path of
+/// its own.
+bool has_temporary_schema();
+
 }  // namespace rolecall::projection

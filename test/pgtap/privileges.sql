@@ -168,14 +168,18 @@ GRANT USAGE ON SCHEMA tap_app TO tap_owner;
 CREATE VIEW tap_app.stolen AS SELECT id AS uid, doc FROM tap_app.people;
 ALTER VIEW tap_app.stolen OWNER TO tap_owner;
 GRANT SELECT ON tap_app.stolen TO tap_reader;
+SELECT throws_ok($$SELECT rolecall.create_projection('stolen', 'tap_app.stolen', 'uid', 'doc', watches => '{"tap_app.people": "id"}')$$,
+    '42501', 'documents of view tap_app.stolen cannot be read', 'a view whose owner may not read is refused');
+GRANT SELECT ON tap_app.people TO tap_owner;
 SELECT rolecall.create_projection('stolen', 'tap_app.stolen', 'uid', 'doc', watches => '{"tap_app.people": "id"}');
+REVOKE SELECT ON tap_app.people FROM tap_owner;
 SELECT denied('tap_reader', $$SELECT rolecall.project('stolen', '1')$$, 'the owner of the view may not read the table');
 SELECT throws_ok($$SELECT rolecall.project('stolen', '1')$$, '42501', NULL, 'not for a superuser either');
 
 -- Functions in views run as the view's owner, security-restricted.
 CREATE FUNCTION tap_app.run(what text) RETURNS text LANGUAGE plpgsql VOLATILE AS $$ BEGIN EXECUTE what; RETURN current_user; END $$;
 CREATE FUNCTION tap_app.nosy(what text) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN to_jsonb(tap_app.run(what)); END $$;
-CREATE VIEW tap_app.nosy_view AS SELECT id AS uid, tap_app.nosy(doc ->> 'do') AS doc FROM tap_app.people;
+CREATE VIEW tap_app.nosy_view AS SELECT id AS uid, tap_app.nosy(coalesce(doc ->> 'do', 'SELECT')) AS doc FROM tap_app.people;
 GRANT SELECT ON tap_app.people TO tap_owner;
 ALTER VIEW tap_app.nosy_view OWNER TO tap_owner;
 INSERT INTO tap_app.people VALUES (2, '{"do": "SELECT"}'), (3, '{"do": "RESET ROLE"}'), (4, '{"do": "CREATE TEMP TABLE mine ()"}'),

@@ -6,6 +6,7 @@
 #include "sync/roster.h"
 
 extern "C" {
+#include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
@@ -45,6 +46,18 @@ const char* option_of(List* options, const char* name) {
     return nullptr;
 }
 
+// As have_createdb_privilege() of the server, which older minor releases do not export.
+bool may_create_databases() {
+    if (superuser())
+        return true;
+    HeapTuple row = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+    if (!HeapTupleIsValid(row))
+        return false;
+    const bool may = reinterpret_cast<Form_pg_authid>(GETSTRUCT(row))->rolcreatedb;
+    ReleaseSysCache(row);
+    return may;
+}
+
 bool may_use_tablespace(const char* name) {
     if (name == nullptr)
         return true;
@@ -75,7 +88,7 @@ Oid own_database(const char* name) {
 }
 
 Oid model_of(const CreatedbStmt& create) {
-    if (!have_createdb_privilege() || !may_give_to(option_of(create.options, "owner")) ||
+    if (!may_create_databases() || !may_give_to(option_of(create.options, "owner")) ||
         !may_use_tablespace(option_of(create.options, "tablespace")))
         return InvalidOid;
     const char* name = option_of(create.options, "template");
@@ -94,7 +107,7 @@ Oid database_to_leave(const Node* statement, bool is_alone) {
                             : InvalidOid;
         case T_RenameStmt: {
             const auto* rename = reinterpret_cast<const RenameStmt*>(statement);
-            return rename->renameType == OBJECT_DATABASE && have_createdb_privilege()
+            return rename->renameType == OBJECT_DATABASE && may_create_databases()
                        ? own_database(rename->subname)
                        : InvalidOid;
         }

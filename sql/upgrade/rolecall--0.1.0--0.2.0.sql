@@ -1204,11 +1204,20 @@ COMMENT ON FUNCTION rolecall.drop_projection(name) IS 'drops a projection with i
 CREATE FUNCTION rolecall.follow_columns(projection name, builtin boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    of_watches bigint[] := ARRAY(
+    of_watches bigint[];
+BEGIN
+    -- Rows that were restored while the triggers were off have numbers of another database, and such a trigger does not
+    -- come back as ALWAYS.
+    IF EXISTS (SELECT FROM pg_trigger t WHERE t.tgfoid = 'rolecall.set_column_number()'::regprocedure AND t.tgenabled <> 'A') THEN
+        UPDATE rolecall.watches w SET key_number = rolecall.column_number(w.relation::oid, w.key_column);
+        UPDATE rolecall.watch_references r SET column_number = rolecall.column_number(r.relation::oid, r.column_name);
+        ALTER TABLE rolecall.watches ENABLE ALWAYS TRIGGER set_number;
+        ALTER TABLE rolecall.watch_references ENABLE ALWAYS TRIGGER set_number;
+    END IF;
+    of_watches := ARRAY(
         SELECT w.id FROM rolecall.watches w JOIN pg_attribute a ON a.attrelid = w.relation AND a.attnum = w.key_number
         WHERE (w.projection, w.builtin) = (follow_columns.projection, follow_columns.builtin)
           AND NOT a.attisdropped AND a.attname <> w.key_column);
-BEGIN
     -- Two columns may have changed places, and no two watches have one column's name at any time.
     UPDATE rolecall.watches w SET key_column = '@' || w.key_number WHERE w.id = ANY (of_watches);
     UPDATE rolecall.watches w SET key_column = a.attname FROM pg_attribute a

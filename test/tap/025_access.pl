@@ -62,6 +62,7 @@ sql('GRANT SELECT ON app.profile TO web');
 # The right that counts is the one on the view that answers: also when the projection is made anew in between.
 sql(<<'SQL');
 CREATE VIEW app.secret AS SELECT id AS uid, jsonb_build_object('email', 'secret') AS doc FROM app.users;
+ALTER VIEW app.secret OWNER TO view_owner;
 SQL
 $asking->query_safe('BEGIN');
 is($asking->query_safe(q(SELECT rolecall.project('profile', '1') ->> 'email')), 'user1@example.org', 'a definition that is known');
@@ -99,8 +100,8 @@ for my $case (
 		'REVOKE app_admins FROM view_owner; REVOKE SELECT ON app.users FROM view_owner; GRANT SELECT ON app.users TO app_admins; CREATE ROLE between IN ROLE app_admins; GRANT between TO view_owner' ],
 	[ 'ALTER DATABASE postgres OWNER TO CURRENT_USER', 'REVOKE SELECT ON app.users FROM pg_database_owner; GRANT SELECT ON app.users TO view_owner', 'the database',
 		'REVOKE SELECT ON app.users FROM view_owner; GRANT SELECT ON app.users TO pg_database_owner; ALTER DATABASE postgres OWNER TO view_owner' ],
-	[ 'ALTER ROLE view_owner NOSUPERUSER', 'GRANT SELECT ON app.users TO view_owner', 'being superuser',
-		'REVOKE SELECT ON app.users FROM view_owner; ALTER ROLE view_owner SUPERUSER' ],
+	[ 'ALTER ROLE view_owner NOSUPERUSER', 'ALTER ROLE app_owner NOSUPERUSER; GRANT SELECT ON app.users TO view_owner', 'being superuser',
+		'REVOKE SELECT ON app.users FROM view_owner; ALTER ROLE view_owner SUPERUSER; ALTER ROLE app_owner SUPERUSER' ],
   ) {
 	my ($revoke, $grant, $what, $setup) = @$case;
 	sql($setup) if $setup;

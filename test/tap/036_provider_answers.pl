@@ -177,7 +177,7 @@ sub gone {
 	my ($what, $person, $authorizations) = @_;
 	for my $late ('persons', 'authorizations') {
 		$provider->no_fault;
-		sql(q(DELETE FROM rolecall.users WHERE id = 200; DELETE FROM rolecall.revocations; INSERT INTO rolecall.users (id, email, provider, institutional_id) VALUES (200, 'gone', 'accred', '100007')));
+		sql(q(DELETE FROM rolecall.users WHERE id = 200; DELETE FROM rolecall.revocations; DELETE FROM rolecall.open_revocations; INSERT INTO rolecall.users (id, email, provider, institutional_id) VALUES (200, 'gone', 'accred', '100007')));
 		sql(q(INSERT INTO rolecall.user_roles (user_id, role, source) VALUES (200, 'admin', 'provider')));
 		$provider->fault(%$person, subject => '100007', resource => 'persons', $late eq 'persons' ? (ms => 300) : ());
 		$provider->fault(%$authorizations, subject => '100007', resource => 'authorizations', $late eq 'authorizations' ? (ms => 300) : ());
@@ -211,7 +211,7 @@ CREATE SERVER list FOREIGN DATA WRAPPER rolecall OPTIONS (base_url '$provider->{
 INSERT INTO rolecall.users (id, email, provider, institutional_id) VALUES (301, 'ann', 'list', 'ann'), (302, 'bob', 'list', 'bob'), (303, 'cy', 'list', 'cy');
 SQL
 sub restore {
-	sql(q(DELETE FROM rolecall.user_roles WHERE user_id BETWEEN 301 AND 303; DELETE FROM rolecall.revocations; DELETE FROM rolecall.sync_state WHERE user_id BETWEEN 301 AND 303;
+	sql(q(DELETE FROM rolecall.user_roles WHERE user_id BETWEEN 301 AND 303; DELETE FROM rolecall.revocations; DELETE FROM rolecall.open_revocations; DELETE FROM rolecall.sync_state WHERE user_id BETWEEN 301 AND 303;
 		INSERT INTO rolecall.user_roles (user_id, role, source) SELECT g, 'admin', 'provider' FROM generate_series(301, 303) g));
 	return;
 }
@@ -298,7 +298,7 @@ for my $case ([ 1, 8 ], [ 2, 8 ], [ 3, 7 ]) {    # one of nine is less than a fi
 	my ($many, $left) = @$case;
 	$provider->no_fault;
 	option('small', 'max_revocation_users', $many);
-	sql(q(UPDATE rolecall.users SET is_active = true WHERE provider = 'small'; SELECT rolecall.resume_provider('small'); DELETE FROM rolecall.revocations));
+	sql(q(UPDATE rolecall.users SET is_active = true WHERE provider = 'small'; SELECT rolecall.resume_provider('small'); DELETE FROM rolecall.revocations; DELETE FROM rolecall.open_revocations));
 	sql('SET client_min_messages = error; SELECT rolecall.force_sync_user_roles(400 + g) FROM generate_series(1, 9) g');
 	$provider->fault(mode => '404');
 	error_of($node, "SELECT rolecall.force_sync_user_roles($_)") for 401 .. 409;
@@ -307,7 +307,7 @@ for my $case ([ 1, 8 ], [ 2, 8 ], [ 3, 7 ]) {    # one of nine is less than a fi
 # One user alone may always lose what he has, unless that is said to be many.
 $provider->no_fault;
 option('small', 'max_revocation_users');
-sql(q(DELETE FROM rolecall.users WHERE id > 401; UPDATE rolecall.users SET is_active = true WHERE id = 401; SELECT rolecall.resume_provider('small'); DELETE FROM rolecall.revocations));
+sql(q(DELETE FROM rolecall.users WHERE id > 401; UPDATE rolecall.users SET is_active = true WHERE id = 401; SELECT rolecall.resume_provider('small'); DELETE FROM rolecall.revocations; DELETE FROM rolecall.open_revocations));
 sql('SELECT rolecall.force_sync_user_roles(401)');
 $provider->fault(mode => '404');
 is(sql('SELECT has_changed FROM rolecall.force_sync_user_roles(401)'), 't', 'the only user of a provider is found to be gone');

@@ -19,7 +19,7 @@ void announce_init();
 extern void (*before_announcement)();
 
 /// The statement of whose changes is told from now on.
-void note_statement(CommandTag tag);
+void note_statement(CommandTag of);
 
 /// Something bound to one relation changes; it counts where that relation is behind a projection.
 void note_relation(Oid relation);

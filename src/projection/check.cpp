@@ -71,7 +71,7 @@ const char* moved_column(Oid relation, const NameData& name, AttrNumber number) 
     const char* now = name_of_column(relation, number);
     if (now == nullptr)
         return psprintf("column \"%s\" of %s was dropped", NameStr(name), qualified_name(relation));
-    return psprintf("column \"%s\" of %s is called \"%s\" now", NameStr(name), qualified_name(relation), now);
+    return psprintf(R"(column "%s" of %s is called "%s" now)", NameStr(name), qualified_name(relation), now);
 }
 
 // True: it is where it was, and nothing was added to the problems.

@@ -235,7 +235,7 @@ void after(void* state) {
 }
 
 void at_end(void* state, bool) {
-    Change* c = static_cast<Change*>(state);
+    auto* c = static_cast<Change*>(state);
     change = c->outer;
     MemoryContextDelete(c->context);
 }

@@ -30,9 +30,9 @@ struct Walk {
 /// Notes why the result is not exact, where nothing was noted yet.
 void note(Walk& walk, const char* text);
 
-/// For expression_tree_walker() and its kin: `walk` is a Walk. Never ends early: whose code runs must be
+/// For expression_tree_walker() and its kin: `context` is a Walk. Never ends early: whose code runs must be
 /// known of everything.
-bool visit(Node* node, void* walk);
+bool visit(Node* node, void* context);
 
 // ---- Functions
 
@@ -45,7 +45,7 @@ void run_aggregate(Walk& walk, Oid aggregate);
 void run_operator(Walk& walk, Oid number);
 
 /// Arguments of these types go to a function: what is polymorphic there may be turned into text, or compared.
-void pass_types(Walk& walk, Oid function, const List* types);
+void pass_types(Walk& walk, Oid function, const List* arguments);
 void pass_arguments(Walk& walk, Oid function, const List* arguments);
 
 bool is_polymorphic(Oid function);

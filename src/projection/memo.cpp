@@ -96,7 +96,7 @@ Page* page_of(const Moment& moment, const SnapshotData* snapshot) {
 }
 
 Remembered** new_table(const Page& page, std::uint32_t size) {
-    return static_cast<Remembered**>(MemoryContextAllocZero(page.context, sizeof(Remembered*) * size));
+    return static_cast<Remembered**>(MemoryContextAllocZero(page.context, sizeof(void*) * size));
 }
 
 // In place of the oldest.

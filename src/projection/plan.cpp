@@ -170,8 +170,8 @@ const char* qualified_name(Oid relation) {
     const char* name = get_rel_name(relation);
     const char* schema = name != nullptr ? get_namespace_name(get_rel_namespace(relation)) : nullptr;
     if (schema == nullptr)  // given by a number, or dropped meanwhile
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
-                        errmsg("relation with OID %u does not exist", relation)));
+        ereport(ERROR,
+                (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", relation)));
     return quote_qualified_identifier(schema, name);
 }
 

@@ -50,7 +50,7 @@ void leave_definitions_out() {
         return;
     CommandCounterIncrement();
     bool left = false;
-    for (const char* name : {"projections", "watches", "watch_references"}) {
+    for (const char* name : {"home", "projections", "watches", "watch_references"}) {
         const Oid relation = get_relname_relid(name, schema);
         ListCell* cell = nullptr;
         foreach (cell, OidIsValid(relation) ? subscriptions_of(relation) : NIL) {
@@ -61,9 +61,10 @@ void leave_definitions_out() {
         }
     }
     if (left)
-        ereport(NOTICE, (errmsg("definitions of projections are not subscribed to"),
-                         errdetail("Tables rolecall.projections, watches and watch_references are about this "
-                                   "database's own views, tables and triggers.")));
+        ereport(NOTICE,
+                (errmsg("definitions of projections are not subscribed to"),
+                 errdetail("Tables rolecall.home, projections, watches and watch_references are about "
+                           "this database and its own views, tables and triggers.")));
 }
 
 void on_utility(PlannedStmt* statement, const char* text, bool read_only_tree, ProcessUtilityContext context,

@@ -247,7 +247,7 @@ void judge(const Provider& p, const provider::Fetched& fetched, const std::strin
             report_wait(p.server, time + wait.count() * USECS_PER_SEC);
     }
     if (error && fetched.answers.empty())
-        throw *error;
+        throw Error(*error);
 }
 
 Answers fetch(const Provider& p, const std::string& subject, const provider::Validators& known,

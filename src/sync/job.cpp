@@ -252,7 +252,7 @@ std::optional<Failure> settle_together(std::span<const JobPtr> jobs, const Care&
 std::optional<Failure> settle_held(const JobPtr& job) {
     if (job->error.empty()) {
         const Care care{.locks_first = true, .only_takes_away = true, .patience = lock_patience_alone};
-        const std::optional<Failure> again = settle_together({&job, 1}, care, [] {});
+        std::optional<Failure> again = settle_together({&job, 1}, care, [] {});
         if (!again || again->cancelled)
             return again;
     }

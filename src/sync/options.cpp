@@ -248,7 +248,7 @@ struct Option {
 };
 
 // Strict: for an authorization without a state, or with another thing there, it is unknown.
-constexpr const char* accred_roles = "$.authorizations[*] ? (@.state like_regex \"^active$\" flag \"i\")";
+constexpr const char* accred_roles = R"($.authorizations[*] ? (@.state like_regex "^active$" flag "i"))";
 constexpr const char* accred_roles_request =
     "/authorizations?persid={subject}&state=active&expand=0&type=right";
 

@@ -138,7 +138,7 @@ std::optional<Failure> transact(const std::function<void()>& f) {
 
 std::optional<Failure> transact_as_owner(const std::function<void()>& f, int patience) {
     in_transaction = 1;
-    const std::optional<Failure> failure = transact([&] {
+    std::optional<Failure> failure = transact([&] {
         const pg::Acting acting = pg::call([=] {
             pg::set_lock_timeout(patience);
             return pg::act_as_owner();

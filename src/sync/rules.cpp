@@ -46,7 +46,7 @@ ProviderUser understand(const Provider& provider, const std::string& subject, co
     else if (!answers.failed)
         said = map_answers(provider, subject, answers.pages);
     else if (said = map_subject(provider, subject, answers.pages.front()); !said.gone)
-        throw *answers.failed;
+        throw Error(*answers.failed);
     if (said.gone && provider.rules.on_not_found == Rules::OnNotFound::keep)
         throw Error("RC103", "provider \"" + provider.name + "\" does not know subject \"" + subject + "\"",
                     *said.gone);

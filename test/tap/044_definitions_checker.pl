@@ -90,16 +90,19 @@ set_fault($ENV{ROLECALL_FAULT}) if $ENV{ROLECALL_FAULT};
 # --- What the body of a function means depends on the session: on the plan that it kept, on the settings under which that
 # was made, on its temporary objects. What one session makes of it must not become everybody's.
 sub np_function { my ($body) = @_; return "CREATE OR REPLACE FUNCTION np.f(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = np_first, np, pg_catalog AS \$\$ $body \$\$;"; }
-for my $case (
+my @np_cases = (
 	[ 'a function that comes later and takes a name', 'BEGIN RETURN inside(t); END', q(SELECT rolecall.project('np', '1') FROM generate_series(1, 2)),
 		q(CREATE FUNCTION np_first.inside(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' new'; END $$), 'ada new' ],
+	[ 'a table that comes later, which it names', q(BEGIN PERFORM NULL::np.place; RETURN t || ' there'; EXCEPTION WHEN undefined_object THEN RETURN t || ' not there'; END),
+		q(SELECT rolecall.project('np', '1') FROM generate_series(1, 2)), 'CREATE TABLE np.place (city text)', 'ada there' ],
 	[ 'a plan made in another time zone', q(BEGIN RETURN t || ('2026-01-01 00:00'::timestamptz AT TIME ZONE 'UTC'); END),
 		q(SET TimeZone = 'Asia/Tokyo'; SELECT np.f('ada'); RESET TimeZone), 'SELECT', 'ada2026-01-01 00:00:00' ],
 	[ 'a plan made with another order of dates', q(BEGIN RETURN t || '01-02-2026'::date; END), q(SET DateStyle = 'ISO, DMY'; SELECT np.f('ada'); RESET DateStyle), 'SELECT', 'ada2026-01-02' ],
 	[ 'a temporary type', q(DECLARE r shape; BEGIN r := ROW('x'); RETURN t || to_jsonb(r)::text; END), 'CREATE TEMP TABLE shape (evil text)', 'SELECT', 'ada{"a": "x"}' ],
-	[ 'assertions that a session does not check', q(BEGIN BEGIN ASSERT t IS NULL; EXCEPTION WHEN assert_failure THEN RETURN t; END; RETURN 'not checked'; END), 'SET plpgsql.check_asserts = off', 'SELECT', 'ada' ])
-{
-	my ($what, $body, $before, $then, $right) = @$case;
+	[ 'assertions that a session does not check', q(BEGIN BEGIN ASSERT t IS NULL; EXCEPTION WHEN assert_failure THEN RETURN t; END; RETURN 'not checked'; END), 'SET plpgsql.check_asserts = off', 'SELECT', 'ada' ]);
+# What everybody reads after one session has read in its own way.
+sub np_read {
+	my ($body, $before, $then) = @_;
 	$node->safe_psql('postgres', <<'SQL' . np_function($body));
 CREATE SCHEMA np; CREATE SCHEMA np_first;
 CREATE TABLE np.users (id bigint PRIMARY KEY, name text);
@@ -114,9 +117,20 @@ SQL
 	$kept->query($before);
 	$node->safe_psql('postgres', $then);
 	$kept->query(q(SELECT rolecall.project('np', '1') FROM generate_series(1, 2)));
-	is($node->safe_psql('postgres', q(SELECT rolecall.project('np', '1') ->> 'n')), $right, "what one session makes of a function is not everybody's: $what");
+	my $read = $node->safe_psql('postgres', q(SELECT rolecall.project('np', '1') ->> 'n'));
 	$kept->quit;
 	$node->safe_psql('postgres', q(SELECT rolecall.drop_projection('np'); DROP SCHEMA np, np_first CASCADE));
+	return $read;
+}
+for my $case (@np_cases) {
+	my ($what, $body, $before, $then, $right) = @$case;
+	is(np_read($body, $before, $then), $right, "what one session makes of a function is not everybody's: $what");
+}
+for my $fault ([ 37, $np_cases[1] ], [ 36, $np_cases[2] ]) {
+	my ($number, $case) = @$fault;
+	set_fault($number);
+	isnt(np_read(@$case[ 1 .. 3 ]), $case->[4], "seeded fault $number is found: $case->[0]");
+	set_fault(0);
 }
 
 # A string that standard_conforming_strings decides about stays as a session has read it: such a function is refused.

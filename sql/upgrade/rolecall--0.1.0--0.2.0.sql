@@ -1644,7 +1644,8 @@ BEGIN
             FROM pg_proc p WHERE d.classid = 'pg_proc'::regclass AND p.oid = d.objid
             UNION ALL
             SELECT 'TYPE', t.oid::regtype::text, t.typowner, coalesce(t.typacl, acldefault('T', t.typowner))
-            FROM pg_type t WHERE d.classid = 'pg_type'::regclass AND t.oid = d.objid
+            FROM pg_type t LEFT JOIN pg_class r ON r.oid = t.typrelid
+            WHERE d.classid = 'pg_type'::regclass AND t.oid = d.objid AND t.typcategory <> 'A' AND coalesce(r.relkind = 'c', true)  -- not those of tables
         ) o(kind, name, owner, acl)
         CROSS JOIN LATERAL aclexplode(o.acl) a
         WHERE e.extname = 'rolecall' AND a.grantee <> o.owner

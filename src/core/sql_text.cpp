@@ -27,9 +27,13 @@ std::size_t behind_comment(std::string_view text, std::size_t at) {
 }
 
 std::size_t behind_escaped(std::string_view text, std::size_t at) {
-    while (at < text.size() && text[at] != '\'')
-        at += text[at] == '\\' ? 2 : 1;
-    return at + 1;
+    while (at < text.size()) {
+        const bool is_pair = text[at] == '\\' || text.substr(at, 2) == "''";
+        if (text[at] == '\'' && !is_pair)
+            return at + 1;
+        at += is_pair ? 2 : 1;
+    }
+    return at;
 }
 
 // $tag$ ... $tag$; what is none, such as $1, is passed over.

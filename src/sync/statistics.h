@@ -40,7 +40,7 @@ void forget_dropped_providers();
 class Stopwatch {
  public:
     explicit Stopwatch(Oid server);
-    ~Stopwatch();
+    ~Stopwatch();  // NOLINT(bugprone-exception-escape): see its definition
     Stopwatch(const Stopwatch&) = delete;
     Stopwatch& operator=(const Stopwatch&) = delete;
     void done(bool changed);

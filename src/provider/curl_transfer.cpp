@@ -178,13 +178,11 @@ Phase phase_of(const Transfer& transfer, CURLcode code) {
     }
     if (transfer.any(CURLINFO_HEADER_SIZE) || transfer.refusal != Refusal::none)
         return Phase::body;
-    if (transfer.reached(CURLINFO_PRETRANSFER_TIME))
-        return Phase::first_byte;
-    if (transfer.any(CURLINFO_LOCAL_PORT))  // connected; the connect time counts TLS in
-        return Phase::tls;
-    if (transfer.reached(CURLINFO_NAMELOOKUP_TIME))
-        return Phase::connect;
-    return Phase::name_lookup;
+    // Later versions give a time before the transfer where there is no connection yet.
+    if (!transfer.any(CURLINFO_LOCAL_PORT))
+        return transfer.reached(CURLINFO_NAMELOOKUP_TIME) ? Phase::connect : Phase::name_lookup;
+    // Connected; the connect time counts TLS in.
+    return transfer.reached(CURLINFO_PRETRANSFER_TIME) ? Phase::first_byte : Phase::tls;
 }
 
 std::string failure_of(const Transfer& transfer, CURLcode code) {

@@ -108,7 +108,7 @@ SQL
 my $session = session($node);
 $session->query("SET rolecall.request_timeout = '300ms'; SELECT rolecall.force_sync_user_roles(1)");
 like($session->{stderr}, qr/provider "lost" could not be asked\n.*phase "name lookup": timed out/, 'the request times out');
-is(noted('entered'), 1, 'the lookup hangs');
+cmp_ok(noted('entered'), '>=', 1, 'the lookup hangs');  # later versions of libcurl look up both kinds of addresses apart
 nobody_waited('a timeout');
 $session->{stderr} = '';
 $session->query("SET rolecall.request_timeout = '1h'; SET statement_timeout = '200ms'; SELECT rolecall.force_sync_user_roles(1)");
@@ -116,8 +116,9 @@ like($session->{stderr}, qr/canceling statement due to statement timeout/, 'stat
 nobody_waited('statement_timeout');
 $session->{stderr} = '';
 $session->query_safe('SET statement_timeout = 0');
+my $lookups = noted('entered');
 begin_query($session, 'SELECT rolecall.force_sync_user_roles(1)');
-wait_for('another lookup', sub { noted('entered') == 3 });
+wait_for('another lookup', sub { noted('entered') > $lookups });
 sql(q(SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%force_sync_user_roles(1)%' AND pid <> pg_backend_pid()));
 finish_query($session);
 like($session->{stderr}, qr/canceling statement due to user request/, 'a cancel interrupts');
@@ -132,7 +133,7 @@ nobody_waited('the end of a session');
 $session = session($node, 'statement_timeout' => '30ms', 'rolecall.request_timeout' => '1h');
 $session->query('SELECT rolecall.force_sync_user_roles(1);' x 200);
 like($session->{stderr}, qr/too many name lookups do not end\n.*More than 64 of them were given up/, 'a process leaves so many lookups behind');
-cmp_ok(noted('entered'), '<=', 3 + 65 + 1, '... and no more');
+cmp_ok(noted('entered'), '<=', 2 * (3 + 65 + 1), '... and no more');
 $session->quit;
 nobody_waited('any of them');
 

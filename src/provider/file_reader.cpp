@@ -121,7 +121,7 @@ int FileRead::fd() const { return shared_->event; }
 
 bool FileRead::is_done() const { return shared_->done; }
 
-int FileRead::error() const { return shared_->error; }
+int FileRead::error() const { return is_done() ? shared_->error : EINPROGRESS; }
 
 const std::string& FileRead::content() const { return shared_->buffer; }
 

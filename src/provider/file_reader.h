@@ -24,10 +24,11 @@ class FileRead {
 
     bool is_done() const;
 
-    /// When it is done: 0, or errno; EINVAL where it is no regular file, EFBIG where it is too large.
+    /// 0, or errno: EINPROGRESS until it is done, EINVAL where it is no regular file, EFBIG where it is too
+    /// large.
     int error() const;
 
-    /// When it is done, and without error. Forgotten with this.
+    /// When error() is 0, and not before that was asked. Forgotten with this.
     const std::string& content() const;
 
     /// Is a thread that was left behind still at this file? One is enough.

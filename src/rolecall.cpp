@@ -1,19 +1,19 @@
 // The library's entry: what is set up, in order.
 #include "pg/pg.h"
 
+#include "cache/flight.h"
+#include "cache/shared.h"
+#include "definition/definition.h"
+#include "definition/subscription.h"
+#include "invalidation/ddl.h"
 #include "pg/settings.h"
 #include "pg/testing.h"
-#include "projection/ddl.h"
-#include "projection/definition.h"
-#include "projection/flight.h"
-#include "projection/loads.h"
+#include "projection/load_requests.h"
 #include "projection/memo.h"
-#include "projection/shared.h"
-#include "projection/subscription.h"
-#include "sync/launcher.h"
-#include "sync/leave.h"
-#include "sync/roster.h"
-#include "sync/statistics.h"
+#include "provider/statistics.h"
+#include "workers/eviction.h"
+#include "workers/launcher.h"
+#include "workers/registry.h"
 
 extern "C" {
 

@@ -2,10 +2,10 @@
 
 #ifdef ROLECALL_TESTING
 
+#include "cache/shared.h"
+#include "definition/definition.h"
+#include "invalidation/reach.h"
 #include "pg/function.h"
-#include "projection/definition.h"
-#include "projection/reach.h"
-#include "projection/shared.h"
 
 extern "C" {
 #include "executor/spi.h"

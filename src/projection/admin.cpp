@@ -1,14 +1,14 @@
 // The SQL functions by which administrators look at projections, and make documents be read anew.
 #include "pg/pg.h"
 
+#include "cache/shared.h"
+#include "definition/check.h"
 #include "pg/function.h"
 #include "pg/read_only.h"
 #include "pg/snapshot.h"
-#include "projection/check.h"
 #include "projection/keys.h"
-#include "projection/loads.h"
+#include "projection/load_requests.h"
 #include "projection/read.h"
-#include "projection/shared.h"
 
 extern "C" {
 #include "utils/timestamp.h"

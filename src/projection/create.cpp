@@ -2,11 +2,11 @@
 // have a search_path of their own; and trying what was made.
 #include "pg/pg.h"
 
+#include "cache/shared.h"
+#include "definition/run.h"
 #include "pg/function.h"
 #include "projection/keys.h"
 #include "projection/load.h"
-#include "projection/run.h"
-#include "projection/shared.h"
 
 extern "C" {
 #include "catalog/namespace.h"

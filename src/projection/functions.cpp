@@ -2,13 +2,13 @@
 // destructor, so that PostgreSQL's errors may pass through.
 #include "pg/pg.h"
 
+#include "cache/shared.h"
 #include "core/access.h"
 #include "pg/function.h"
 #include "pg/role_json.h"
 #include "pg/settings.h"
 #include "projection/keys.h"
 #include "projection/read.h"
-#include "projection/shared.h"
 
 extern "C" {
 #include "utils/guc.h"

@@ -1,6 +1,6 @@
 #include "projection/group_scan.h"
 
-#include "projection/groups.h"
+#include "definition/groups.h"
 
 extern "C" {
 #include "access/genam.h"

@@ -1,6 +1,6 @@
 #include "projection/keys.h"
 
-#include "projection/shared.h"
+#include "cache/shared.h"
 
 extern "C" {
 #include "utils/acl.h"

@@ -1,13 +1,13 @@
 #include "projection/load.h"
 
+#include "cache/shared.h"
+#include "definition/groups.h"
+#include "definition/run.h"
 #include "pg/settings.h"
 #include "pg/snapshot.h"
 #include "pg/testing.h"
 #include "projection/document.h"
 #include "projection/group_scan.h"
-#include "projection/groups.h"
-#include "projection/run.h"
-#include "projection/shared.h"
 
 extern "C" {
 #include "executor/spi.h"

@@ -3,9 +3,9 @@
 
 #include "pg/pg.h"
 
+#include "cache/shared.h"
 #include "core/cache.h"
-#include "projection/definition.h"
-#include "projection/shared.h"
+#include "definition/definition.h"
 
 extern "C" {
 #include "access/htup.h"

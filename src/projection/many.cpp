@@ -1,13 +1,13 @@
 // The SQL functions that answer for many keys, and for an e-mail address.
 #include "pg/pg.h"
 
+#include "cache/shared.h"
+#include "definition/detaching.h"
+#include "definition/run.h"
 #include "pg/acting.h"
 #include "pg/function.h"
-#include "projection/detaching.h"
 #include "projection/keys.h"
 #include "projection/read.h"
-#include "projection/run.h"
-#include "projection/shared.h"
 
 extern "C" {
 #include "executor/spi.h"

@@ -1,10 +1,10 @@
 #include "projection/memo.h"
 
+#include "cache/shared.h"
 #include "pg/settings.h"
 #include "pg/snapshot.h"
 #include "pg/testing.h"
 #include "projection/document.h"
-#include "projection/shared.h"
 
 extern "C" {
 #include "access/parallel.h"

@@ -1,16 +1,16 @@
 #include "projection/read.h"
 
+#include "cache/flight.h"
+#include "cache/shared.h"
 #include "core/first_level.h"
+#include "definition/check.h"
+#include "invalidation/announce.h"
 #include "pg/settings.h"
 #include "pg/snapshot.h"
 #include "pg/testing.h"
-#include "projection/announce.h"
-#include "projection/check.h"
 #include "projection/document.h"
-#include "projection/flight.h"
 #include "projection/load.h"
 #include "projection/memo.h"
-#include "projection/shared.h"
 
 extern "C" {
 #include "access/parallel.h"

@@ -1,9 +1,9 @@
 // What administrators see of the cache.
 #include "pg/pg.h"
 
+#include "cache/shared.h"
 #include "pg/function.h"
 #include "pg/settings.h"
-#include "projection/shared.h"
 
 extern "C" {
 #include "utils/array.h"

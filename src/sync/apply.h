@@ -5,8 +5,8 @@
 
 #include <functional>
 
-#include "sync/brake.h"
-#include "sync/mapping.h"
+#include "provider/mapping.h"
+#include "sync/revocation_limit.h"
 #include "sync/user.h"
 
 namespace rolecall::sync {

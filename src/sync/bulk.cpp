@@ -4,23 +4,23 @@
 #include <set>
 #include <unordered_set>
 
+#include "definition/distributed.h"
 #include "pg/acting.h"
+#include "pg/clock.h"
 #include "pg/function.h"
 #include "pg/read_only.h"
 #include "pg/spi.h"
 #include "pg/version.h"
-#include "projection/distributed.h"
+#include "provider/fetch.h"
+#include "provider/home.h"
+#include "provider/mapping.h"
+#include "provider/statistics.h"
 #include "sync/apply.h"
 #include "sync/attribution.h"
-#include "sync/clock.h"
-#include "sync/fetch.h"
-#include "sync/home.h"
 #include "sync/locks.h"
-#include "sync/mapping.h"
-#include "sync/roster.h"
 #include "sync/rules.h"
-#include "sync/statistics.h"
 #include "sync/subscriber.h"
+#include "workers/registry.h"
 
 namespace rolecall::sync {
 
@@ -117,9 +117,9 @@ class List {
 
     Pass run() {
         acting([&] { prepare(); });
-        provider::Pager pager(list_request(provider_, request_id_), provider_.list_paging);
+        http::Pager pager(list_request(provider_, request_id_), provider_.list_paging);
         for (bool more = true; more;) {
-            const provider::Completion page = fetch_page(provider_, pager.request());
+            const http::Completion page = fetch_page(provider_, pager.request());
             more = pager.advance(page);
             acting([&] { take_page(page.body); });
         }

@@ -3,7 +3,7 @@
 
 #include "pg/pg.h"
 
-#include "sync/provider.h"
+#include "provider/provider.h"
 
 namespace rolecall::sync {
 

@@ -1,10 +1,10 @@
 #include "sync/claims.h"
 
+#include "pg/clock.h"
+#include "pg/process.h"
 #include "pg/settings.h"
-#include "sync/clock.h"
+#include "provider/statistics.h"
 #include "sync/job.h"
-#include "sync/process.h"
-#include "sync/statistics.h"
 
 namespace rolecall::sync {
 

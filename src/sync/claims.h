@@ -1,12 +1,12 @@
 // What a worker decides about the users it may take: whose provider is configured, who is worth asking for,
-// and when to look again. Inside a transaction, with SPI; times are the clock's (sync/clock.h).
+// and when to look again. Inside a transaction, with SPI; times are the clock's (pg/clock.h).
 #pragma once
 
 #include "pg/pg.h"
 
 #include <chrono>
 
-#include "sync/provider.h"
+#include "provider/provider.h"
 #include "sync/queue.h"
 
 namespace rolecall::sync {

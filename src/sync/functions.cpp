@@ -2,29 +2,29 @@
 #include "pg/pg.h"
 
 #include "core/error.h"
+#include "definition/distributed.h"
 #include "pg/acting.h"
+#include "pg/clock.h"
 #include "pg/function.h"
 #include "pg/read_only.h"
 #include "pg/settings.h"
 #include "pg/spi.h"
 #include "pg/testing.h"
 #include "pg/version.h"
-#include "projection/distributed.h"
+#include "provider/fetch.h"
+#include "provider/home.h"
+#include "provider/mapping.h"
+#include "provider/provider.h"
+#include "provider/statistics.h"
 #include "sync/apply.h"
 #include "sync/attribution.h"
-#include "sync/clock.h"
-#include "sync/fetch.h"
-#include "sync/home.h"
 #include "sync/locks.h"
 #include "sync/log.h"
-#include "sync/mapping.h"
-#include "sync/provider.h"
 #include "sync/queue.h"
-#include "sync/roster.h"
 #include "sync/rules.h"
-#include "sync/statistics.h"
 #include "sync/subscriber.h"
 #include "sync/units.h"
+#include "workers/registry.h"
 
 namespace rolecall::sync {
 
@@ -116,7 +116,7 @@ struct Preparation {
     bool fresh = false;
     TimestampTz asked_at = now();
     std::string request_id = current_request_id();
-    provider::Validators known;  // of the answer that the user's roles are from
+    http::Validators known;  // of the answer that the user's roles are from
 };
 
 Preparation prepare(std::int64_t id, bool force) {

@@ -4,15 +4,15 @@
 #include <unordered_set>
 
 #include "core/backoff.h"
+#include "pg/clock.h"
+#include "pg/process.h"
 #include "pg/testing.h"
+#include "provider/mapping.h"
+#include "provider/statistics.h"
 #include "sync/apply.h"
 #include "sync/attribution.h"
-#include "sync/clock.h"
 #include "sync/log.h"
-#include "sync/mapping.h"
-#include "sync/process.h"
 #include "sync/rules.h"
-#include "sync/statistics.h"
 #include "sync/units.h"
 
 extern "C" {

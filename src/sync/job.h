@@ -6,8 +6,8 @@
 #include <chrono>
 #include <functional>
 
-#include "sync/fetch.h"
-#include "sync/provider.h"
+#include "provider/fetch.h"
+#include "provider/provider.h"
 #include "sync/queue.h"
 
 namespace rolecall::sync {

@@ -2,7 +2,7 @@
 
 #include "core/hash.h"
 #include "pg/function.h"
-#include "sync/process.h"
+#include "pg/process.h"
 
 extern "C" {
 #include "storage/proc.h"

@@ -1,7 +1,7 @@
 #include "sync/queue.h"
 
+#include "pg/clock.h"
 #include "pg/spi.h"
-#include "sync/clock.h"
 
 namespace rolecall::sync {
 

@@ -3,9 +3,9 @@
 
 #include "pg/pg.h"
 
+#include "provider/fetch.h"
+#include "provider/mapping.h"
 #include "sync/apply.h"
-#include "sync/fetch.h"
-#include "sync/mapping.h"
 
 namespace rolecall::sync {
 

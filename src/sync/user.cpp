@@ -2,7 +2,7 @@
 
 #include "core/backoff.h"
 #include "core/error.h"
-#include "sync/clock.h"
+#include "pg/clock.h"
 #include "sync/locks.h"
 
 namespace rolecall::sync {

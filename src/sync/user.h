@@ -9,7 +9,7 @@
 
 #include "core/grant_set.h"
 #include "pg/spi.h"
-#include "sync/version.h"
+#include "provider/validators.h"
 
 extern "C" {
 #include "utils/timestamp.h"

@@ -29,16 +29,16 @@ void _PG_init(void) {
     rolecall::projection::definition_init();
     if (!process_shared_preload_libraries_in_progress)
         return;
-    rolecall::projection::shared_init();
-    rolecall::projection::flight_init();
+    rolecall::cache::shared_init();
+    rolecall::cache::flight_init();
     rolecall::projection::loads_init();
     rolecall::projection::memo_init();
-    rolecall::projection::ddl_init();
+    rolecall::invalidation::ddl_init();
     rolecall::projection::subscription_init();
-    rolecall::sync::roster_init();
-    rolecall::sync::statistics_init();
-    rolecall::sync::leave_init();
-    rolecall::sync::launcher_init();
+    rolecall::workers::roster_init();
+    rolecall::provider::statistics_init();
+    rolecall::workers::leave_init();
+    rolecall::workers::launcher_init();
 }
 
 }  // extern "C"

@@ -3,7 +3,7 @@
 #include "pg/slots.h"
 #include "pg/testing.h"
 
-namespace rolecall::projection::counters {
+namespace rolecall::cache::counters {
 
 namespace {
 
@@ -135,4 +135,4 @@ std::uint64_t total(Count what) {
     return sum;
 }
 
-}  // namespace rolecall::projection::counters
+}  // namespace rolecall::cache::counters

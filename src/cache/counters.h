@@ -3,7 +3,7 @@
 
 #include "pg/pg.h"
 
-namespace rolecall::projection {
+namespace rolecall::cache {
 
 enum class Count : int {
     hits,
@@ -76,4 +76,4 @@ std::uint64_t total(Count what);
 
 }  // namespace counters
 
-}  // namespace rolecall::projection
+}  // namespace rolecall::cache

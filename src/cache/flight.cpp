@@ -9,7 +9,7 @@ extern "C" {
 #include "utils/wait_event.h"
 }
 
-namespace rolecall::projection {
+namespace rolecall::cache {
 
 namespace {
 
@@ -101,4 +101,4 @@ void end_turn() {
     mine = nullptr;
 }
 
-}  // namespace rolecall::projection
+}  // namespace rolecall::cache

@@ -3,7 +3,7 @@
 
 #include "pg/pg.h"
 
-namespace rolecall::projection {
+namespace rolecall::cache {
 
 /// Requests shared memory; called once, from _PG_init, while preloading.
 void flight_init();
@@ -20,4 +20,4 @@ Turn take_turn(std::uint64_t key_hash);
 
 void end_turn();
 
-}  // namespace rolecall::projection
+}  // namespace rolecall::cache

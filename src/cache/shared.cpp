@@ -16,7 +16,7 @@ extern "C" {
 #include "utils/snapmgr.h"
 }
 
-namespace rolecall::projection {
+namespace rolecall::cache {
 
 using testing::Fault;
 
@@ -375,4 +375,4 @@ void lock_all_definitions() { lock_for_change(common_locktag()); }
 
 bool definitions_are_quiet() { return is_quiet(definitions_locktag()) && is_quiet(common_locktag()); }
 
-}  // namespace rolecall::projection
+}  // namespace rolecall::cache

@@ -14,7 +14,7 @@ extern "C" {
 #include "tcop/cmdtag.h"
 }
 
-namespace rolecall::projection {
+namespace rolecall::cache {
 
 // What every hit reads, in one cache line.
 struct alignas(64) SharedHead {
@@ -166,4 +166,4 @@ void lock_definitions();
 void lock_all_definitions();
 bool definitions_are_quiet();
 
-}  // namespace rolecall::projection
+}  // namespace rolecall::cache

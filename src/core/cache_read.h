@@ -5,8 +5,6 @@
 #include <bit>
 #include <cstring>
 
-#include "core/cache.h"
-
 namespace rolecall::core {
 
 // NOLINTBEGIN(clang-analyzer-core.NonNullParamChecker): `entry` lies in a ring, the analyzer thinks of no

@@ -34,9 +34,7 @@ struct Check {
 };
 
 void add(Check& check, Oid relation, bool lasting, const char* text, const char* repair = nullptr) {
-    auto* problem = static_cast<Problem*>(palloc(sizeof(Problem)));
-    *problem = {.relation = relation, .lasting = lasting, .text = text, .repair = repair};
-    check.problems = lappend(check.problems, problem);
+    add_problem(&check.problems, {.relation = relation, .lasting = lasting, .text = text, .repair = repair});
 }
 
 bool exists(Oid relation) { return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)); }

@@ -4,6 +4,7 @@
 #include "definition/check.h"
 #include "definition/detaching.h"
 #include "definition/distributed.h"
+#include "definition/exactness.h"
 #include "definition/groups.h"
 #include "definition/safety.h"
 #include "definition/text_functions.h"
@@ -253,11 +254,11 @@ void adopt(Definition& d, const Description& now, Plan* plan, List* group_source
     d.key_column = now.key_column;
     d.doc_column = now.doc_column;
     d.ttl = now.ttl;
-    if (preloaded()) {
-        d.floor = &shared.floors.of(projection_hash(now.id));
+    if (cache::preloaded()) {
+        d.floor = &cache::shared.floors.of(cache::projection_hash(now.id));
         d.quiet = now.quiet;
         d.read_at = now.floors;
-        d.counters = counters::place_of(MyDatabaseId, projection_hash(now.id));
+        d.counters = cache::counters::place_of(MyDatabaseId, cache::projection_hash(now.id));
     }
 
     MemoryContext caller = MemoryContextSwitchTo(d.context);
@@ -285,21 +286,21 @@ Verdict other_sql(const Plan& plan, const Execution& execution, const List* rela
     if (!warned)
         pg::warn_of_other_sql("Documents are not cached, but read from their views.");
     warned = true;
-    auto* problem = static_cast<Problem*>(palloc(sizeof(Problem)));
-    *problem = {.relation = InvalidOid,
-                .lasting = true,
-                .text = "the extension's SQL and its library differ in version",
-                .repair = "ALTER EXTENSION rolecall UPDATE"};
-    return {.problems = list_make1(problem), .unsafe = unsafe_part(plan.owner, execution, relations)};
+    List* problems = NIL;
+    add_problem(&problems, {.relation = InvalidOid,
+                            .lasting = true,
+                            .text = "the extension's SQL and its library differ in version",
+                            .repair = "ALTER EXTENSION rolecall UPDATE"});
+    return {.problems = problems, .unsafe = unsafe_part(plan.owner, execution, relations)};
 }
 
 // The order matters. What stamps a floor from here on changes its version; what has stamped it before has
 // ended if definitions are quiet, and its invalidations are there.
 void begin_verification(Description& now, std::uint64_t database_version) {
-    if (!preloaded())
+    if (!cache::preloaded())
         return;
-    now.floors = database_version + core::version_of(shared.floors.of(projection_hash(now.id)));
-    now.quiet = definitions_are_quiet();
+    now.floors = database_version + core::version_of(cache::shared.floors.of(cache::projection_hash(now.id)));
+    now.quiet = cache::definitions_are_quiet();
     AcceptInvalidationMessages();
 }
 
@@ -307,7 +308,7 @@ void begin_verification(Description& now, std::uint64_t database_version) {
 bool read_definition(Definition& d) {
     Description now{};
     now.name = d.name;
-    const std::uint64_t database_version = version_of_database_floor();
+    const std::uint64_t database_version = cache::version_of_database_floor();
     if (!read_projection(now))
         return false;
     begin_verification(now, database_version);
@@ -420,7 +421,7 @@ void definitions_expire() {
 namespace {
 
 bool is_fresh(const Definition& d) {
-    return d.fresh && (!preloaded() || d.read_at == floor_versions(d.floor) ||
+    return d.fresh && (!cache::preloaded() || d.read_at == cache::floor_versions(d.floor) ||
                        testing::fault(Fault::floors_not_compared));
 }
 

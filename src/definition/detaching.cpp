@@ -14,21 +14,6 @@ extern "C" {
 
 namespace rolecall::projection {
 
-namespace {
-
-Problem* problem_of(Oid parent, Oid partition) {
-    auto* problem = static_cast<Problem*>(palloc(sizeof(Problem)));
-    *problem = {.relation = parent,
-                .lasting = false,
-                .text = psprintf("partition %s of %s is being detached", qualified_name(partition),
-                                 qualified_name(parent)),
-                .repair = psprintf("ALTER TABLE %s DETACH PARTITION %s FINALIZE", qualified_name(parent),
-                                   qualified_name(partition))};
-    return problem;
-}
-
-}  // namespace
-
 // With all partitions a descriptor is the same for every snapshot.
 bool add_detaching(List** problems, List** relations) {
     List* found = NIL;
@@ -43,7 +28,13 @@ bool add_detaching(List** problems, List** relations) {
             if (!PartitionHasPendingDetach(partition))
                 continue;
             found = lappend_oid(found, partition);
-            *problems = lappend(*problems, problem_of(RelationGetRelid(parent), partition));
+            const char* whole = qualified_name(RelationGetRelid(parent));
+            const char* part = qualified_name(partition);
+            add_problem(problems,
+                        {.relation = RelationGetRelid(parent),
+                         .lasting = false,
+                         .text = psprintf("partition %s of %s is being detached", part, whole),
+                         .repair = psprintf("ALTER TABLE %s DETACH PARTITION %s FINALIZE", whole, part)});
         }
         table_close(parent, NoLock);
     }

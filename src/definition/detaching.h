@@ -6,6 +6,7 @@
 #include "pg/pg.h"
 
 #include "definition/plan.h"
+#include "definition/problem.h"
 
 namespace rolecall::projection {
 

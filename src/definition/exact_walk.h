@@ -4,7 +4,7 @@
 
 #include "pg/pg.h"
 
-#include "definition/exactness.h"
+#include "definition/execution.h"
 
 extern "C" {
 #include "access/tupdesc.h"

@@ -27,15 +27,15 @@ std::uint64_t group_hash(std::uint64_t lookup, KeyKind kind, Oid type, Datum val
     switch (kind) {
         case KeyKind::integer: {
             const int length = pg_lltoa(DatumGetInt64(widened_key(type, value)), number);
-            return key_hash(lookup, {number, static_cast<std::size_t>(length)});
+            return cache::key_hash(lookup, {number, static_cast<std::size_t>(length)});
         }
         case KeyKind::uuid:
-            return key_hash(lookup, DatumGetCString(DirectFunctionCall1(uuid_out, value)));
+            return cache::key_hash(lookup, DatumGetCString(DirectFunctionCall1(uuid_out, value)));
         case KeyKind::text:
         case KeyKind::bpchar:
             break;
     }
-    return key_hash(lookup, canonical_key(kind, value, buffer));
+    return cache::key_hash(lookup, canonical_key(kind, value, buffer));
 }
 
 List* make_group_plans(const NameData& projection, KeyKind kind, List* sources) {

@@ -1,5 +1,4 @@
-// How keys are represented.
-#include "definition/definition.h"
+#include "definition/key_kinds.h"
 
 extern "C" {
 #include "utils/lsyscache.h"

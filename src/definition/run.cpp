@@ -1,4 +1,5 @@
 #include "definition/run.h"
+#include "definition/exactness.h"
 
 #include "definition/safety.h"
 #include "pg/testing.h"

@@ -1,4 +1,5 @@
 #include "definition/safety.h"
+#include "definition/exactness.h"
 
 #include "definition/plan.h"
 

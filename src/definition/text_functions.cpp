@@ -46,12 +46,6 @@ const char* ambiguous_function(const List* functions) {
     return nullptr;
 }
 
-void add(Verdict& verdict, Oid view, bool lasting, const char* text, const char* repair) {
-    auto* problem = static_cast<Problem*>(palloc(sizeof(Problem)));
-    *problem = {.relation = view, .lasting = lasting, .text = text, .repair = repair};
-    verdict.problems = lappend(verdict.problems, problem);
-}
-
 }  // namespace
 
 bool runs_text(const List* functions) {
@@ -64,12 +58,16 @@ bool runs_text(const List* functions) {
 
 // Who changes a relation looks for marks, under the lock that made definitions not quiet.
 void check_text(Description& projection, const Execution& execution, Verdict& verdict) {
-    if (preloaded() && !mark_text(projection.id) && !testing::fault(testing::Fault::texts_not_marked))
+    if (cache::preloaded() && !cache::mark_text(projection.id) &&
+        !testing::fault(testing::Fault::texts_not_marked))
         projection.quiet = false;
     if (const char* name = ambiguous_function(execution.functions); name != nullptr && projection.ttl == 0)
-        add(verdict, projection.view, true,
-            psprintf("function %s has a string that standard_conforming_strings reads in two ways", name),
-            "write strings with a backslash as E'...' in it");
+        add_problem(&verdict.problems,
+                    {.relation = projection.view,
+                     .lasting = true,
+                     .text = psprintf(
+                         "function %s has a string that standard_conforming_strings reads in two ways", name),
+                     .repair = "write strings with a backslash as E'...' in it"});
 }
 
 bool has_temporary_schema() {

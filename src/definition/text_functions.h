@@ -6,7 +6,7 @@
 #include "pg/pg.h"
 
 #include "definition/check.h"
-#include "definition/exactness.h"
+#include "definition/execution.h"
 
 extern "C" {
 #include "nodes/pg_list.h"

@@ -2,8 +2,9 @@
 
 #include "cache/shared.h"
 #include "definition/definition.h"
+#include "definition/own_changes.h"
 #include "invalidation/closure.h"
-#include "invalidation/rights.h"
+#include "invalidation/members.h"
 #include "pg/testing.h"
 
 extern "C" {
@@ -17,12 +18,11 @@ extern "C" {
 #include "utils/syscache.h"
 }
 
-namespace rolecall::projection {
+namespace rolecall::invalidation {
 
 using testing::Fault;
 
 void (*before_announcement)() = nullptr;
-int detail::notes = 0;
 
 namespace {
 
@@ -52,10 +52,10 @@ bool announced = false;
 CommandTag tag = CMDTAG_UNKNOWN;
 
 void forget_all() {
-    if (detail::notes > 0)
-        definitions_expire();
+    if (projection::detail::noted_changes > 0)
+        projection::definitions_expire();
     table = nullptr;
-    detail::notes = 0;
+    projection::detail::noted_changes = 0;
     deepest = 0;
     made = 0;
     announced = false;
@@ -70,7 +70,7 @@ bool is_noted(Kind kind, Oid object) {
 void announce();
 
 void note(Kind kind, Oid object) {
-    if (!preloaded() || !IsTransactionState())
+    if (!cache::preloaded() || !IsTransactionState())
         return;
     if (table == nullptr) {
         HASHCTL control{};
@@ -90,8 +90,8 @@ void note(Kind kind, Oid object) {
         ++made;
         return;
     }
-    ++detail::notes;
-    definitions_expire();
+    ++projection::detail::noted_changes;
+    projection::definitions_expire();
     if (announced)
         announce();  // somebody else's callback changes definitions when this one has had its turn
 }
@@ -118,15 +118,15 @@ List* noted(Kind kind) {
 void announce_relations(List* relations, Snapshot snapshot) {
     const Affected affected = projections_over(relations, snapshot);
     if (affected.all) {
-        stamp_database(MyDatabaseId);
-        note_invalidation_of_database(MyDatabaseId, tag);
+        cache::stamp_database(MyDatabaseId);
+        cache::note_invalidation_of_database(MyDatabaseId, tag);
         return;
     }
     ListCell* cell = nullptr;
     foreach (cell, affected.projections) {
         const std::uint64_t projection = *static_cast<std::uint64_t*>(lfirst(cell));
-        stamp_projection(projection);
-        note_invalidation(projection, tag);
+        cache::stamp_projection(projection);
+        cache::note_invalidation(projection, tag);
     }
 }
 
@@ -157,8 +157,8 @@ void announce_dropped_databases() {
     foreach (cell, noted(Kind::dropped_database)) {
         if (testing::fault(Fault::id_used_again))
             continue;
-        stamp_database(lfirst_oid(cell));
-        forget_documents(lfirst_oid(cell), 0);
+        cache::stamp_database(lfirst_oid(cell));
+        cache::forget_documents(lfirst_oid(cell), 0);
     }
 }
 
@@ -174,9 +174,9 @@ void announce_everything() {
     CommandCounterIncrement();  // the last statement of a transaction is not followed by one
     const bool names = relations != NIL || names_were_made();
     if (everywhere || roles != NIL)
-        lock_all_definitions();
+        cache::lock_all_definitions();
     if (database || names || rights != NIL)
-        lock_definitions();
+        cache::lock_definitions();
     AcceptInvalidationMessages();
     InvalidateCatalogSnapshot();
     Snapshot newest = testing::fault(Fault::old_catalogs) ? GetTransactionSnapshot()
@@ -185,20 +185,20 @@ void announce_everything() {
     if (own_what_runs(noted(Kind::grantee), newest))
         relations = list_concat_unique_oid(relations, rights);
     if (everywhere || own_what_runs(roles, newest)) {
-        stamp_all_databases();
-        note_invalidation_of_all(tag);
+        cache::stamp_all_databases();
+        cache::note_invalidation_of_all(tag);
     }
     if (database) {
-        stamp_database(MyDatabaseId);
-        note_invalidation_of_database(MyDatabaseId, tag);
+        cache::stamp_database(MyDatabaseId);
+        cache::note_invalidation_of_database(MyDatabaseId, tag);
         if (!OidIsValid(get_extension_oid("rolecall", true)))
-            forget_documents(MyDatabaseId, 0);
+            cache::forget_documents(MyDatabaseId, 0);
     } else if (relations != NIL) {
         announce_relations(relations, newest);
     }
     UnregisterSnapshot(newest);
     if (names && !database)
-        stamp_texts(tag);
+        cache::stamp_texts(tag);
     announce_dropped_databases();
 }
 
@@ -229,8 +229,8 @@ void announce() {
     if (!announced && TransactionIdIsValid(GetTopTransactionIdIfAny()))
         note_catalogs_changed_by_hand();
     announced = true;
-    if ((detail::notes == 0 && made == 0) || !TransactionIdIsValid(GetTopTransactionIdIfAny()) ||
-        testing::fault(Fault::ddl_not_announced))
+    if ((projection::detail::noted_changes == 0 && made == 0) ||
+        !TransactionIdIsValid(GetTopTransactionIdIfAny()) || testing::fault(Fault::ddl_not_announced))
         return;
     MemoryContext context =
         AllocSetContextCreate(CurrentMemoryContext, "rolecall announcement", ALLOCSET_SMALL_SIZES);
@@ -265,10 +265,10 @@ void drop_notes_of(int level) {
     each_note([level](Note& n) {
         if (n.level < level)
             return;
-        --(n.kind == Kind::created ? made : detail::notes);
+        --(n.kind == Kind::created ? made : projection::detail::noted_changes);
         (void)hash_search(table, &n, HASH_REMOVE, nullptr);
     });
-    definitions_expire();
+    projection::definitions_expire();
 }
 
 void hand_up_notes_of(int level) {
@@ -319,4 +319,4 @@ void note_all_databases() { note(Kind::all_databases, InvalidOid); }
 
 void note_dropped_database(Oid database) { note(Kind::dropped_database, database); }
 
-}  // namespace rolecall::projection
+}  // namespace rolecall::invalidation

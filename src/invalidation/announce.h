@@ -10,7 +10,7 @@ extern "C" {
 #include "tcop/cmdtag.h"
 }
 
-namespace rolecall::projection {
+namespace rolecall::invalidation {
 
 /// Registers for the ends of transactions; called once, from _PG_init, while preloading.
 void announce_init();
@@ -43,10 +43,4 @@ void note_all_databases();
 /// A database is dropped: what is cached of it is of no use to one that gets its number.
 void note_dropped_database(Oid database);
 
-namespace detail {
-extern int notes;
-}
-/// Has this transaction noted what it has not yet committed? Its own reads then bypass the cache.
-inline bool definitions_are_changing_here() { return detail::notes > 0; }
-
-}  // namespace rolecall::projection
+}  // namespace rolecall::invalidation

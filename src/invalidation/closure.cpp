@@ -25,7 +25,7 @@ extern "C" {
 #include "utils/snapmgr.h"
 }
 
-namespace rolecall::projection {
+namespace rolecall::invalidation {
 
 namespace {
 
@@ -309,4 +309,4 @@ bool is_below_watched(Oid relation, Snapshot snapshot) {
     return false;
 }
 
-}  // namespace rolecall::projection
+}  // namespace rolecall::invalidation

@@ -9,7 +9,7 @@ extern "C" {
 #include "utils/snapshot.h"
 }
 
-namespace rolecall::projection {
+namespace rolecall::invalidation {
 
 struct Affected {
     bool all = false;         // of this database, known by name or not
@@ -39,4 +39,4 @@ bool is_temporary_schema(Oid schema);
 /// none.
 bool part_of_relation(Oid catalog, Oid object, Snapshot snapshot, Oid& relation);
 
-}  // namespace rolecall::projection
+}  // namespace rolecall::invalidation

@@ -22,7 +22,7 @@ extern "C" {
 #include "utils/snapmgr.h"
 }
 
-namespace rolecall::projection {
+namespace rolecall::invalidation {
 
 namespace {
 
@@ -144,7 +144,7 @@ void on_object(ObjectAccessType access, Oid catalog, Oid object, int part, void*
         case OAT_POST_CREATE:
         case OAT_DROP:
         case OAT_POST_ALTER:
-            if (preloaded() && IsNormalProcessingMode())
+            if (cache::preloaded() && IsNormalProcessingMode())
                 note_object(access, catalog, object, part, argument);
             break;
         default:  // nothing changes
@@ -203,7 +203,7 @@ void note_changes_under_way() {
 void before(const Node* statement, bool, void*& state) {
     const Reach reach = reach_of(statement);
     const bool drops_database = IsA(statement, DropdbStmt);
-    if ((reach == Reach::nothing && !drops_database) || !preloaded() || !IsTransactionState())
+    if ((reach == Reach::nothing && !drops_database) || !cache::preloaded() || !IsTransactionState())
         return;
     MemoryContext context = AllocSetContextCreate(TopMemoryContext, "rolecall change", ALLOCSET_SMALL_SIZES);
     MemoryContext caller = MemoryContextSwitchTo(context);
@@ -228,7 +228,8 @@ void before(const Node* statement, bool, void*& state) {
 void after(void* state) {
     Change& c = *static_cast<Change*>(state);
     note_change(c);
-    definitions_expire();  // what was read since it began may be half of the old and half of the new
+    projection::definitions_expire();  // what was read since it began may be half of the old and half of the
+                                       // new
     ListCell* cell = nullptr;
     foreach (cell, c.children)
         watch_child(lfirst_oid(cell));
@@ -252,4 +253,4 @@ void ddl_init() {
     object_access_hook = on_object;
 }
 
-}  // namespace rolecall::projection
+}  // namespace rolecall::invalidation

@@ -3,9 +3,9 @@
 
 #include "pg/pg.h"
 
-namespace rolecall::projection {
+namespace rolecall::invalidation {
 
 /// Installs the hooks; called once, from _PG_init, while preloading.
 void ddl_init();
 
-}  // namespace rolecall::projection
+}  // namespace rolecall::invalidation

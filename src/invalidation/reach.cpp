@@ -23,7 +23,7 @@ extern "C" {
 #include "catalog/pg_user_mapping.h"
 }
 
-namespace rolecall::projection {
+namespace rolecall::invalidation {
 
 namespace {
 
@@ -295,4 +295,4 @@ Reach reach_of_catalog(Oid catalog) {
     }
 }
 
-}  // namespace rolecall::projection
+}  // namespace rolecall::invalidation

@@ -8,7 +8,7 @@ extern "C" {
 #include "nodes/parsenodes.h"
 }
 
-namespace rolecall::projection {
+namespace rolecall::invalidation {
 
 enum class Reach {
     nothing,        ///< no definition that a projection may depend on
@@ -31,4 +31,4 @@ List* relations_named_by(const Node* statement);
 /// How far a change of an object of this catalog reaches, unless it is a part of a relation (closure.h).
 Reach reach_of_catalog(Oid catalog);
 
-}  // namespace rolecall::projection
+}  // namespace rolecall::invalidation

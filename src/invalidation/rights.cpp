@@ -1,59 +1,16 @@
 #include "invalidation/rights.h"
 
 #include "invalidation/announce.h"
+#include "invalidation/members.h"
 
 extern "C" {
-#include "access/genam.h"
-#include "access/table.h"
-#include "catalog/dependency.h"
-#include "catalog/pg_auth_members.h"
 #include "catalog/pg_authid.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_proc.h"
-#include "catalog/pg_shdepend.h"
 #include "utils/acl.h"
-#include "utils/fmgroids.h"
 }
 
-namespace rolecall::projection {
+namespace rolecall::invalidation {
 
 namespace {
-
-// These roles and all who are members of them, directly or not.
-List* with_members(List* roles, Snapshot snapshot) {
-    List* all = list_copy(roles);
-    if (all == NIL)
-        return all;
-    Relation members = table_open(AuthMemRelationId, AccessShareLock);
-    for (int i = 0; i < list_length(all); ++i) {
-        ScanKeyData key;
-        ScanKeyInit(&key, Anum_pg_auth_members_roleid, BTEqualStrategyNumber, F_OIDEQ,
-                    ObjectIdGetDatum(list_nth_oid(all, i)));
-        SysScanDesc rows = systable_beginscan(members, AuthMemRoleMemIndexId, true, snapshot, 1, &key);
-        while (HeapTuple row = systable_getnext(rows))
-            all = list_append_unique_oid(all, reinterpret_cast<Form_pg_auth_members>(GETSTRUCT(row))->member);
-        systable_endscan(rows);
-    }
-    table_close(members, AccessShareLock);
-    return all;
-}
-
-bool owns_what_runs(Relation dependencies, Oid role, Snapshot snapshot) {
-    ScanKeyData keys[2];
-    ScanKeyInit(&keys[0], Anum_pg_shdepend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
-                ObjectIdGetDatum(AuthIdRelationId));
-    ScanKeyInit(&keys[1], Anum_pg_shdepend_refobjid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(role));
-    SysScanDesc rows =
-        systable_beginscan(dependencies, SharedDependReferenceIndexId, true, snapshot, 2, keys);
-    bool found = false;
-    while (HeapTuple row = found ? nullptr : systable_getnext(rows)) {
-        const auto* d = reinterpret_cast<Form_pg_shdepend>(GETSTRUCT(row));
-        found = d->deptype == SHARED_DEPENDENCY_OWNER &&
-                (d->classid == RelationRelationId || d->classid == ProcedureRelationId);
-    }
-    systable_endscan(rows);
-    return found;
-}
 
 void note_all(List* roles) {
     ListCell* cell = nullptr;
@@ -112,7 +69,7 @@ void note_role_with_members(const RoleSpec& role) {
     if (!OidIsValid(oid))
         return;
     ListCell* cell = nullptr;
-    foreach (cell, with_members(list_make1_oid(oid), nullptr))
+    foreach (cell, members_and(list_make1_oid(oid), nullptr))
         note_role(lfirst_oid(cell));
 }
 
@@ -150,16 +107,4 @@ bool note_grantees(const GrantStmt& statement) {
     return known;
 }
 
-bool own_what_runs(List* roles, Snapshot snapshot) {
-    if (roles == NIL)
-        return false;
-    Relation dependencies = table_open(SharedDependRelationId, AccessShareLock);
-    bool found = false;
-    ListCell* cell = nullptr;
-    foreach (cell, with_members(roles, snapshot))
-        found = found || owns_what_runs(dependencies, lfirst_oid(cell), snapshot);
-    table_close(dependencies, AccessShareLock);
-    return found;
-}
-
-}  // namespace rolecall::projection
+}  // namespace rolecall::invalidation

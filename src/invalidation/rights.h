@@ -5,10 +5,9 @@
 
 extern "C" {
 #include "nodes/parsenodes.h"
-#include "utils/snapshot.h"
 }
 
-namespace rolecall::projection {
+namespace rolecall::invalidation {
 
 /// Notes (announce.h) that the rights of a role change, and with them those of its members, as they are now.
 void note_role_with_members(const RoleSpec& role);
@@ -20,8 +19,4 @@ void note_roles_of(const Node* statement);
 /// those who had them from these.
 bool note_grantees(const GrantStmt& statement);
 
-/// Does one of these roles, or a member of one, own a relation or a function, in whatever database? The
-/// bootstrap superuser is not recorded as an owner, and needs no rights.
-bool own_what_runs(List* roles, Snapshot snapshot);
-
-}  // namespace rolecall::projection
+}  // namespace rolecall::invalidation

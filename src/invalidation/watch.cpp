@@ -5,6 +5,7 @@
 #include "definition/groups.h"
 #include "invalidation/announce.h"
 #include "invalidation/closure.h"
+#include "invalidation/invalidation_testing.h"
 #include "pg/acting.h"
 #include "pg/testing.h"
 #include "pg/trigger.h"
@@ -14,7 +15,7 @@ extern "C" {
 #include "utils/inval.h"
 }
 
-namespace rolecall::projection {
+namespace rolecall::invalidation {
 
 using testing::Fault;
 
@@ -26,7 +27,7 @@ struct Watcher {
     std::uint64_t group;  // the watch of a lookup whose rows are told apart by the column; 0: none
     bool keyed;           // false: the whole projection depends on each row
     AttrNumber column;
-    KeyKind kind;
+    projection::KeyKind kind;
     Oid type;
 };
 
@@ -46,7 +47,7 @@ Watcher* watcher_of(FunctionCallInfo fcinfo, const pg::RowTrigger& call) {
         if (number > 0) {
             watcher->column = static_cast<AttrNumber>(number);
             watcher->type = SPI_gettypeid(columns, number);
-            watcher->keyed = key_kind_of(watcher->type, watcher->kind);
+            watcher->keyed = projection::key_kind_of(watcher->type, watcher->kind);
         }
     }
     fcinfo->flinfo->fn_extra = watcher;
@@ -59,11 +60,13 @@ void stamp_row(const Watcher& watcher, HeapTuple row, TupleDesc columns) {
     if (is_null)
         return;
     if (watcher.group != 0) {
-        stamp(group_hash(watcher.group, watcher.kind, watcher.type, key));
+        cache::stamp(projection::group_hash(watcher.group, watcher.kind, watcher.type, key));
         return;
     }
-    KeyBuffer buffer;
-    stamp(key_hash(watcher.projection, canonical_key(watcher.kind, widened_key(watcher.type, key), buffer)));
+    projection::KeyBuffer buffer;
+    cache::stamp(cache::key_hash(
+        watcher.projection,
+        projection::canonical_key(watcher.kind, projection::widened_key(watcher.type, key), buffer)));
 }
 
 }  // namespace
@@ -82,9 +85,10 @@ void watch_child(Oid child) {
     pg::stop_acting(acting);
 }
 
-}  // namespace rolecall::projection
+}  // namespace rolecall::invalidation
 
-using namespace rolecall::projection;
+using namespace rolecall::invalidation;
+namespace cache = rolecall::cache;
 namespace pg = rolecall::pg;
 
 extern "C" {
@@ -93,7 +97,7 @@ extern "C" {
 // of a lookup]]. Without the library preloaded nothing is cached anywhere, and there is nothing to do.
 ROLECALL_FUNCTION(rolecall_watch_row, pg::takes(TRIGGEROID)) {
     const pg::RowTrigger call(fcinfo);
-    if (!preloaded())
+    if (!cache::preloaded())
         return PointerGetDatum(nullptr);
     const Watcher& watcher = *watcher_of(fcinfo, call);
     if (rolecall::testing::fault(Fault::lookup_keys_by_query) && watcher.group != 0) {
@@ -101,7 +105,7 @@ ROLECALL_FUNCTION(rolecall_watch_row, pg::takes(TRIGGEROID)) {
         return PointerGetDatum(nullptr);
     }
     if (!watcher.keyed) {
-        stamp_projection(watcher.projection);
+        cache::stamp_projection(watcher.projection);
         return PointerGetDatum(nullptr);
     }
     if (call.old_row() != nullptr && !rolecall::testing::fault(Fault::old_key_not_stamped))
@@ -114,8 +118,8 @@ ROLECALL_FUNCTION(rolecall_watch_row, pg::takes(TRIGGEROID)) {
 // AFTER TRUNCATE FOR EACH STATEMENT; argument: projection id.
 ROLECALL_FUNCTION(rolecall_watch_truncate, pg::takes(TRIGGEROID)) {
     const std::uint64_t projection = pg::StatementTrigger(fcinfo).id_argument(0);
-    if (preloaded())
-        stamp_projection(projection);
+    if (cache::preloaded())
+        cache::stamp_projection(projection);
     return PointerGetDatum(nullptr);
 }
 
@@ -137,9 +141,9 @@ ROLECALL_FUNCTION(rolecall_projection_dropped, pg::takes(TRIGGEROID)) {
     bool is_null = false;
     const Datum id = heap_getattr(call.old_row(), column, call.columns(), &is_null);
     const auto projection = static_cast<std::uint64_t>(DatumGetInt64(id));
-    if (preloaded() && !is_null) {
-        forget_documents(MyDatabaseId, projection);
-        counters::forget(projection_hash(projection));
+    if (cache::preloaded() && !is_null) {
+        cache::forget_documents(MyDatabaseId, projection);
+        cache::counters::forget(cache::projection_hash(projection));
     }
     return PointerGetDatum(nullptr);
 }

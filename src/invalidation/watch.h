@@ -3,10 +3,10 @@
 
 #include "pg/pg.h"
 
-namespace rolecall::projection {
+namespace rolecall::invalidation {
 
 /// Gives a new partition or child of a watched relation, and what is below it, the triggers of the watches,
 /// as the extension's owner.
 void watch_child(Oid child);
 
-}  // namespace rolecall::projection
+}  // namespace rolecall::invalidation

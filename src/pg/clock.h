@@ -12,7 +12,7 @@ extern "C" {
 #include "utils/timestamp.h"
 }
 
-namespace rolecall::sync {
+namespace rolecall::pg {
 
 inline TimestampTz now() { return GetCurrentTimestamp() + testing::clock_offset(); }
 
@@ -42,4 +42,4 @@ inline TimestampTz steady_now() {
 /// Uniform in [0, 1), for jitter.
 inline double chance() { return pg_prng_double(&pg_global_prng_state); }
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::pg

@@ -3,7 +3,6 @@
 #include "core/error.h"
 #include "pg/acting.h"
 #include "pg/spi.h"
-#include "workers/registry.h"
 
 extern "C" {
 #include "pgstat.h"
@@ -16,19 +15,21 @@ extern "C" {
 #include "utils/snapmgr.h"
 }
 
-namespace rolecall::sync {
+namespace rolecall::pg {
 
 namespace {
 
 volatile sig_atomic_t leave_requested = 0;
 volatile sig_atomic_t in_transaction = 0;
 bool is_ours = false;  // a process of ours, which process_init() set up
+void (*on_leave)() = nullptr;
 volatile sig_atomic_t cancelled = 0;
 
 void on_sigterm(SIGNAL_ARGS) {
     const int saved = errno;
     leave_requested = 1;
-    note_leaving(Leaving::asked);
+    if (on_leave != nullptr)
+        on_leave();
     if (in_transaction != 0)
         die(postgres_signal_arg);  // a lock wait must end too
     SetLatch(MyLatch);
@@ -73,8 +74,9 @@ Failure describe() {
 
 }  // namespace
 
-void process_init() {
+void process_init(void (*at_sigterm)()) {
     is_ours = true;
+    on_leave = at_sigterm;
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
     pqsignal(SIGINT, on_sigint);
     pqsignal(SIGTERM, on_sigterm);
@@ -183,4 +185,4 @@ bool run_in_subtransaction(const std::function<void()>& f, std::string& error) {
     return done;
 }
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::pg

@@ -12,10 +12,11 @@ extern "C" {
 #include "access/xact.h"
 }
 
-namespace rolecall::sync {
+namespace rolecall::pg {
 
-/// Installs the signal handlers and unblocks signals. Call first.
-void process_init();
+/// Installs the signal handlers and unblocks signals. Call first. `at_sigterm` is called by the handler of
+/// SIGTERM; nullptr: nothing is.
+void process_init(void (*at_sigterm)() = nullptr);
 
 /// Takes away what somebody set for the database or for a role. When connected.
 using pg::pin_settings;
@@ -64,4 +65,4 @@ bool run_in_transaction(const std::function<void()>& f, std::string& error);
 /// no transaction id then.
 bool run_in_subtransaction(const std::function<void()>& f, std::string& error);
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::pg

@@ -95,7 +95,7 @@ Datum call_with_schemas(FunctionCallInfo fcinfo, const char* name, const pg::Dec
 }
 
 Definition& ready_definition(const NameData& name) {
-    require_preloaded();
+    cache::require_preloaded();
     Definition& d = definition_seen(NameStr(name));
     d.fresh = false;  // in this transaction things may have changed without a message yet
     definition_ready(d);

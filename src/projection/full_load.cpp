@@ -154,12 +154,12 @@ void install_row(const Run& run, const Candidate& row, TupleDesc columns,
     const core::Snapshot snapshot = testing::fault(testing::Fault::pass_by_newest_snapshot)
                                         ? pg::xid_snapshot(GetLatestSnapshot())
                                         : run.snapshot;
-    const Count result = install(run.d, row.name, loaded, groups, snapshot,
-                                 GetCurrentTransactionStartTimestamp(), core::Room::free);
+    const cache::Count result = install(run.d, row.name, loaded, groups, snapshot,
+                                        GetCurrentTransactionStartTimestamp(), core::Room::free);
     pass.read += 1;
-    pass.loaded += result == Count::installs ? 1 : 0;
-    pass.refused_in_a_row = result == Count::skip_room ? pass.refused_in_a_row + 1 : 0;
-    counters::add(run.d.counters, result);
+    pass.loaded += result == cache::Count::installs ? 1 : 0;
+    pass.refused_in_a_row = result == cache::Count::skip_room ? pass.refused_in_a_row + 1 : 0;
+    cache::counters::add(run.d.counters, result);
 }
 
 // Installs the first `count` rows of the batch, and remembers the last key.
@@ -214,8 +214,8 @@ Stretch look_at_floor(const Run& run) {
                  errmsg("the view of projection \"%s\" assigns a transaction id", NameStr(run.d.name))));
     std::uint64_t versions = 0;
     const bool settled = core::settled(*run.d.floor, run.snapshot, versions) &&
-                         core::settled(*shared.database_floor, run.snapshot, versions);
-    return settled && definitions_are_quiet() ? Stretch::go_on : Stretch::wait;
+                         core::settled(*cache::shared.database_floor, run.snapshot, versions);
+    return settled && cache::definitions_are_quiet() ? Stretch::go_on : Stretch::wait;
 }
 
 // The last row of a batch waits for the next, which may have the same key.
@@ -271,7 +271,7 @@ Stretch read_view(Run& run, Portal portal, bool (*report)(const Pass&)) {
 // In the order of load().
 Stretch load_stretch(Pass& pass, bool (*report)(const Pass&)) {
     Definition& d = definition_seen(NameStr(pass.projection));
-    if (!floor_is_ready() || !pg::is_plain(GetActiveSnapshot()) || !definitions_are_quiet())
+    if (!cache::floor_is_ready() || !pg::is_plain(GetActiveSnapshot()) || !cache::definitions_are_quiet())
         return Stretch::wait;
     AcceptInvalidationMessages();
     if (!definition_ready(d, true))
@@ -298,8 +298,8 @@ Stretch load_stretch(Pass& pass, bool (*report)(const Pass&)) {
     const Stretch result = read_view(run, portal, report);
     SPI_cursor_close(portal);
     SPI_finish();
-    counters::add(d.counters, Count::load_time,
-                  static_cast<std::uint64_t>(GetCurrentTimestamp() - run.began));
+    cache::counters::add(d.counters, cache::Count::load_time,
+                         static_cast<std::uint64_t>(GetCurrentTimestamp() - run.began));
     return result;
 }
 

@@ -24,7 +24,7 @@ constexpr int errcode_user_not_found = MAKE_SQLSTATE('R', 'C', '0', '0', '1');
 constexpr int errcode_user_inactive = MAKE_SQLSTATE('R', 'C', '0', '0', '2');
 
 Definition& me_definition() {
-    require_preloaded();
+    cache::require_preloaded();
     return me_definition_seen();
 }
 

@@ -81,7 +81,8 @@ void add_rows(Relation table, Relation index, ScanKeyData& wanted, std::span<con
             bool is_null = false;
             const Datum value = slot_getattr(row, member.number, &is_null);
             if (!is_null)
-                groups.add(shared.stamps.index(group_hash(member.lookup, member.kind, member.type, value)));
+                groups.add(
+                    cache::shared.stamps.index(group_hash(member.lookup, member.kind, member.type, value)));
         }
     }
     ExecDropSingleTupleTableSlot(row);

@@ -296,12 +296,13 @@ void keep_loads_of(std::span<const Oid> databases) {
 }  // namespace rolecall::projection
 
 using namespace rolecall::projection;
+namespace cache = rolecall::cache;
 
 extern "C" {
 
 // A row for each load of this database, in the order of the view stat_progress.
 ROLECALL_FUNCTION(rolecall_load_progress, rolecall::pg::gives_rows()) {
-    require_preloaded();
+    cache::require_preloaded();
     const ReturnSetInfo& result =
         rolecall::pg::result_set(fcinfo, INT8OID, TEXTOID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID,
                                  TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID);

@@ -54,7 +54,7 @@ Datum answer_many(FunctionCallInfo fcinfo, Definition& d, ArrayType* keys, Read&
 }
 
 Definition& me() {
-    require_preloaded();
+    cache::require_preloaded();
     return me_definition_seen();
 }
 

@@ -9,7 +9,7 @@ extern "C" {
 #include "mb/pg_wchar.h"
 }
 
-namespace rolecall::sync {
+namespace rolecall::provider {
 
 namespace {
 
@@ -68,4 +68,4 @@ const char* oddity_of(const Jsonb* part) {
     return number ? http::to_string(static_cast<http::Oddity>(*number)) : nullptr;
 }
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::provider

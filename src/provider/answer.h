@@ -11,7 +11,7 @@ extern "C" {
 #include "utils/jsonb.h"
 }
 
-namespace rolecall::sync {
+namespace rolecall::provider {
 
 /// The error of an answer, RC104; names the provider.
 [[noreturn]] void bad_answer(const Provider& provider, const std::string& detail,
@@ -29,4 +29,4 @@ Answer read_answer(const Provider& provider, const std::string& body, const core
 /// Why something in a part of an answer cannot be held: a sentence; nullptr: all of it can.
 const char* oddity_of(const Jsonb* part);
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::provider

@@ -17,7 +17,7 @@ extern "C" {
 #include "storage/latch.h"
 }
 
-namespace rolecall::sync {
+namespace rolecall::provider {
 
 namespace {
 
@@ -65,7 +65,7 @@ class Flight {
             const auto timeout = static_cast<long>(fetcher_.timeout().count());
             (void)WaitLatchOrSocket(MyLatch,
                                     WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-                                    fetcher_.fd(), timeout, wait_for_answer.id());
+                                    fetcher_.fd(), timeout, pg::wait_for_answer.id());
             ResetLatch(MyLatch);
             CHECK_FOR_INTERRUPTS();
         });
@@ -127,7 +127,7 @@ bool is_trouble(const Error& error) {
 
 // Did the session set itself how long it waits? Then no answer in time says nothing of the provider.
 bool is_impatient(const Provider& p, const http::Fetched& fetched) {
-    if (is_background() || fetched.failed->failed_in == Phase::none)
+    if (pg::is_background() || fetched.failed->failed_in == Phase::none)
         return false;
     return (p.timeout.count() == settings::request_timeout &&
             pg::is_set_by_user("rolecall.request_timeout")) ||
@@ -141,7 +141,7 @@ class Asked {
     explicit Asked(Oid server) : server_(server) {}
     ~Asked() {
         if (!is_answered_)
-            report_abandoned(server_, now());
+            report_abandoned(server_, pg::now());
     }
     Asked(const Asked&) = delete;
     Asked& operator=(const Asked&) = delete;
@@ -159,7 +159,7 @@ std::string seconds_text(TimestampTz microseconds) {
 // Waits until it is our turn, interruptibly.
 void wait_for_turn(const Provider& p) {
     const TimestampTz patience = std::chrono::microseconds(p.timeout).count();
-    const TimestampTz time = now();
+    const TimestampTz time = pg::now();
     TimestampTz when = time;
     const Answer answer = ask_in_turn(asking(p), time, patience, when);
     if (answer != Answer::yes)
@@ -173,12 +173,14 @@ void wait_for_turn(const Provider& p) {
             "rolecall.stat_provider shows its state. trigger_role_sync_for_user() leaves it to the worker.");
     try {
         // (Not when - now(): the clock may be set back meanwhile.)
-        const TimestampTz until = steady_now() + when - time;
-        for (TimestampTz left = when - time; left > 0; left = until - steady_now())
-            pg::call([left] { wait_for_latch(static_cast<long>(left / 1000 + 1), -1, wait_for_rate_limit); });
+        const TimestampTz until = pg::steady_now() + when - time;
+        for (TimestampTz left = when - time; left > 0; left = until - pg::steady_now())
+            pg::call([left] {
+                pg::wait_for_latch(static_cast<long>(left / 1000 + 1), -1, pg::wait_for_rate_limit);
+            });
     } catch (...) {
         give_turn_back(asking(p));
-        report_abandoned(p.server, now());
+        report_abandoned(p.server, pg::now());
         throw;
     }
 }
@@ -229,7 +231,7 @@ Asking asking(const Provider& p) {
 }
 
 void judge(const Provider& p, const http::Fetched& fetched, const std::string& subject) {
-    const TimestampTz time = now();
+    const TimestampTz time = pg::now();
     Asking more = asking(p);
     more.requests = fetched.requests - more.requests;
     if (more.requests > 0)
@@ -292,4 +294,4 @@ Answers answers_of(const Provider& p, http::Fetched fetched) {
             .failed = std::move(failed)};
 }
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::provider

@@ -8,7 +8,7 @@
 #include "provider/provider.h"
 #include "provider/statistics.h"
 
-namespace rolecall::sync {
+namespace rolecall::provider {
 
 /// A transport whose sockets count among the process's descriptors, as the server counts them.
 std::unique_ptr<http::Transport> make_transport();
@@ -55,4 +55,4 @@ Answers answers_of(const Provider& provider, http::Fetched fetched);
 /// What asking about a subject takes.
 Asking asking(const Provider& provider);
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::provider

@@ -11,7 +11,7 @@ extern "C" {
 #include "utils/xml.h"
 }
 
-namespace rolecall::sync {
+namespace rolecall::provider {
 
 namespace {
 
@@ -47,10 +47,10 @@ Error no_calls_error(const std::string& why) {
             "Call rolecall.allow_providers() if this database is to call them."};
 }
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::provider
 
 using namespace rolecall;
-using namespace rolecall::sync;
+using namespace rolecall::provider;
 
 extern "C" {
 

@@ -8,7 +8,7 @@
 
 #include "core/error.h"
 
-namespace rolecall::sync {
+namespace rolecall::provider {
 
 /// Why no provider is called from this database; nullopt: they are.
 std::optional<std::string> why_no_calls();
@@ -16,4 +16,4 @@ std::optional<std::string> why_no_calls();
 /// The error of whoever wants to nevertheless.
 Error no_calls_error(const std::string& why);
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::provider

@@ -11,7 +11,7 @@ extern "C" {
 #include "utils/numeric.h"
 }
 
-namespace rolecall::sync {
+namespace rolecall::provider {
 
 namespace {
 
@@ -425,4 +425,4 @@ Jsonb* roles_to_jsonb(const std::vector<core::OwnedGrant>& roles) {
         [&] { return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text.c_str()))); });
 }
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::provider

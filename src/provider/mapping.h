@@ -14,7 +14,7 @@ extern "C" {
 #include "utils/jsonb.h"
 }
 
-namespace rolecall::sync {
+namespace rolecall::provider {
 
 /// What a provider says of one user; 000-25 of the requirements.
 struct ProviderUser {
@@ -66,4 +66,4 @@ std::vector<core::OwnedGrant> read_roles(const Jsonb* roles);
 /// [{"role": ..., "on": ...}, ...] in the current memory context.
 Jsonb* roles_to_jsonb(const std::vector<core::OwnedGrant>& roles);
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::provider

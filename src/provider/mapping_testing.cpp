@@ -24,11 +24,12 @@ ROLECALL_FUNCTION(rolecall_test_map, pg::takes(JSONBOID, NAMEOID, TEXTOID, BYTEA
         page.status = 200;
         page.body.assign(VARDATA_ANY(answer), VARSIZE_ANY_EXHDR(answer));
         pg::spi_connect();
-        const sync::ProviderUser user = sync::map_answers(sync::read_provider(name), subject, {{page}});
+        const provider::ProviderUser user =
+            provider::map_answers(provider::read_provider(name), subject, {{page}});
         pg::spi_finish();
         return pg::call([&] {
             MemoryContextSwitchTo(result_context);
-            return JsonbPGetDatum(sync::roles_to_jsonb(user.roles));
+            return JsonbPGetDatum(provider::roles_to_jsonb(user.roles));
         });
     });
 }

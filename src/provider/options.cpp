@@ -16,7 +16,7 @@ extern "C" {
 #include "utils/timestamp.h"
 }
 
-namespace rolecall::sync {
+namespace rolecall::provider {
 
 namespace {
 
@@ -454,7 +454,7 @@ std::size_t Options::bytes(const char* name) const { return std::size_t{1024} * 
 
 double Options::share(const char* name) const { return std::stoi(get(name)) / 100.0; }
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::provider
 
 using namespace rolecall;
 
@@ -464,8 +464,8 @@ extern "C" {
 ROLECALL_FUNCTION(rolecall_provider_validator, pg::takes(VOIDOID, TEXTARRAYOID, OIDOID)) {
     return pg::guarded([&]() -> Datum {
         List* list = pg::call([&] { return untransformRelOptions(PG_GETARG_DATUM(0)); });
-        const auto given = sync::to_map(list);
-        sync::validate(given, PG_GETARG_OID(1));
+        const auto given = provider::to_map(list);
+        provider::validate(given, PG_GETARG_OID(1));
         PG_RETURN_VOID();
     });
 }

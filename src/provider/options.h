@@ -12,7 +12,7 @@ extern "C" {
 #include "nodes/pg_list.h"
 }
 
-namespace rolecall::sync {
+namespace rolecall::provider {
 
 class Options {
  public:
@@ -46,4 +46,4 @@ http::Paging::Style paging_style(const std::string& name);
 /// How a server pages an answer in which `items_path` picks the items, by the option `style`.
 http::Paging paging_of(const Options& server, const char* style, const std::string& items_path);
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::provider

@@ -20,7 +20,7 @@ extern "C" {
 #include "utils/syscache.h"
 }
 
-namespace rolecall::sync {
+namespace rolecall::provider {
 
 namespace {
 
@@ -103,7 +103,7 @@ std::string content_of(const ForeignServer& server, const std::string& path) {
         if (left.count() <= 0)
             bad_secret_file(server.servername, "\"" + path + "\" could not be read within " +
                                                    std::to_string(patience.count()) + " ms.");
-        pg::call([&] { wait_for_latch(static_cast<long>(left.count()), file.fd(), wait_for_secret); });
+        pg::call([&] { pg::wait_for_latch(static_cast<long>(left.count()), file.fd(), wait_for_secret); });
     }
     if (file.error() == EINVAL)
         bad_secret_file(server.servername, "\"" + path + "\" is not a regular file.");
@@ -269,4 +269,4 @@ Provider read_provider(const std::string& name) {
     return p;
 }
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::provider

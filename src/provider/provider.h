@@ -8,7 +8,7 @@
 #include "core/json_shape.h"
 #include "http/pager.h"
 
-namespace rolecall::sync {
+namespace rolecall::provider {
 
 /// Where in a provider's answers things are: jsonpath expressions, empty where the kind has none.
 struct Mapping {
@@ -82,4 +82,4 @@ struct Provider {
 /// it belongs to another wrapper, 28000 where its owner's mapping lacks what `auth` needs.
 Provider read_provider(const std::string& name);
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::provider

@@ -19,7 +19,7 @@ extern "C" {
 #include "utils/tuplestore.h"
 }
 
-namespace rolecall::sync {
+namespace rolecall::provider {
 
 namespace {
 
@@ -109,11 +109,11 @@ template <typename F>
 auto with_status(Oid server, F&& f) {
     if (shared == nullptr)
         return f(without_place[server]);
-    const TimestampTz time = now();
+    const TimestampTz time = pg::now();
     bool is_first = false;
     LWLockAcquire(shared->lock, LW_EXCLUSIVE);
     if (ProviderStatus* provider = find_or_make(server, time)) {
-        provider->used_at = steady_now();
+        provider->used_at = pg::steady_now();
         const auto result = f(*provider);
         LWLockRelease(shared->lock);
         return result;
@@ -137,7 +137,7 @@ void update_status(Oid server, F&& f) {
 }
 
 core::Breaker::Asker asker() {
-    return is_background() ? core::Breaker::Asker::worker : core::Breaker::Asker::session;
+    return pg::is_background() ? core::Breaker::Asker::worker : core::Breaker::Asker::session;
 }
 
 Datum float_array(const double* values, int count) {
@@ -188,14 +188,14 @@ void count_sync(Oid server, bool changed, Clock::duration took) {
         ++p.counts[static_cast<int>(changed ? SyncCount::changed : SyncCount::unchanged)];
         ++p.buckets[bucket];
         p.seconds += seconds;
-        p.last_success_at = now();
+        p.last_success_at = pg::now();
     });
 }
 
 void count_failure(Oid server, const std::string& error) {
     update_status(server, [&](ProviderStatus& p) {
         ++p.counts[static_cast<int>(SyncCount::failed)];
-        p.last_error_at = now();
+        p.last_error_at = pg::now();
         const int length = pg_mbcliplen(error.data(), static_cast<int>(error.size()), error_bytes - 1);
         memcpy(p.last_error, error.data(), static_cast<std::size_t>(length));
         p.last_error[length] = '\0';
@@ -307,7 +307,7 @@ void report_answer(Oid server) {
 
 void report_trouble(Oid server, std::string_view subject, TimestampTz time) {
     const std::uint64_t hash = subject.empty() ? 0 : core::hash(1, 0, 0, subject) | 1;
-    update_status(server, [&](ProviderStatus& p) { p.breaker.failed(time, chance(), hash); });
+    update_status(server, [&](ProviderStatus& p) { p.breaker.failed(time, pg::chance(), hash); });
 }
 
 void report_abandoned(Oid server, TimestampTz time) {
@@ -318,9 +318,10 @@ void report_wait(Oid server, TimestampTz until) {
     update_status(server, [&](ProviderStatus& p) { p.breaker.wait_until(until); });
 }
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::provider
 
-using namespace rolecall::sync;
+using namespace rolecall::provider;
+namespace pg = rolecall::pg;
 
 extern "C" {
 
@@ -340,7 +341,7 @@ ROLECALL_FUNCTION(rolecall_provider_statistics, rolecall::pg::gives_rows()) {
             copies[count++] = provider;
     LWLockRelease(shared->lock);
 
-    const auto time = now();
+    const auto time = pg::now();
     for (int i = 0; i < count; ++i) {
         ProviderStatus& p = copies[i];
         const TimestampTz next = p.breaker.next(time);

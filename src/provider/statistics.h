@@ -12,7 +12,7 @@ extern "C" {
 #include "utils/timestamp.h"
 }
 
-namespace rolecall::sync {
+namespace rolecall::provider {
 
 /// Requests the shared memory; called once, from _PG_init, while preloading.
 void statistics_init();
@@ -96,4 +96,4 @@ void report_abandoned(Oid server, TimestampTz time);
 /// The provider asks to be asked no earlier.
 void report_wait(Oid server, TimestampTz until);
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::provider

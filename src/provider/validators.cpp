@@ -2,7 +2,7 @@
 
 #include "core/hash.h"
 
-namespace rolecall::sync {
+namespace rolecall::provider {
 
 namespace {
 
@@ -40,4 +40,4 @@ bool gives(const Version& version, const Provider& provider, const std::vector<c
     return !version.validators.empty() && version.fingerprint == fingerprint_of(provider, held);
 }
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::provider

@@ -7,7 +7,7 @@
 #include "core/grant_set.h"
 #include "provider/provider.h"
 
-namespace rolecall::sync {
+namespace rolecall::provider {
 
 /// What the provider said of its answer, and a fingerprint of what was made of it.
 struct Version {
@@ -23,4 +23,4 @@ Version version_of(const http::Completion& answer, const Provider& provider,
 /// since, a role could not be granted, or the provider is asked or its answers are read in another way now.
 bool gives(const Version& version, const Provider& provider, const std::vector<core::OwnedGrant>& held);
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::provider

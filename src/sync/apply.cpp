@@ -112,7 +112,7 @@ std::string protection(const std::string& role, const User& user, const Change& 
 }
 
 // Takes out of a change what would leave a protected role without holder. False: busy.
-bool protect(const Rules& rules, Patience patience, Change& change) {
+bool protect(const provider::Rules& rules, Patience patience, Change& change) {
     const User& user = change.sync->user;
     for (const std::string& role : rules.protected_roles) {
         if (!change.deactivates)
@@ -151,7 +151,7 @@ std::vector<core::OwnedGrant> kept_of(const Sync& sync) {
 
 // At once, and one user after the other: the brake and the protection of last holders count on what was taken
 // away before.
-void take_away(Change& change, const Rules& rules, Patience patience, TimestampTz time) {
+void take_away(Change& change, const provider::Rules& rules, Patience patience, TimestampTz time) {
     const User& user = change.sync->user;
     Outcome& outcome = change.sync->outcome;
     if (!protect(rules, patience, change)) {
@@ -202,7 +202,7 @@ void note(std::span<const Change> changes, TimestampTz time) {
     for (const Change& change : changes) {
         if (change.sync->only_takes_away)
             continue;
-        const Version& version = change.sync->said.version;
+        const provider::Version& version = change.sync->said.version;
         users.push_back(change.sync->user.id);
         if (!change.sync->user.is_confirmed)
             unconfirmed.push_back(change.sync->user.id);
@@ -229,7 +229,7 @@ void note(std::span<const Change> changes, TimestampTz time) {
 
 }  // namespace
 
-void apply(std::span<Sync> syncs, const Rules& rules, Patience patience, TimestampTz time,
+void apply(std::span<Sync> syncs, const provider::Rules& rules, Patience patience, TimestampTz time,
            const std::function<void()>& meanwhile) {
     std::vector<Change> changes;
     changes.reserve(syncs.size());
@@ -243,7 +243,7 @@ void apply(std::span<Sync> syncs, const Rules& rules, Patience patience, Timesta
                       .wanted = sync.only_takes_away ? kept_of(sync) : sync.said.roles,
                       .difference = {},
                       .deactivates = sync.said.gone && sync.user.is_active &&
-                                     rules.on_not_found == Rules::OnNotFound::deactivate};
+                                     rules.on_not_found == provider::Rules::OnNotFound::deactivate};
         change.difference = core::diff(sync.held, change.wanted);
         sync.outcome = {};
         if (change.takes_away()) {

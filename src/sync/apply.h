@@ -34,7 +34,7 @@ struct Outcome {
 /// A user's sync that is about to be applied, or was.
 struct Sync {
     User user;  ///< as found under its lock, as is `held`
-    ProviderUser said;
+    provider::ProviderUser said;
     std::vector<core::OwnedGrant> held;  ///< provider_grants()
     TimestampTz next = 0;                ///< when the next one is due
     bool only_takes_away = false;  ///< what is to be given is held up: it is left out, and nothing noted
@@ -48,7 +48,7 @@ struct Sync {
 /// provider, each user comes once; after the first that the brake holds nobody is applied. Calls `meanwhile`,
 /// which must not wait, between statements.
 void apply(
-    std::span<Sync> syncs, const Rules& rules, Patience patience, TimestampTz time,
+    std::span<Sync> syncs, const provider::Rules& rules, Patience patience, TimestampTz time,
     const std::function<void()>& meanwhile = [] {});
 
 }  // namespace rolecall::sync

@@ -44,9 +44,9 @@ TimestampTz careful_until = 0;                 // likewise: somebody held someth
 
 // How a batch goes about what somebody else may hold.
 struct Care {
-    bool locks_first = false;      // and leaves out whom it cannot lock
-    bool only_takes_away = false;  // what is to be given waits for somebody
-    int patience = lock_patience;  // milliseconds
+    bool locks_first = false;          // and leaves out whom it cannot lock
+    bool only_takes_away = false;      // what is to be given waits for somebody
+    int patience = pg::lock_patience;  // milliseconds
 };
 
 enum class End { applied, failed, given_back, stopped };
@@ -64,7 +64,7 @@ End hold_back(const Job& job, const Outcome& outcome, TimestampTz time) {
 }
 
 // What the providers said, each in `said`. A job whose answer cannot be understood gets its error.
-void understand_all(std::span<const JobPtr> jobs, std::span<ProviderUser> said,
+void understand_all(std::span<const JobPtr> jobs, std::span<provider::ProviderUser> said,
                     const std::function<void()>& meanwhile) {
     MemoryContext caller = CurrentMemoryContext;
     MemoryContext scratch = pg::call([&] {
@@ -86,7 +86,7 @@ void understand_all(std::span<const JobPtr> jobs, std::span<ProviderUser> said,
     };
     while (next < jobs.size()) {
         std::string error;
-        if (!run_in_subtransaction(understand_next, error))
+        if (!pg::run_in_subtransaction(understand_next, error))
             jobs[next++]->error = error;
     }
     pg::call([&] { MemoryContextDelete(scratch); });
@@ -95,13 +95,13 @@ void understand_all(std::span<const JobPtr> jobs, std::span<ProviderUser> said,
 // The jobs of one batch that are one provider's, and what comes of each.
 class Group {
  public:
-    void add(Job& job, ProviderUser& said, Settled& settled) {
+    void add(Job& job, provider::ProviderUser& said, Settled& settled) {
         members_.push_back({.job = &job, .said = &said, .settled = &settled});
     }
 
     // Inside the transaction of settle().
     void settle(const Care& care, const std::function<void()>& meanwhile) {
-        time_ = now();
+        time_ = pg::now();
         care_ = care;
         keep_if([&](Member& member) { return is_understood(member); });
         std::unordered_set<std::int64_t> locked;
@@ -135,7 +135,7 @@ class Group {
         });
         if (members_.empty())
             return;
-        const Provider& provider = *members_.front().job->provider;
+        const provider::Provider& provider = *members_.front().job->provider;
         const Attribution attribution(Cause::sync, "rolecall sync worker", provider.name,
                                       std::move(request_ids));
         meanwhile();
@@ -148,7 +148,7 @@ class Group {
  private:
     struct Member {
         Job* job;
-        ProviderUser* said;
+        provider::ProviderUser* said;
         Settled* settled;
     };
 
@@ -215,25 +215,25 @@ class Group {
 
 void report(const Job& job, const Settled& settled) {
     if (settled.end == End::failed) {
-        count_failure(job.provider->server, job.error);
+        provider::count_failure(job.provider->server, job.error);
         log_failure(job.claim.user, job.error, job.claim.attempts + 1);
     } else if (settled.end == End::applied) {
-        count_sync(job.provider->server, settled.outcome.changed(),
-                   std::chrono::steady_clock::now() - job.started);
+        provider::count_sync(job.provider->server, settled.outcome.changed(),
+                             std::chrono::steady_clock::now() - job.started);
         log_outcome(job.claim.user.id, settled.outcome);
     } else if (settled.end == End::stopped) {
         log_stop(job.provider->name, settled.outcome.excess);
     }
 }
 
-std::optional<Failure> settle_together(std::span<const JobPtr> jobs, const Care& care,
-                                       const std::function<void()>& meanwhile) {
+std::optional<pg::Failure> settle_together(std::span<const JobPtr> jobs, const Care& care,
+                                           const std::function<void()>& meanwhile) {
     std::vector<Settled> settled(jobs.size());
-    std::vector<ProviderUser> said(jobs.size());
-    std::optional<Failure> failure = transact_as_owner(
+    std::vector<provider::ProviderUser> said(jobs.size());
+    std::optional<pg::Failure> failure = pg::transact_as_owner(
         [&] {
             understand_all(jobs, said, meanwhile);
-            std::map<const Provider*, Group> groups;
+            std::map<const provider::Provider*, Group> groups;
             for (std::size_t i = 0; i < jobs.size(); ++i)
                 groups[jobs[i]->provider.get()].add(*jobs[i], said[i], settled[i]);
             for (auto& entry : groups)
@@ -249,21 +249,22 @@ std::optional<Failure> settle_together(std::span<const JobPtr> jobs, const Care&
 
 // What is to be given may wait for a role that somebody is adding: what is to be taken away does not wait for
 // that.
-std::optional<Failure> settle_held(const JobPtr& job) {
+std::optional<pg::Failure> settle_held(const JobPtr& job) {
     if (job->error.empty()) {
-        const Care care{.locks_first = true, .only_takes_away = true, .patience = lock_patience_alone};
-        std::optional<Failure> again = settle_together({&job, 1}, care, [] {});
+        const Care care{.locks_first = true, .only_takes_away = true, .patience = pg::lock_patience_alone};
+        std::optional<pg::Failure> again = settle_together({&job, 1}, care, [] {});
         if (!again || again->cancelled)
             return again;
     }
     const std::int64_t user = job->claim.user.id;
-    return transact_as_owner([&] { put_back(user, after_hold(user, now())); }, lock_patience_alone);
+    return pg::transact_as_owner([&] { put_back(user, after_hold(user, pg::now())); },
+                                 pg::lock_patience_alone);
 }
 
 // When not even the job's own transaction goes through, its failure is noted in another. False: cancelled.
 bool settle_alone(const JobPtr& job) {
-    std::optional<Failure> failure =
-        settle_together({&job, 1}, {.locks_first = true, .patience = lock_patience_alone}, [] {});
+    std::optional<pg::Failure> failure =
+        settle_together({&job, 1}, {.locks_first = true, .patience = pg::lock_patience_alone}, [] {});
     if (failure && failure->held_up)
         failure = settle_held(job);
     if (!failure || failure->held_up)
@@ -271,7 +272,8 @@ bool settle_alone(const JobPtr& job) {
     if (failure->cancelled)
         return false;
     job->error = failure->message;
-    failure = transact_as_owner([&] { note_failed(job->claim, job->error, now()); }, lock_patience_alone);
+    failure = pg::transact_as_owner([&] { note_failed(job->claim, job->error, pg::now()); },
+                                    pg::lock_patience_alone);
     if (!failure)
         report(*job, {.end = End::failed, .outcome = {}});
     else
@@ -282,13 +284,14 @@ bool settle_alone(const JobPtr& job) {
 }  // namespace
 
 void note_failed(const Claim& claim, const std::string& error, TimestampTz time) {
-    note_failure(claim.user.id, error, time, time + user_backoff.full_jitter(claim.attempts + 1, chance()));
+    note_failure(claim.user.id, error, time,
+                 time + user_backoff.full_jitter(claim.attempts + 1, pg::chance()));
 }
 
 std::size_t Job::bytes() const { return error.size() + answers.bytes; }
 
 TimestampTz after_hold(std::int64_t user, TimestampTz time) {
-    const TimestampTz now = steady_now();
+    const TimestampTz now = pg::steady_now();
     if (holds.size() >= most_held)
         holds.clear();
     Hold& hold = holds[user];
@@ -304,10 +307,10 @@ TimestampTz after_hold(std::int64_t user, TimestampTz time) {
 
 bool settle(const std::vector<JobPtr>& jobs, const std::function<void()>& meanwhile) {
     if (jobs.size() > 1) {
-        const bool careful = steady_now() < careful_until;
-        std::optional<Failure> failure = settle_together(jobs, {.locks_first = careful}, meanwhile);
+        const bool careful = pg::steady_now() < careful_until;
+        std::optional<pg::Failure> failure = settle_together(jobs, {.locks_first = careful}, meanwhile);
         if (failure && failure->held_up && !careful) {
-            careful_until = steady_now() + careful_time;
+            careful_until = pg::steady_now() + careful_time;
             failure = settle_together(jobs, {.locks_first = true}, meanwhile);
         }
         if (!failure)

@@ -65,7 +65,7 @@ bool wait_until_free(const LOCKTAG& tag, LOCKMODE mode, milliseconds patience) {
         AtEOXact_GUC(true, level);
     };
     std::string error;
-    const bool is_free = run_in_subtransaction(
+    const bool is_free = pg::run_in_subtransaction(
         [&] {
             try {
                 pg::call(wait);

@@ -66,8 +66,9 @@ bool is_stopped(const std::string& provider) {
     return stopped_statement.run({pg::text_parameter(provider)}).boolean(0, 1);
 }
 
-std::optional<Excess> count_revocation(const std::string& provider, const Rules& rules, std::int64_t user,
-                                       const Loss& loss, Patience patience, TimestampTz time) {
+std::optional<Excess> count_revocation(const std::string& provider, const provider::Rules& rules,
+                                       std::int64_t user, const Loss& loss, Patience patience,
+                                       TimestampTz time) {
     const std::int64_t window = std::min(rules.revocation_window_seconds, longest_window);
     const pg::Rows rows = count_statement.run(
         {pg::text_parameter(provider), pg::bigint_parameter(user), pg::bigint_parameter(loss.grants),

@@ -58,8 +58,9 @@ bool lock_revocations(const std::string& provider, Patience patience);
 void unlock_revocations(const std::string& provider);
 
 /// Counts a loss, to be caused at `time`; with the lock. Otherwise than nullopt: it must not happen.
-std::optional<Excess> count_revocation(const std::string& provider, const Rules& rules, std::int64_t user,
-                                       const Loss& loss, Patience patience, TimestampTz time);
+std::optional<Excess> count_revocation(const std::string& provider, const provider::Rules& rules,
+                                       std::int64_t user, const Loss& loss, Patience patience,
+                                       TimestampTz time);
 
 /// Stops a provider's syncs when this transaction commits. False: they were stopped already.
 bool stop_provider(const std::string& provider, const Excess& excess);

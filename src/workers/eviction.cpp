@@ -18,7 +18,7 @@ extern "C" {
 #include "utils/syscache.h"
 }
 
-namespace rolecall::sync {
+namespace rolecall::workers {
 
 namespace {
 
@@ -216,4 +216,4 @@ void leave_init() {
     RegisterSubXactCallback(on_subtransaction_end, nullptr);
 }
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::workers

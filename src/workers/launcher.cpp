@@ -21,7 +21,7 @@ extern "C" {
 #include "utils/snapmgr.h"
 }
 
-namespace rolecall::sync {
+namespace rolecall::workers {
 
 namespace {
 
@@ -59,16 +59,16 @@ void update_roster() {
     for (int i = 0; i < count; ++i)
         oids[i] = list_nth_oid(databases, i);
     set_databases(oids, count, settings::worker ? settings::sync_workers : 0);
-    keep_statistics_of(oids, count);
+    provider::keep_statistics_of(oids, count);
     projection::keep_loads_of({oids, static_cast<std::size_t>(count)});
-    projection::counters::keep_of({oids, static_cast<std::size_t>(count)});
+    cache::counters::keep_of({oids, static_cast<std::size_t>(count)});
     list_free(databases);
     pfree(oids);
 }
 
 void narrow_floor() {
     StartTransactionCommand();
-    projection::narrow_floor();
+    cache::narrow_floor();
     CommitTransactionCommand();
 }
 
@@ -101,20 +101,20 @@ void launcher_init() {
     RegisterBackgroundWorker(&launcher);
 }
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::workers
 
 using namespace rolecall;
-using namespace rolecall::sync;
+using namespace rolecall::workers;
 
 void rolecall_launcher_main(Datum) {
-    process_init();
+    pg::process_init();
     (void)pqsignal(SIGINT, SIG_IGN);  // there is nothing to cancel
     BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
-    pin_settings();
+    pg::pin_settings();
     enter_launcher();
     narrow_floor();
-    while (!told_to_leave()) {
-        if (reload_if_asked())
+    while (!pg::told_to_leave()) {
+        if (pg::reload_if_asked())
             reconsider();
         long wait = until_next_launch();
         if (wait == 0) {
@@ -124,7 +124,7 @@ void rolecall_launcher_main(Datum) {
             pgstat_report_activity(STATE_IDLE, nullptr);
             wait = until_next_launch();
         }
-        wait_for_latch(wait, -1, wait_for_work);
+        pg::wait_for_latch(wait, -1, wait_for_work);
     }
     proc_exit(1);  // the postmaster starts it again, unless the server shuts down
 }

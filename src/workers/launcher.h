@@ -4,12 +4,12 @@
 
 #include "pg/pg.h"
 
-namespace rolecall::sync {
+namespace rolecall::workers {
 
 /// Registers the launcher with the postmaster; called once, from _PG_init, while preloading.
 void launcher_init();
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::workers
 
 extern "C" {
 PGDLLEXPORT void rolecall_launcher_main(Datum argument);

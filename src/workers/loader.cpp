@@ -19,7 +19,7 @@ extern "C" {
 #include "utils/guc.h"
 }
 
-namespace rolecall::sync {
+namespace rolecall::workers {
 
 namespace {
 
@@ -77,16 +77,18 @@ bool find_name(std::uint64_t id, NameData& name) {
     return found;
 }
 
-bool report(const Pass& pass) { return projection::report_load(LoadPhase::loading, pass) && may_stay(place); }
+bool report(const projection::Pass& pass) {
+    return projection::report_load(LoadPhase::loading, pass) && may_stay(place);
+}
 
-void wait_for_definitions_of(const Pass& pass) {
+void wait_for_definitions_of(const projection::Pass& pass) {
     (void)projection::report_load(LoadPhase::waiting, pass);
     (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, pause,
                     wait_for_definitions.id());
     ResetLatch(MyLatch);
 }
 
-void end(const Pass& pass, LoadPhase phase, const std::string& message) {
+void end(const projection::Pass& pass, LoadPhase phase, const std::string& message) {
     projection::end_load(phase, message.c_str());
     pg::call([&] {
         const char* name = NameStr(pass.projection);
@@ -112,7 +114,7 @@ void end(const Pass& pass, LoadPhase phase, const std::string& message) {
     });
 }
 
-Stretch load_some(Pass& pass) {
+Stretch load_some(projection::Pass& pass) {
     return pg::call([&] {
         if (!find_name(pass.id, pass.projection))
             return Stretch::gone;
@@ -124,7 +126,7 @@ Stretch load_some(Pass& pass) {
 // ---- Documents that cannot be loaded
 // --------------------------------------------------------------------------------------------
 
-void note_failed(Pass& pass, Datum key, const std::string& error) {
+void note_failed(projection::Pass& pass, Datum key, const std::string& error) {
     pass.failed += 1;
     if (pass.failed <= most_told)
         pg::call([&] {
@@ -135,10 +137,10 @@ void note_failed(Pass& pass, Datum key, const std::string& error) {
 }
 
 // Loads it; what is raised is noted. True: loading was cancelled meanwhile.
-bool load_alone(Pass& pass, Datum key) {
+bool load_alone(projection::Pass& pass, Datum key) {
     bool cancelled = false;
     std::string error;
-    const bool done = run_in_subtransaction(
+    const bool done = pg::run_in_subtransaction(
         [&] {
             try {
                 pg::call([&] { projection::load_key(pass, key); });
@@ -156,10 +158,10 @@ bool load_alone(Pass& pass, Datum key) {
 // The view raised an error somewhere among the next documents. They are loaded one by one, and passed over
 // where it raises one again. Returns why the pass cannot go on: `failure`, if there are no more keys, or too
 // many errors.
-std::optional<Failure> load_singly(Pass& pass, const Failure& failure) {
+std::optional<pg::Failure> load_singly(projection::Pass& pass, const pg::Failure& failure) {
     bool any = false;
     bool stopped = false;
-    const std::optional<Failure> lasting = transact([&] {
+    const std::optional<pg::Failure> lasting = pg::transact([&] {
         for (const Datum key : pg::call([&] { return projection::next_keys(pass); })) {
             any = true;
             stopped = load_alone(pass, key);
@@ -168,20 +170,20 @@ std::optional<Failure> load_singly(Pass& pass, const Failure& failure) {
         }
     });
     if (stopped)
-        return Failure{.cancelled = true, .message = {}};
+        return pg::Failure{.cancelled = true, .message = {}};
     return lasting || (any && pass.failed < most_failed) ? lasting : failure;
 }
 
 // One load. Where it is kept out it leaves without an end, and the request is given back when this process
 // ends.
 void load(std::uint64_t id) {
-    Pass pass{};
+    projection::Pass pass{};
     pass.id = id;
     pass.context = pg::call(
         [] { return AllocSetContextCreate(TopMemoryContext, "rolecall load", ALLOCSET_SMALL_SIZES); });
     while (!is_kept_out()) {
         auto result = Stretch::gone;
-        std::optional<Failure> failure = transact([&] { result = load_some(pass); });
+        std::optional<pg::Failure> failure = pg::transact([&] { result = load_some(pass); });
         if (failure && !failure->cancelled) {
             failure = load_singly(pass, *failure);
             result = Stretch::go_on;
@@ -213,7 +215,8 @@ void load(std::uint64_t id) {
 
 void run() {
     if (place.first_visit) {
-        if (const std::optional<Failure> failure = transact([] { pg::call([] { request_everything(); }); }))
+        if (const std::optional<pg::Failure> failure =
+                pg::transact([] { pg::call([] { request_everything(); }); }))
             pg::call([&] {
                 ereport(LOG,
                         (errmsg("could not look for projections to load: %s", failure->message.c_str())));
@@ -231,10 +234,10 @@ void run() {
 
 }  // namespace
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::workers
 
 using namespace rolecall;
-using namespace rolecall::sync;
+using namespace rolecall::workers;
 
 void rolecall_loader_main(Datum argument) {
     pqsignal(SIGTERM, die);

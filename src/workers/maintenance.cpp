@@ -13,7 +13,7 @@ extern "C" {
 #include "utils/backend_status.h"
 }
 
-namespace rolecall::sync {
+namespace rolecall::workers {
 
 namespace {
 
@@ -27,7 +27,7 @@ pg::Statement stale_statement("SELECT rolecall.mark_stale($1, $2, $3, $4)",
 bool trim_audit() {
     if (settings::audit_retention < 0)
         return false;
-    const TimestampTz before = after_seconds(now(), -std::int64_t{settings::audit_retention});
+    const TimestampTz before = pg::after_seconds(pg::now(), -std::int64_t{settings::audit_retention});
     return trim_statement.run({pg::time_parameter(before), pg::bigint_parameter(at_once)}).bigint(0, 1) ==
            at_once;
 }
@@ -42,15 +42,16 @@ bool mark_stale() {
     for (const std::string& name : names) {
         std::int64_t most_seconds = 0;
         std::string misconfigured;
-        (void)run_in_subtransaction([&] { most_seconds = read_provider(name).rules.max_staleness_seconds; },
-                                    misconfigured);
+        (void)pg::run_in_subtransaction(
+            [&] { most_seconds = provider::read_provider(name).rules.max_staleness_seconds; }, misconfigured);
         if (most_seconds == 0)
             continue;
-        const TimestampTz time = now();
-        more |= stale_statement
-                    .run({pg::text_parameter(name), pg::time_parameter(after_seconds(time, -most_seconds)),
-                          pg::time_parameter(time), pg::bigint_parameter(at_once)})
-                    .bigint(0, 1) == at_once;
+        const TimestampTz time = pg::now();
+        more |=
+            stale_statement
+                .run({pg::text_parameter(name), pg::time_parameter(pg::after_seconds(time, -most_seconds)),
+                      pg::time_parameter(time), pg::bigint_parameter(at_once)})
+                .bigint(0, 1) == at_once;
     }
     return more;
 }
@@ -62,10 +63,10 @@ bool attempt(const char* what, bool (*f)()) {
     const auto unless_restored = [&] {
         more = f();
         // What is being restored is not removed: whoever sees it sees this, too.
-        if (const auto why = why_no_calls())
-            throw no_calls_error(*why);
+        if (const auto why = provider::why_no_calls())
+            throw provider::no_calls_error(*why);
     };
-    if (!run_in_transaction(unless_restored, error))
+    if (!pg::run_in_transaction(unless_restored, error))
         pg::call([&] { ereport(LOG, (errmsg("could not finish %s: %s", what, error.c_str()))); });
     return more;
 }
@@ -76,7 +77,7 @@ bool clean(bool marks_stale) {
     bool more = attempt("removing expired OAuth states and refresh tokens", auth::remove_expired);
     more |= attempt("trimming the audit", trim_audit);
     more |= attempt("forgetting dropped providers", [] {
-        forget_dropped_providers();
+        provider::forget_dropped_providers();
         return false;
     });
     if (marks_stale)
@@ -84,4 +85,4 @@ bool clean(bool marks_stale) {
     return more;
 }
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::workers

@@ -3,10 +3,10 @@
 
 #include "pg/pg.h"
 
-namespace rolecall::sync {
+namespace rolecall::workers {
 
 /// Some of each, in transactions of its own; what fails is logged. Marking is for one worker only. True:
 /// there is more.
 bool clean(bool marks_stale);
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::workers

@@ -12,7 +12,7 @@ extern "C" {
 #include "storage/procarray.h"
 }
 
-namespace rolecall::sync {
+namespace rolecall::workers {
 
 namespace {
 
@@ -222,7 +222,7 @@ void strike_off(int, Datum) {
     slot.launched_at = 0;
     if (slot.index == loader_index && !slot.first_visit && !projection::is_load_requested(slot.database))
         slot.database = InvalidOid;
-    const TimestampTz time = steady_now();
+    const TimestampTz time = pg::steady_now();
     if (my_leaving == Leaving::failed)
         slot.try_after = time + after_failure;
     else if (my_leaving == Leaving::nothing_to_do && !slot.woken)
@@ -290,7 +290,7 @@ bool enter(int number, Place& place) {
     before_shmem_exit(strike_off, 0);
     const Locked locked;
     Slot& slot = roster->slots[number];
-    place = {number, slot.database, slot.index, slot.first_visit, now()};
+    place = {number, slot.database, slot.index, slot.first_visit, pg::now()};
     if (!OidIsValid(slot.database) || slot.pid != 0 || is_held(slot))
         return false;
     slot.pid = MyProcPid;
@@ -342,9 +342,9 @@ void fill_roster(const Oid* databases, int count, int workers) {
     // Where there are more than fit, each comes to be looked at in its turn; not before others had theirs.
     static int first = 0;
     static TimestampTz next_turn = 0;
-    const bool is_turn = steady_now() >= next_turn;
+    const bool is_turn = pg::steady_now() >= next_turn;
     if (is_turn)
-        next_turn = steady_now() + between_looks;
+        next_turn = pg::steady_now() + between_looks;
     for (int i = 0; i < count; ++i)
         for (int index = 0; index < workers; ++index)
             (void)find_or_make_slot(databases[(first + i) % count], index, is_turn);
@@ -374,7 +374,7 @@ void reconsider() {
 
 int next_to_launch() {
     const Locked locked;
-    const TimestampTz time = steady_now();
+    const TimestampTz time = pg::steady_now();
     for (int i = 0; i < std::ssize(slots()); ++i) {
         if (is_launchable(roster->slots[i], time)) {
             roster->slots[i].launched_at = time;
@@ -392,13 +392,13 @@ bool is_for_loader(int number) {
 void take_back_launch(int number) {
     const Locked locked;
     roster->slots[number].launched_at = 0;
-    roster->slots[number].try_after = steady_now() + after_failure;
+    roster->slots[number].try_after = pg::steady_now() + after_failure;
 }
 
 long until_next_launch() {
     static TimestampTz next_look = 0;
     const Locked locked;
-    const TimestampTz time = steady_now();
+    const TimestampTz time = pg::steady_now();
     if (roster->look_again || time >= next_look) {
         roster->look_again = false;
         next_look = time + between_looks;
@@ -413,4 +413,4 @@ long until_next_launch() {
     return static_cast<long>((next - time + 999) / 1000);
 }
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::workers

@@ -9,7 +9,7 @@ extern "C" {
 #include "utils/timestamp.h"
 }
 
-namespace rolecall::sync {
+namespace rolecall::workers {
 
 /// Requests the shared memory; called once, from _PG_init, while preloading.
 void roster_init();
@@ -101,4 +101,4 @@ void take_back_launch(int number);
 /// and what somebody asked for is forgotten.
 long until_next_launch();
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::workers

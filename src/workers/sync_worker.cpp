@@ -29,7 +29,7 @@ extern "C" {
 #include "storage/ipc.h"
 }
 
-namespace rolecall::sync {
+namespace rolecall::workers {
 
 namespace {
 
@@ -55,16 +55,16 @@ class Worker {
     explicit Worker(const Place& place)
         : place_(place),
           claimer_{.index = place.index, .started = place.started},
-          fetcher_(make_transport()) {}
+          fetcher_(provider::make_transport()) {}
 
     /// Until somebody tells it to leave, or there is nothing here to do.
     void run() {
         while (true) {
-            if (reload_if_asked())
+            if (pg::reload_if_asked())
                 next_claim_ = next_clean_up_ = Clock::now();
-            if (told_to_leave() || !may_stay(place_) || place_.index >= settings::sync_workers)
+            if (pg::told_to_leave() || !may_stay(place_) || place_.index >= settings::sync_workers)
                 break;
-            if (was_cancelled())
+            if (pg::was_cancelled())
                 abandon_round();
             if (Clock::now() >= next_claim_)
                 fill_queue();
@@ -91,23 +91,26 @@ class Worker {
 
     void fill_queue() {
         begin_look(place_);
-        std::vector<JobPtr> jobs;
+        std::vector<sync::JobPtr> jobs;
         std::optional<TimestampTz> due;
         bool took = false;
         pgstat_report_activity(STATE_RUNNING, "looking for users to synchronize");
-        const std::optional<Failure> failure = transact_as_owner([&] { took = take_claims(jobs, due); });
+        const std::optional<pg::Failure> failure =
+            pg::transact_as_owner([&] { took = take_claims(jobs, due); });
         const bool done = !failure;
         if (!done)
             jobs.clear();
         note_look(failure);
         testing::point("sync-claimed");
-        for (JobPtr& job : jobs)
+        for (sync::JobPtr& job : jobs)
             lines_[job->provider->server].waiting.push_back(std::move(job));
-        next_claim_ = Clock::now() + (!done ? pause_after_error : took ? milliseconds(0) : pause_until(due));
+        next_claim_ = Clock::now() + (!done  ? pause_after_error
+                                      : took ? milliseconds(0)
+                                             : sync::pause_until(due));
     }
 
     // While somebody holds a table it says so once.
-    void note_look(const std::optional<Failure>& failure) {
+    void note_look(const std::optional<pg::Failure>& failure) {
         if (failure && !(failure->held_up && is_held_up_))
             pg::call([&] {
                 ereport(LOG,
@@ -130,15 +133,15 @@ class Worker {
 
     // Inside a transaction. True: users were taken, whatever came of it; otherwise `due` says when to look
     // again.
-    bool take_claims(std::vector<JobPtr>& jobs, std::optional<TimestampTz>& due) {
+    bool take_claims(std::vector<sync::JobPtr>& jobs, std::optional<TimestampTz>& due) {
         wanted_ = pg::call([] {
             return settings::worker && OidIsValid(get_extension_oid("rolecall", true)) &&
-                   !is_left_to_publisher();
+                   !sync::is_left_to_publisher();
         });
         if (!wanted_)
             return false;
-        const TimestampTz time = now();
-        const std::optional<std::string> why_not = why_no_calls();
+        const TimestampTz time = pg::now();
+        const std::optional<std::string> why_not = provider::why_no_calls();
         may_call_ = !why_not;
         note_calls(why_not.value_or(""));
         if (!may_call_)
@@ -148,36 +151,37 @@ class Worker {
             next_correction_ = Clock::now() + clean_up_every;
         if (Clock::now() >= next_look_for_missing_) {
             next_look_for_missing_ = Clock::now() + missing_users_every;
-            (void)add_missing_users(time, missing_users_at_once);
+            (void)sync::add_missing_users(time, missing_users_at_once);
         }
-        take_requests();
-        if (has_requests())
+        sync::take_requests();
+        if (sync::has_requests())
             due = DT_NOBEGIN;
         bool took = false;
         const auto look_at = [&](std::optional<TimestampTz> next) {
             if (next)
                 due = std::min(*next, due.value_or(*next));
         };
-        for (const std::string& name : queued_providers()) {
+        for (const std::string& name : sync::queued_providers()) {
             go_on_fetching();
-            const Configured configured = configuration_of(name);
+            const sync::Configured configured = sync::configuration_of(name);
             std::int64_t room = settings::sync_batch_size;
             TimestampTz lease = lease_margin;
             TimestampTz active_since = DT_NOBEGIN;
             if (configured.provider != nullptr) {
-                if (!may_sync_beside_passes(name, milliseconds(0))) {
+                if (!sync::may_sync_beside_passes(name, milliseconds(0))) {
                     look_at(time + USECS_PER_SEC);
                     continue;
                 }
                 if (corrects)
-                    (void)correct_times(name, time, configured.provider->ttl_seconds, corrected_at_once);
-                const TimestampTz next = may_ask_next(configured.provider->server, time);
+                    (void)sync::correct_times(name, time, configured.provider->ttl_seconds,
+                                              corrected_at_once);
+                const TimestampTz next = provider::may_ask_next(configured.provider->server, time);
                 if (next > time) {
                     look_at(next);
                     continue;
                 }
-                active_since = active_since_of(*configured.provider, time);
-                if (!adjust_scope(name, time, active_since)) {
+                active_since = sync::active_since_of(*configured.provider, time);
+                if (!sync::adjust_scope(name, time, active_since)) {
                     took = true;
                     continue;
                 }
@@ -191,31 +195,34 @@ class Worker {
                 lease +=
                     requests_before_done * std::chrono::microseconds(configured.provider->timeout).count() +
                     longest_turn;
-                room = is_to_be_probed(configured.provider->server) ? 1 : std::min(room, 2 * depth - waiting);
+                room = provider::is_to_be_probed(configured.provider->server)
+                           ? 1
+                           : std::min(room, 2 * depth - waiting);
             }
-            std::vector<Claim> claims = claim(claimer_, name, time, time + lease, active_since, room);
+            std::vector<sync::Claim> claims =
+                sync::claim(claimer_, name, time, time + lease, active_since, room);
             if (claims.empty())
-                look_at(next_due(name));
+                look_at(sync::next_due(name));
             took |= !claims.empty();
-            for (Claim& claim : claims) {
-                if (!is_worth_asking(claim, configured, time))
+            for (sync::Claim& claim : claims) {
+                if (!sync::is_worth_asking(claim, configured, time))
                     continue;
-                auto job = std::make_unique<Job>();
+                auto job = std::make_unique<sync::Job>();
                 job->provider = configured.provider;
-                job->subject = in_utf8(claim.user.institutional_id);
+                job->subject = provider::in_utf8(claim.user.institutional_id);
                 job->claim = std::move(claim);
                 jobs.push_back(std::move(job));
             }
         }
         // Users who were restored since we looked first: whoever sees them sees this, too.
-        if (const auto why = took ? why_no_calls() : std::nullopt)
-            throw no_calls_error(*why);
+        if (const auto why = took ? provider::why_no_calls() : std::nullopt)
+            throw provider::no_calls_error(*why);
         return took;
     }
 
     // How many may wait to be asked for, half of it: what is soon under way, so that no lease runs out
     // before.
-    static std::int64_t line_depth(const Provider& provider) {
+    static std::int64_t line_depth(const provider::Provider& provider) {
         const double soon = provider.rate_limit > 0 ? provider.rate_limit * 5 : provider.max_in_flight;
         return std::clamp<std::int64_t>(std::lround(soon), 1, provider.max_in_flight);
     }
@@ -236,13 +243,13 @@ class Worker {
 
     // Users of one provider, who wait for nobody else's.
     struct Line {
-        std::deque<JobPtr> waiting;         // claimed, not yet asked for
+        std::deque<sync::JobPtr> waiting;   // claimed, not yet asked for
         bool is_full = false;               // there may be more to claim
         int asked = 0;                      // requests under way
         std::optional<TimestampTz> turn{};  // when the next may be asked for: its place in the line
     };
 
-    Line& line_of(const Provider& provider) { return lines_[provider.server]; }
+    Line& line_of(const provider::Provider& provider) { return lines_[provider.server]; }
 
     void start_fetches() {
         next_start_ = Clock::time_point::max();
@@ -252,49 +259,49 @@ class Worker {
 
     void start_fetches_of(Line& line) {
         while (!line.waiting.empty()) {
-            const Provider& provider = *line.waiting.front()->provider;
+            const provider::Provider& provider = *line.waiting.front()->provider;
             if (line.asked >= provider.max_in_flight || finished_bytes_ >= most_bytes)
                 return;
-            const TimestampTz time = now();
+            const TimestampTz time = pg::now();
             TimestampTz when = time;
             // Sessions wait in the same line: who only looked whether it is empty might never be asked for.
-            Answer answer = Answer::yes;
+            provider::Answer answer = provider::Answer::yes;
             if (line.turn)
                 when = std::min(*std::exchange(line.turn, std::nullopt), time + longest_turn);
             else
-                answer = ask_in_turn(asking(provider), time, longest_turn, when);
-            if (answer == Answer::later || (answer == Answer::yes && when > time)) {
-                if (answer == Answer::yes)
+                answer = provider::ask_in_turn(provider::asking(provider), time, longest_turn, when);
+            if (answer == provider::Answer::later || (answer == provider::Answer::yes && when > time)) {
+                if (answer == provider::Answer::yes)
                     line.turn = when;
                 next_start_ = std::min(next_start_, Clock::now() + std::chrono::microseconds(when - time));
                 return;
             }
-            JobPtr job = std::move(line.waiting.front());
+            sync::JobPtr job = std::move(line.waiting.front());
             line.waiting.pop_front();
             if (line.is_full && 2 * std::ssize(line.waiting) < line_depth(provider)) {
                 line.is_full = false;
                 next_claim_ = Clock::now();
             }
-            if (answer == Answer::yes)
+            if (answer == provider::Answer::yes)
                 start(std::move(job));
             else
                 refused_.push_back(std::move(job));
         }
     }
 
-    void start(JobPtr job) {
-        const Provider& provider = *job->provider;
-        log_start(job->claim.user);
-        job->asked_at = now();
-        job->request_id = new_request_id();
+    void start(sync::JobPtr job) {
+        const provider::Provider& provider = *job->provider;
+        sync::log_start(job->claim.user);
+        job->asked_at = pg::now();
+        job->request_id = sync::new_request_id();
         job->started = Clock::now();
-        count_in_flight(provider.server, 1);
+        provider::count_in_flight(provider.server, 1);
         ++line_of(provider).asked;
         const http::Validators known =
             job->claim.forced ? http::Validators() : job->claim.user.version.validators;
         try {
             const http::FetchId id =
-                fetcher_.start(requests_for(provider, job->subject, known, job->request_id));
+                fetcher_.start(provider::requests_for(provider, job->subject, known, job->request_id));
             in_flight_[id] = std::move(job);
             return;
         } catch (const Error& error) {
@@ -307,13 +314,13 @@ class Worker {
 
     void collect() {
         for (http::Fetched& fetched : fetcher_.advance()) {
-            JobPtr job = std::move(in_flight_.extract(fetched.id).mapped());
+            sync::JobPtr job = std::move(in_flight_.extract(fetched.id).mapped());
             try {
-                judge(*job->provider, fetched, job->claim.user.institutional_id);
+                provider::judge(*job->provider, fetched, job->claim.user.institutional_id);
             } catch (const Error& error) {
                 job->error = error.summary();
             }
-            job->answers = answers_of(*job->provider, std::move(fetched));
+            job->answers = provider::answers_of(*job->provider, std::move(fetched));
             finish(std::move(job));
         }
     }
@@ -324,8 +331,8 @@ class Worker {
         start_fetches();
     }
 
-    void finish(JobPtr job) {
-        count_in_flight(job->provider->server, -1);
+    void finish(sync::JobPtr job) {
+        provider::count_in_flight(job->provider->server, -1);
         --line_of(*job->provider).asked;
         if (finished_.empty())
             settle_at_ = Clock::now() + longest_hold;
@@ -336,23 +343,23 @@ class Worker {
     void give_back() {
         if (refused_.empty())
             return;
-        const std::vector<JobPtr> jobs = std::exchange(refused_, {});
-        (void)transact_as_owner([&] {
-            for (const JobPtr& job : jobs)
-                put_back(job->claim.user.id, may_ask_next(job->provider->server, now()));
+        const std::vector<sync::JobPtr> jobs = std::exchange(refused_, {});
+        (void)pg::transact_as_owner([&] {
+            for (const sync::JobPtr& job : jobs)
+                sync::put_back(job->claim.user.id, provider::may_ask_next(job->provider->server, pg::now()));
         });
     }
 
     // Whom this worker has, from the claim to the end, goes back into the queue as it was.
     void give_all_back() {
         std::vector<std::int64_t> users;
-        const auto take = [&](const JobPtr& job) { users.push_back(job->claim.user.id); };
+        const auto take = [&](const sync::JobPtr& job) { users.push_back(job->claim.user.id); };
         for (auto& [server, line] : lines_)
             std::for_each(line.waiting.begin(), line.waiting.end(), take);
         for (auto& [id, job] : in_flight_) {
             fetcher_.cancel(id);
-            report_abandoned(job->provider->server, now());
-            count_in_flight(job->provider->server, -1);
+            provider::report_abandoned(job->provider->server, pg::now());
+            provider::count_in_flight(job->provider->server, -1);
             take(job);
         }
         std::for_each(finished_.begin(), finished_.end(), take);
@@ -363,7 +370,7 @@ class Worker {
         refused_.clear();
         finished_bytes_ = 0;
         if (!users.empty())
-            (void)transact_as_owner([&] { put_all_back(claimer_, users); });
+            (void)pg::transact_as_owner([&] { sync::put_all_back(claimer_, users); });
     }
 
     // pg_cancel_backend() ends what is under way, not the worker.
@@ -383,7 +390,7 @@ class Worker {
 
     void settle_finished() {
         testing::point("sync-fetched");
-        std::vector<JobPtr> batch;
+        std::vector<sync::JobPtr> batch;
         std::size_t bytes = 0;
         while (batch.size() < finished_.size() && bytes < bytes_to_settle &&
                batch.size() < static_cast<std::size_t>(settings::sync_batch_size)) {
@@ -393,7 +400,7 @@ class Worker {
         finished_.erase(finished_.begin(), finished_.begin() + std::ssize(batch));
         const std::string activity = "synchronizing " + std::to_string(batch.size()) + " users";
         pgstat_report_activity(STATE_RUNNING, activity.c_str());
-        if (!settle(batch, [this] { go_on_fetching(); })) {
+        if (!sync::settle(batch, [this] { go_on_fetching(); })) {
             std::move(batch.begin(), batch.end(), std::back_inserter(finished_));
             abandon_round();
             return;
@@ -409,7 +416,7 @@ class Worker {
         const Clock::time_point settle = finished_.empty() ? Clock::time_point::max() : settle_at_;
         const Clock::time_point wake = std::min({next_claim_, next_clean_up_, next_start_, settle});
         const auto left = std::chrono::ceil<milliseconds>(wake - Clock::now()).count();
-        if (left > 0 && !may_sleep(place_, now() + left * 1000)) {
+        if (left > 0 && !may_sleep(place_, pg::now() + left * 1000)) {
             next_claim_ = Clock::now();
             return;
         }
@@ -418,19 +425,19 @@ class Worker {
                 "waiting for " + std::to_string(in_flight_.size()) + " answers of providers";
             pgstat_report_activity(STATE_RUNNING, activity.c_str());
             const milliseconds until_start = std::chrono::ceil<milliseconds>(
-                std::min({next_start_, settle, Clock::now() + longest_sleep}) - Clock::now());
+                std::min({next_start_, settle, Clock::now() + sync::longest_sleep}) - Clock::now());
             const milliseconds most = std::clamp(until_start, milliseconds(0), fetcher_.timeout());
-            wait_for_latch(static_cast<long>(most.count()), fetcher_.fd(), wait_for_answer);
+            pg::wait_for_latch(static_cast<long>(most.count()), fetcher_.fd(), pg::wait_for_answer);
             return;
         }
         if (left <= 0)
             return;
         pgstat_report_activity(STATE_IDLE, nullptr);
-        wait_for_latch(static_cast<long>(left), -1, wait_for_work);
+        pg::wait_for_latch(static_cast<long>(left), -1, wait_for_work);
     }
 
     Place place_;
-    Claimer claimer_;
+    sync::Claimer claimer_;
     http::Fetcher fetcher_;
     bool wanted_ = true;
     Clock::time_point next_claim_;
@@ -442,12 +449,12 @@ class Worker {
     bool may_call_ = false;              // providers, and change anything
     std::string why_not_;
 
-    std::map<Oid, Line> lines_;                  // by server
-    std::map<http::FetchId, JobPtr> in_flight_;  // asked for
-    std::vector<JobPtr> finished_;               // answered, or failed; to be settled
-    std::size_t finished_bytes_ = 0;             // their answers', and those of the batch being settled
-    Clock::time_point settle_at_;                // if any is finished: at the latest
-    std::vector<JobPtr> refused_;                // not to be asked now; to be given back
+    std::map<Oid, Line> lines_;                        // by server
+    std::map<http::FetchId, sync::JobPtr> in_flight_;  // asked for
+    std::vector<sync::JobPtr> finished_;               // answered, or failed; to be settled
+    std::size_t finished_bytes_ = 0;                   // their answers', and those of the batch being settled
+    Clock::time_point settle_at_;                      // if any is finished: at the latest
+    std::vector<sync::JobPtr> refused_;                // not to be asked now; to be given back
 };
 
 // Is there anything for a worker in this database?
@@ -455,7 +462,7 @@ bool is_worth_staying() {
     return pg::call([] {
         StartTransactionCommand();
         bool wanted = settings::worker && OidIsValid(get_extension_oid("rolecall", true));
-        if (wanted && is_left_to_publisher()) {
+        if (wanted && sync::is_left_to_publisher()) {
             ereport(DEBUG1, (errmsg("users of database \"%s\" are those of a subscription",
                                     get_database_name(MyDatabaseId))));
             wanted = false;
@@ -474,20 +481,20 @@ bool is_worth_staying() {
 
 }  // namespace
 
-}  // namespace rolecall::sync
+}  // namespace rolecall::workers
 
 using namespace rolecall;
-using namespace rolecall::sync;
+using namespace rolecall::workers;
 
 void rolecall_worker_main(Datum argument) {
-    process_init();
+    pg::process_init([] { note_leaving(Leaving::asked); });
     Place place{};
     if (!enter(DatumGetInt32(argument), place))
         proc_exit(0);
     BackgroundWorkerInitializeConnectionByOid(place.database, InvalidOid, 0);
-    pin_settings();
+    pg::pin_settings();
     pg::guarded([&] {
-        (void)reload_if_asked();
+        (void)pg::reload_if_asked();
         if (!may_stay(place))
             note_leaving(Leaving::asked);
         else if (!is_worth_staying())

@@ -11,7 +11,6 @@ extern "C" {
 }
 
 using namespace rolecall;
-using namespace rolecall::projection;
 
 namespace {
 
@@ -26,12 +25,12 @@ extern "C" {
 
 // One row: the columns of the view stat_cache, in its order.
 ROLECALL_FUNCTION(rolecall_cache_statistics, pg::takes(RECORDOID)) {
-    require_preloaded();
+    cache::require_preloaded();
     core::CacheCounts sum;
-    for (std::uint32_t p = 0; p < shared.cache.partitions(); ++p) {
-        lock_partition(p);
-        const core::CacheCounts counts = shared.cache.counts(p);
-        unlock_partition(p);
+    for (std::uint32_t p = 0; p < cache::shared.cache.partitions(); ++p) {
+        cache::lock_partition(p);
+        const core::CacheCounts counts = cache::shared.cache.counts(p);
+        cache::unlock_partition(p);
         sum.entries += counts.entries;
         sum.live_bytes += counts.live_bytes;
         sum.dead_bytes += counts.dead_bytes;
@@ -44,19 +43,19 @@ ROLECALL_FUNCTION(rolecall_cache_statistics, pg::takes(RECORDOID)) {
         sum.live_bytes,
         sum.dead_bytes,
         sum.evictions,
-        counters::total(Count::hits),
-        counters::total(Count::misses),
-        counters::total(Count::installs),
-        counters::total(Count::bypass_off),
-        counters::total(Count::bypass_recovery),
-        counters::total(Count::bypass_snapshot),
-        counters::total(Count::bypass_serializable),
-        counters::total(Count::bypass_own_writes),
-        counters::total(Count::skip_own_id),
-        counters::total(Count::skip_ddl),
-        counters::total(Count::skip_unwatched),
-        counters::total(Count::skip_writers),
-        counters::total(Count::skip_size),
+        cache::counters::total(cache::Count::hits),
+        cache::counters::total(cache::Count::misses),
+        cache::counters::total(cache::Count::installs),
+        cache::counters::total(cache::Count::bypass_off),
+        cache::counters::total(cache::Count::bypass_recovery),
+        cache::counters::total(cache::Count::bypass_snapshot),
+        cache::counters::total(cache::Count::bypass_serializable),
+        cache::counters::total(cache::Count::bypass_own_writes),
+        cache::counters::total(cache::Count::skip_own_id),
+        cache::counters::total(cache::Count::skip_ddl),
+        cache::counters::total(cache::Count::skip_unwatched),
+        cache::counters::total(cache::Count::skip_writers),
+        cache::counters::total(cache::Count::skip_size),
     };
     constexpr int count = std::size(numbers);
     Oid types[count];
@@ -71,31 +70,31 @@ ROLECALL_FUNCTION(rolecall_cache_statistics, pg::takes(RECORDOID)) {
 
 // projection_statistics(ids bigint[]): a row for each, in the order of the view stat_projection.
 ROLECALL_FUNCTION(rolecall_projection_statistics, pg::gives_rows(INT8ARRAYOID)) {
-    require_preloaded();
+    cache::require_preloaded();
     Datum* elements = nullptr;
     int count = 0;
     deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
                       &elements, nullptr, &count);
     auto* ids = static_cast<std::uint64_t*>(palloc(sizeof(std::uint64_t) * (count + 1)));
-    auto* holdings = static_cast<Holding*>(palloc0(sizeof(Holding) * (count + 1)));
+    auto* holdings = static_cast<cache::Holding*>(palloc0(sizeof(cache::Holding) * (count + 1)));
     for (int i = 0; i < count; ++i)
         ids[i] = static_cast<std::uint64_t>(DatumGetInt64(elements[i]));
-    count_holdings({ids, static_cast<std::size_t>(count)}, holdings);
+    cache::count_holdings({ids, static_cast<std::size_t>(count)}, holdings);
 
-    constexpr Count columns[] = {Count::hits,
-                                 Count::misses,
-                                 Count::bypass_off,
-                                 Count::bypass_recovery,
-                                 Count::bypass_snapshot,
-                                 Count::bypass_serializable,
-                                 Count::bypass_own_writes,
-                                 Count::skip_own_id,
-                                 Count::skip_ddl,
-                                 Count::skip_unwatched,
-                                 Count::skip_writers,
-                                 Count::skip_size,
-                                 Count::loads,
-                                 Count::evictions};
+    constexpr cache::Count columns[] = {cache::Count::hits,
+                                        cache::Count::misses,
+                                        cache::Count::bypass_off,
+                                        cache::Count::bypass_recovery,
+                                        cache::Count::bypass_snapshot,
+                                        cache::Count::bypass_serializable,
+                                        cache::Count::bypass_own_writes,
+                                        cache::Count::skip_own_id,
+                                        cache::Count::skip_ddl,
+                                        cache::Count::skip_unwatched,
+                                        cache::Count::skip_writers,
+                                        cache::Count::skip_size,
+                                        cache::Count::loads,
+                                        cache::Count::evictions};
     constexpr int fixed = 3;
     constexpr int after_counts = fixed + static_cast<int>(std::size(columns));
     constexpr int all = after_counts + 3;
@@ -106,21 +105,21 @@ ROLECALL_FUNCTION(rolecall_projection_statistics, pg::gives_rows(INT8ARRAYOID)) 
     types[after_counts + 2] = TEXTOID;
     const ReturnSetInfo& result = pg::result_set(fcinfo, std::span<const Oid>(types));
     for (int i = 0; i < count; ++i) {
-        const CounterPlace place = counters::existing_place_of(projection_hash(ids[i]));
+        const cache::CounterPlace place = cache::counters::existing_place_of(cache::projection_hash(ids[i]));
         Datum values[all];
         bool nulls[all] = {};
         values[0] = elements[i];
         values[1] = Int64GetDatum(static_cast<int64>(holdings[i].entries));
         values[2] = Int64GetDatum(static_cast<int64>(holdings[i].bytes));
-        const bool is_unknown = place < 0 && counters::is_full();  // counted with others
-        const auto number = [place](Count what) {
-            return place < 0 ? 0 : static_cast<int64>(counters::total(place, what));
+        const bool is_unknown = place < 0 && cache::counters::is_full();  // counted with others
+        const auto number = [place](cache::Count what) {
+            return place < 0 ? 0 : static_cast<int64>(cache::counters::total(place, what));
         };
         for (std::size_t c = 0; c < std::size(columns); ++c)
             values[fixed + c] = Int64GetDatum(number(columns[c]));
         std::fill(nulls + fixed, nulls + after_counts + 1, is_unknown);
-        values[after_counts] = Float8GetDatum(static_cast<double>(number(Count::load_time)) / 1000.0);
-        const Invalidations invalidations = invalidations_of(ids[i]);
+        values[after_counts] = Float8GetDatum(static_cast<double>(number(cache::Count::load_time)) / 1000.0);
+        const cache::Invalidations invalidations = cache::invalidations_of(ids[i]);
         values[after_counts + 1] = Int64GetDatum(static_cast<int64>(invalidations.count));
         nulls[after_counts + 2] = invalidations.count == 0;
         if (invalidations.count > 0)

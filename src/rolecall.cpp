@@ -35,9 +35,10 @@ void _PG_init(void) {
     rolecall::projection::memo_init();
     rolecall::invalidation::ddl_init();
     rolecall::projection::subscription_init();
-    rolecall::workers::roster_init();
+    rolecall::workers::registry_init(rolecall::projection::is_load_requested);
+    rolecall::projection::on_load_requested = rolecall::workers::launch_loader;
     rolecall::provider::statistics_init();
-    rolecall::workers::leave_init();
+    rolecall::workers::eviction_init();
     rolecall::workers::launcher_init();
 }
 

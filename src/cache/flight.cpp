@@ -16,13 +16,13 @@ namespace {
 // A place where a key is being loaded. Keys share places by hash; who finds another key there does not wait.
 struct Flight {
     std::atomic<std::uint64_t> key;  // its hash, 0: none
-    std::atomic<int> pilot;          // its backend's place among all
+    std::atomic<int> owner;          // its backend's place among all
     ConditionVariable landed;
 };
 
 constexpr std::size_t flight_count = 256;
 constexpr long longest_wait = 1000;  // milliseconds
-constexpr long look_interval = 10;   // likewise: between looks at what the pilot waits for
+constexpr long look_interval = 10;   // likewise: between looks at what the owner waits for
 
 Flight* flights = nullptr;
 Flight* mine = nullptr;
@@ -47,8 +47,8 @@ void on_subtransaction_end(SubXactEvent event, SubTransactionId, SubTransactionI
 }
 
 bool waits_for_lock(const Flight& flight) {
-    const volatile PGPROC* pilot = &ProcGlobal->allProcs[flight.pilot.load(std::memory_order_relaxed)];
-    return (pilot->wait_event_info & 0xFF000000U) == PG_WAIT_LOCK;
+    const volatile PGPROC* owner = &ProcGlobal->allProcs[flight.owner.load(std::memory_order_relaxed)];
+    return (owner->wait_event_info & 0xFF000000U) == PG_WAIT_LOCK;
 }
 
 void wait_for(Flight& flight, std::uint64_t key) {
@@ -83,7 +83,7 @@ Turn take_turn(std::uint64_t key_hash) {
     Flight& flight = flights[key_hash % flight_count];
     std::uint64_t seen = 0;
     if (flight.key.compare_exchange_strong(seen, key, std::memory_order_acq_rel)) {
-        flight.pilot.store(own_place(), std::memory_order_relaxed);
+        flight.owner.store(own_place(), std::memory_order_relaxed);
         mine = &flight;
         return Turn::mine;
     }

@@ -33,26 +33,26 @@ constexpr std::size_t cache_bytes_per_stamp = 2048;
 LWLockPadded* partition_locks = nullptr;
 
 // What is told of a floor: of projections, then of databases.
-struct Record {
+struct InvalidationRecord {
     std::atomic<std::uint64_t> count;
     std::atomic<std::uint64_t> last;  // the number of the invalidation and the statement's tag; 0: none
 };
 constexpr int tag_bits = 16;
 
-Record* records = nullptr;
+InvalidationRecord* records = nullptr;
 std::atomic<std::uint64_t>* last_invalidation = nullptr;  // numbers them
 
 std::atomic<bool>* texts = nullptr;  // by a projection's floor
 
-struct Layout {
+struct Areas {
     std::size_t stamp_slots;
     core::Cache::Layout cache;
     std::size_t texts_at, floors_at, database_floors_at, invalidations_at, stamps_at, counters_at, cache_at,
         testing_at, bytes;
 };
 
-Layout plan() {
-    Layout layout{};
+Areas plan() {
+    Areas layout{};
     const std::size_t budget = std::size_t{1024} * settings::cache_size;
     layout.stamp_slots = std::bit_floor(budget / cache_bytes_per_stamp);
     layout.cache = core::Cache::plan(budget - core::Stamps::bytes(layout.stamp_slots),
@@ -67,7 +67,7 @@ Layout plan() {
     layout.floors_at = take(core::Stamps::bytes(floor_slots));
     layout.database_floors_at = take(core::Stamps::bytes(database_slots));
     layout.invalidations_at =
-        take(sizeof(Record) * (floor_slots + database_slots) + sizeof(*last_invalidation));
+        take(sizeof(InvalidationRecord) * (floor_slots + database_slots) + sizeof(*last_invalidation));
     layout.texts_at = take(sizeof(*texts) * floor_slots);
     layout.stamps_at = take(core::Stamps::bytes(layout.stamp_slots));
     layout.counters_at = take(counters::bytes());
@@ -78,7 +78,7 @@ Layout plan() {
 }
 
 void attach(void* memory, bool is_new, LWLockPadded* locks) {
-    const Layout layout = plan();
+    const Areas layout = plan();
     char* base = reinterpret_cast<char*>(CACHELINEALIGN(memory));
     auto* head = reinterpret_cast<SharedHead*>(base);
     if (is_new) {
@@ -90,7 +90,7 @@ void attach(void* memory, bool is_new, LWLockPadded* locks) {
     shared.floors = {reinterpret_cast<core::Stamp*>(base + layout.floors_at), floor_slots};
     shared.database_floors = {reinterpret_cast<core::Stamp*>(base + layout.database_floors_at),
                               database_slots};
-    records = reinterpret_cast<Record*>(base + layout.invalidations_at);
+    records = reinterpret_cast<InvalidationRecord*>(base + layout.invalidations_at);
     last_invalidation = reinterpret_cast<std::atomic<std::uint64_t>*>(records + floor_slots + database_slots);
     texts = reinterpret_cast<std::atomic<bool>*>(base + layout.texts_at);
     shared.stamps = {reinterpret_cast<core::Stamp*>(base + layout.stamps_at), layout.stamp_slots};
@@ -190,7 +190,7 @@ bool make_floor_ready() {
     core::FullXid none = 0;
     shared.head->first_bound.compare_exchange_strong(none, bound);
     for (std::uint32_t slot = 0; slot < database_slots; ++slot)
-        core::raise_bound(shared.database_floors[slot], shared.head->horizon, bound);
+        core::raise_bound(shared.database_floors[slot], shared.head->high_water, bound);
     shared.head->floor_ready.store(1, std::memory_order_release);
     return true;
 }
@@ -207,7 +207,7 @@ void narrow_floor() {
         if (BackendXidGetPid(xid) == 0 && TransactionIdIsInProgress(xid))  // prepared
             running[count++] = core::widen(xid, now.xmax);
     for (std::uint32_t slot = 0; slot < database_slots; ++slot)
-        core::replace_bound(shared.database_floors[slot], shared.head->horizon,
+        core::replace_bound(shared.database_floors[slot], shared.head->high_water,
                             shared.head->first_bound.load(), {running, count});
 }
 
@@ -225,7 +225,7 @@ void add_self(core::Stamp& stamp) {
     core::Snapshot known;
     if (ActiveSnapshotSet() && pg::is_plain(GetActiveSnapshot()))
         known = pg::xid_snapshot(GetActiveSnapshot());
-    core::add_writer(stamp, shared.head->horizon, own, known, [](core::FullXid writer) {
+    core::add_writer(stamp, shared.head->high_water, own, known, [](core::FullXid writer) {
         return TransactionIdIsInProgress(static_cast<TransactionId>(writer));
     });
 }
@@ -256,17 +256,17 @@ bool mark_text(std::uint64_t projection) {
 
 namespace {
 
-void note_invalidation(Record& record, CommandTag by) {
+void note_invalidation(InvalidationRecord& record, CommandTag by) {
     record.count.fetch_add(1, std::memory_order_relaxed);
     const std::uint64_t number = last_invalidation->fetch_add(1, std::memory_order_relaxed) + 1;
     record.last.store(number << tag_bits | static_cast<std::uint64_t>(by), std::memory_order_relaxed);
 }
 
-Record& record_of(std::uint64_t projection) {
+InvalidationRecord& record_of(std::uint64_t projection) {
     return records[shared.floors.index(projection_hash(projection))];
 }
 
-Record& record_of_database(Oid database) {
+InvalidationRecord& record_of_database(Oid database) {
     return records[floor_slots + shared.database_floors.index(database_hash(database))];
 }
 
@@ -295,8 +295,8 @@ void note_invalidation_of_all(CommandTag by) {
 }
 
 Invalidations invalidations_of(std::uint64_t projection) {
-    const Record& own = record_of(projection);
-    const Record& common = record_of_database(MyDatabaseId);
+    const InvalidationRecord& own = record_of(projection);
+    const InvalidationRecord& common = record_of_database(MyDatabaseId);
     const std::uint64_t last =
         std::max(own.last.load(std::memory_order_relaxed), common.last.load(std::memory_order_relaxed));
     return {.count = own.count.load(std::memory_order_relaxed) + common.count.load(std::memory_order_relaxed),

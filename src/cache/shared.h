@@ -19,7 +19,7 @@ namespace rolecall::cache {
 // What every hit reads, in one cache line.
 struct alignas(64) SharedHead {
     std::uint64_t seed;                      // of core::hash
-    core::Horizon horizon;                   // of all stamps
+    core::HighWaterMark high_water;          // of all stamps
     std::atomic<core::FullXid> first_bound;  // to which all databases' floors were raised after recovery
     std::atomic<std::uint32_t> floor_ready;  // ... when they were
 };

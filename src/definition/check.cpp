@@ -2,7 +2,7 @@
 
 #include "definition/distributed.h"
 #include "definition/safety.h"
-#include "pg/acting.h"
+#include "pg/security_context.h"
 #include "pg/testing.h"
 
 extern "C" {
@@ -238,25 +238,25 @@ void check_relation(Oid oid, Check& check) {
 
 // ---- The view itself
 
-enum class Window { none, whole, other };
+enum class WindowColumns { none, whole, other };
 
-Window window_of(Oid view) {
+WindowColumns window_of(Oid view) {
     const AttrNumber from = get_attnum(view, "valid_from");
     const AttrNumber until = get_attnum(view, "valid_until");
     if (from == InvalidAttrNumber && until == InvalidAttrNumber)
-        return Window::none;
+        return WindowColumns::none;
     const bool is_whole = from != InvalidAttrNumber && until != InvalidAttrNumber &&
                           get_atttype(view, from) == TIMESTAMPTZOID &&
                           get_atttype(view, until) == TIMESTAMPTZOID;
-    return is_whole ? Window::whole : Window::other;
+    return is_whole ? WindowColumns::whole : WindowColumns::other;
 }
 
 // What is planned reads what the queries name, or a function was put in place that reads more. Planning
 // evaluates calls of immutable functions: only what is safe may be planned.
 void check_planned(Check& check, const Plan& plan, const List* behind) {
-    const pg::Acting acting = pg::act_as_pinned(plan.owner);
+    const pg::SecurityContext before = pg::act_as_pinned(plan.owner);
     List* planned = planned_relations(plan);
-    pg::stop_acting(acting);
+    pg::restore_security_context(before);
     ListCell* cell = nullptr;
     foreach (cell, planned)
         if (!list_member_oid(behind, lfirst_oid(cell)))
@@ -270,7 +270,7 @@ void check_exactness(Check& check, const Plan& plan, const Execution& execution,
     if (!is_key_column(projection.view, NameStr(projection.key_column), projection.key_kind))
         add(check, projection.view, true,
             psprintf("the collation of column \"%s\" is not deterministic", NameStr(projection.key_column)));
-    if (window_of(projection.view) == Window::other)
+    if (window_of(projection.view) == WindowColumns::other)
         add(check, projection.view, true,
             "columns \"valid_from\" and \"valid_until\" must both be there, of type timestamp with time "
             "zone");
@@ -305,7 +305,7 @@ Oid watch_function(const char* name) {
 
 }  // namespace
 
-bool has_window(Oid view) { return window_of(view) == Window::whole; }
+bool has_window(Oid view) { return window_of(view) == WindowColumns::whole; }
 
 Verdict check_projection(const Description& projection, const Plan& plan, const Execution& execution,
                          List** relations) {

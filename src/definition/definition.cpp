@@ -9,7 +9,7 @@
 #include "definition/safety.h"
 #include "definition/text_functions.h"
 #include "definition/view.h"
-#include "pg/acting.h"
+#include "pg/security_context.h"
 #include "pg/settings.h"
 #include "pg/testing.h"
 #include "pg/version.h"
@@ -326,11 +326,11 @@ bool read_definition(Definition& d) {
     }
     check_columns(now);
 
-    const pg::Acting acting = pg::act_as_pinned(owner_of(now.view));
+    const pg::SecurityContext before = pg::act_as_pinned(owner_of(now.view));
     const Oid key_type = key_type_of(now.key_kind);
     Plan* plan = make_plan(now.name, now.view, load_query(now), {&key_type, 1});
     const Execution execution = examine(plan_queries(*plan), has_window(now.view));
-    pg::stop_acting(acting);
+    pg::restore_security_context(before);
 
     List* relations = plan_relations(*plan);
     refuse_security_invokers(relations);
@@ -358,14 +358,14 @@ bool read_definition(Definition& d) {
 }
 
 bool read_as_owner(Definition& d) {
-    const pg::Acting acting = pg::act_as_owner();
+    const pg::SecurityContext before = pg::act_as_owner();
     // A definition is kept beyond this transaction, whose own snapshot may be old.
     PushActiveSnapshot(GetCatalogSnapshot(pg::extension_relation("projections")));
     SPI_connect();
     const bool found = read_definition(d);
     SPI_finish();
     PopActiveSnapshot();
-    pg::stop_acting(acting);
+    pg::restore_security_context(before);
     return found;
 }
 

@@ -1,7 +1,7 @@
 #include "definition/distributed.h"
 
-#include "pg/acting.h"
 #include "pg/function.h"
+#include "pg/security_context.h"
 #include "pg/settings.h"
 
 extern "C" {
@@ -25,9 +25,9 @@ Oid catalog(const char* name) { return get_relname_relid(name, PG_CATALOG_NAMESP
 
 // A row of a catalog as it is now, whatever the transaction's snapshot: by an index that finds it, if there
 // are keys and such an index. The row is good until close().
-class Row {
+class CatalogRow {
  public:
-    Row(Oid relation, const char* index, int keys, ScanKey key)
+    CatalogRow(Oid relation, const char* index, int keys, ScanKey key)
         : relation_(table_open(relation, AccessShareLock)) {
         const Oid by = index != nullptr ? catalog(index) : InvalidOid;
         scan_ = systable_beginscan(relation_, by, OidIsValid(by), nullptr, keys, key);
@@ -49,7 +49,7 @@ class Row {
 };
 
 bool has_rows(Oid relation) {
-    Row any(relation, nullptr, 0, nullptr);
+    CatalogRow any(relation, nullptr, 0, nullptr);
     const bool found = any.is_there();
     any.close();
     return found;
@@ -60,7 +60,7 @@ bool read_group(Oid relation, int32& group) {
     const AttrNumber number = get_attnum(relation, "groupid");
     if (number == InvalidAttrNumber || get_atttype(relation, number) != INT4OID)
         return false;
-    Row row(relation, nullptr, 0, nullptr);
+    CatalogRow row(relation, nullptr, 0, nullptr);
     bool is_null = true;
     if (row.is_there())
         group = DatumGetInt32(row.column(number, is_null));
@@ -105,7 +105,7 @@ bool is_distributed(Oid relation) {
         return true;  // some other Citus: who knows
     ScanKeyData key;
     ScanKeyInit(&key, number, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
-    Row row(partitions, "pg_dist_partition_logical_relid_index", 1, &key);
+    CatalogRow row(partitions, "pg_dist_partition_logical_relid_index", 1, &key);
     const bool found = row.is_there();
     row.close();
     return found;

@@ -161,14 +161,14 @@ bool is_exact(Oid function, bool may_ask_time) {
            (contains(stable_functions, name) || (may_ask_time && contains(time_functions, name)));
 }
 
-void run_function(Walk& walk, Oid function) {
+void run_function(ExactWalk& walk, Oid function) {
     walk.found.functions = list_append_unique_oid(walk.found.functions, function);
     if (!is_exact(function, walk.may_ask_time))
         note(walk, psprintf("function %s is not immutable", quote_identifier(get_func_name(function))));
 }
 
 // An aggregate is declared immutable whatever its functions are.
-void run_aggregate(Walk& walk, Oid aggregate) {
+void run_aggregate(ExactWalk& walk, Oid aggregate) {
     run_function(walk, aggregate);
     HeapTuple tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggregate));
     if (!HeapTupleIsValid(tuple))
@@ -189,7 +189,7 @@ void run_aggregate(Walk& walk, Oid aggregate) {
 namespace {
 
 // An index, a sort or a hash table on the operator runs what its family has for that.
-void run_families(Walk& walk, Oid number) {
+void run_families(ExactWalk& walk, Oid number) {
     CatCList* members = SearchSysCacheList1(AMOPOPID, ObjectIdGetDatum(number));
     for (int i = 0; i < members->n_members; ++i) {
         const auto* member = reinterpret_cast<Form_pg_amop>(GETSTRUCT(&members->members[i]->tuple));
@@ -205,7 +205,7 @@ void run_families(Walk& walk, Oid number) {
 }  // namespace
 
 // What is built in has no others than built-in ones.
-void run_operator(Walk& walk, Oid number) {
+void run_operator(ExactWalk& walk, Oid number) {
     run_function(walk, get_opcode(number));
     if (number < FirstNormalObjectId)
         return;
@@ -224,7 +224,7 @@ bool is_polymorphic(Oid function) {
     return std::any_of(types, types + count, is_polymorphic_type);
 }
 
-void pass_types(Walk& walk, Oid function, const List* arguments) {
+void pass_types(ExactWalk& walk, Oid function, const List* arguments) {
     Oid* types = nullptr;
     int count = 0;
     (void)get_func_signature(function, &types, &count);
@@ -234,7 +234,7 @@ void pass_types(Walk& walk, Oid function, const List* arguments) {
             write_type(walk, lfirst_oid(cell));
 }
 
-void pass_arguments(Walk& walk, Oid function, const List* arguments) {
+void pass_arguments(ExactWalk& walk, Oid function, const List* arguments) {
     List* types = NIL;
     ListCell* cell = nullptr;
     foreach (cell, arguments)
@@ -299,7 +299,7 @@ bool add_relations(Node* node, void* relations) {
 
 // That it is immutable its owner has declared, but what it calls runs with the same rights, and a table that
 // it reads is watched by nobody.
-void visit_body(Walk& walk, HeapTuple tuple, Node* call, Oid collation) {
+void visit_body(ExactWalk& walk, HeapTuple tuple, Node* call, Oid collation) {
     const Oid function = reinterpret_cast<Form_pg_proc>(GETSTRUCT(tuple))->oid;
     if (list_member_oid(*walk.bodies, function))
         return;
@@ -316,7 +316,7 @@ void visit_body(Walk& walk, HeapTuple tuple, Node* call, Oid collation) {
     }
 
     Execution inside;
-    Walk body{.found = inside, .bodies = walk.bodies, .may_ask_time = true};
+    ExactWalk body{.found = inside, .bodies = walk.bodies, .may_ask_time = true};
     visit(reinterpret_cast<Node*>(queries), &body);
     walk.found.functions = list_concat_unique_oid(walk.found.functions, inside.functions);
     walk.found.domains = list_concat_unique_oid(walk.found.domains, inside.domains);
@@ -330,7 +330,7 @@ void visit_body(Walk& walk, HeapTuple tuple, Node* call, Oid collation) {
 
 }  // namespace
 
-void visit_call(Walk& walk, Node* call, Oid function, List* arguments, Oid result, Oid collation) {
+void visit_call(ExactWalk& walk, Node* call, Oid function, List* arguments, Oid result, Oid collation) {
     HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
     if (!HeapTupleIsValid(tuple))
         elog(ERROR, "cache lookup failed for function %u", function);

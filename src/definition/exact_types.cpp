@@ -22,14 +22,14 @@ namespace rolecall::projection {
 namespace {
 
 // Functions that look up what a type consists of, and go by that: it is looked at here.
-void run_part(Walk& walk, Oid function, const char* complaint, Oid type) {
+void run_part(ExactWalk& walk, Oid function, const char* complaint, Oid type) {
     walk.found.functions = list_append_unique_oid(walk.found.functions, function);
     if (!is_exact(function, walk.may_ask_time))
         note(walk, psprintf(complaint, format_type_be(type)));
 }
 
 // to_jsonb() and its kin go by a cast to json where there is one; what is written in SQL by the other.
-void run_casts(Walk& walk, Oid type) {
+void run_casts(ExactWalk& walk, Oid type) {
     for (const Oid target : {JSONOID, TEXTOID}) {
         Oid function = InvalidOid;
         if (find_coercion_pathway(target, type, COERCION_EXPLICIT, &function) == COERCION_PATH_FUNC &&
@@ -38,7 +38,7 @@ void run_casts(Walk& walk, Oid type) {
     }
 }
 
-void run_comparisons(Walk& walk, Oid type) {
+void run_comparisons(ExactWalk& walk, Oid type) {
     const TypeCacheEntry* entry = lookup_type_cache(
         type, TYPECACHE_EQ_OPR | TYPECACHE_CMP_PROC | TYPECACHE_HASH_PROC | TYPECACHE_HASH_EXTENDED_PROC);
     if (OidIsValid(entry->eq_opr))
@@ -48,7 +48,7 @@ void run_comparisons(Walk& walk, Oid type) {
             run_function(walk, function);
 }
 
-void write_scalar(Walk& walk, Oid type) {
+void write_scalar(ExactWalk& walk, Oid type) {
     Oid output = InvalidOid;
     bool is_varlena = false;
     getTypeOutputInfo(type, &output, &is_varlena);
@@ -57,7 +57,7 @@ void write_scalar(Walk& walk, Oid type) {
         run_comparisons(walk, type);
 }
 
-void read_scalar(Walk& walk, Oid type) {
+void read_scalar(ExactWalk& walk, Oid type) {
     Oid input = InvalidOid;
     Oid parameter = InvalidOid;
     getTypeInputInfo(type, &input, &parameter);
@@ -65,7 +65,7 @@ void read_scalar(Walk& walk, Oid type) {
 }
 
 // `each` for the type of each column of a composite type.
-void for_columns(Walk& walk, Oid type, void (*each)(Walk&, Oid)) {
+void for_columns(ExactWalk& walk, Oid type, void (*each)(ExactWalk&, Oid)) {
     TupleDesc columns = lookup_rowtype_tupdesc(type, -1);
     for (int i = 0; i < columns->natts; ++i)
         if (!TupleDescAttr(columns, i)->attisdropped)
@@ -73,27 +73,27 @@ void for_columns(Walk& walk, Oid type, void (*each)(Walk&, Oid)) {
     ReleaseTupleDesc(columns);
 }
 
-void refuse_pseudotype(Walk& walk, Oid type) {
+void refuse_pseudotype(ExactWalk& walk, Oid type) {
     if (type != UNKNOWNOID && type != CSTRINGOID && type != VOIDOID)
         note(walk, psprintf("it uses values of type %s", format_type_be(type)));
 }
 
 }  // namespace
 
-void add_columns(Walk& walk, TupleDesc columns) {
+void add_columns(ExactWalk& walk, TupleDesc columns) {
     for (int i = 0; i < columns->natts; ++i)
         if (!TupleDescAttr(columns, i)->attisdropped)
             walk.columns = list_append_unique_oid(walk.columns, TupleDescAttr(columns, i)->atttypid);
 }
 
-void run_range(Walk& walk, Oid type) {
+void run_range(ExactWalk& walk, Oid type) {
     const TypeCacheEntry* range = lookup_type_cache(type, TYPECACHE_RANGE_INFO);
     run_function(walk, range->rng_cmp_proc_finfo.fn_oid);
     if (OidIsValid(range->rng_canonical_finfo.fn_oid))
         run_function(walk, range->rng_canonical_finfo.fn_oid);
 }
 
-void write_type(Walk& walk, Oid type) {
+void write_type(ExactWalk& walk, Oid type) {
     if (type == RECORDOID || type == RECORDARRAYOID) {
         walk.has_records = true;
         return;
@@ -130,7 +130,7 @@ void write_type(Walk& walk, Oid type) {
     }
 }
 
-void read_type(Walk& walk, Oid type) {
+void read_type(ExactWalk& walk, Oid type) {
     if (list_member_oid(walk.read, type))
         return;
     walk.read = lappend_oid(walk.read, type);
@@ -165,7 +165,7 @@ void read_type(Walk& walk, Oid type) {
 namespace {
 
 // Read from the catalog: the type cache would simplify the expressions, and so evaluate parts of them.
-void visit_constraints(Walk& walk, Oid domain) {
+void visit_constraints(ExactWalk& walk, Oid domain) {
     Relation constraints = table_open(ConstraintRelationId, AccessShareLock);
     ScanKeyData key;
     ScanKeyInit(&key, Anum_pg_constraint_contypid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(domain));
@@ -183,7 +183,7 @@ void visit_constraints(Walk& walk, Oid domain) {
 
 }  // namespace
 
-void check_domain(Walk& walk, Oid domain) {
+void check_domain(ExactWalk& walk, Oid domain) {
     while (get_typtype(domain) == TYPTYPE_DOMAIN && !list_member_oid(walk.found.domains, domain)) {
         walk.found.domains = lappend_oid(walk.found.domains, domain);
         visit_constraints(walk, domain);

@@ -16,7 +16,7 @@ extern "C" {
 
 namespace rolecall::projection {
 
-void note(Walk& walk, const char* text) {
+void note(ExactWalk& walk, const char* text) {
     if (walk.found.inexact == nullptr)
         walk.found.inexact = text;
 }
@@ -29,7 +29,7 @@ const char* name_of(const Node* node) {
     return pnstrdup(text + 1, static_cast<Size>(strcspn(text + 1, " :}")));
 }
 
-void refuse_unknown(Walk& walk, const char* name) {
+void refuse_unknown(ExactWalk& walk, const char* name) {
     note(walk, psprintf("it uses %s, of which it is not known what it depends on", name));
     if (walk.found.unknown == nullptr)
         walk.found.unknown = name;
@@ -52,26 +52,28 @@ bool is_time(SQLValueFunctionOp op) {
     }
 }
 
-void add_column(Walk& walk, Oid type) { walk.columns = list_append_unique_oid(walk.columns, type); }
+void add_column(ExactWalk& walk, Oid type) { walk.columns = list_append_unique_oid(walk.columns, type); }
 
-void visit_children(Walk& walk, Node* node) { expression_tree_walker(node, pg::tree_walker(visit), &walk); }
+void visit_children(ExactWalk& walk, Node* node) {
+    expression_tree_walker(node, pg::tree_walker(visit), &walk);
+}
 
 // ---- Expressions with something of their own to look at. True: it was one.
 
-void visit_value(Walk& walk, SQLValueFunction* value) {
+void visit_value(ExactWalk& walk, SQLValueFunction* value) {
     if (!is_time(value->op))
         note(walk, "it asks for the current user, database or schema");
     else if (!walk.may_ask_time)
         note(walk, "it asks for the current time");
 }
 
-void visit_column(Walk& walk, const Var* column) {
+void visit_column(ExactWalk& walk, const Var* column) {
     if (column->varattno < 0 && column->varattno != TableOidAttributeNumber)
         note(walk, "it uses a system column");
     add_column(walk, column->vartype);
 }
 
-void visit_comparison(Walk& walk, const SortGroupClause* clause) {
+void visit_comparison(ExactWalk& walk, const SortGroupClause* clause) {
     for (const Oid number : {clause->eqop, clause->sortop}) {
         if (!OidIsValid(number))
             continue;
@@ -80,14 +82,14 @@ void visit_comparison(Walk& walk, const SortGroupClause* clause) {
     }
 }
 
-void visit_minmax(Walk& walk, const MinMaxExpr* expression) {
+void visit_minmax(ExactWalk& walk, const MinMaxExpr* expression) {
     write_type(walk, expression->minmaxtype);
     const TypeCacheEntry* type = lookup_type_cache(expression->minmaxtype, TYPECACHE_CMP_PROC);
     if (OidIsValid(type->cmp_proc))
         run_function(walk, type->cmp_proc);
 }
 
-void visit_row_comparison(Walk& walk, const RowCompareExpr* comparison) {
+void visit_row_comparison(ExactWalk& walk, const RowCompareExpr* comparison) {
     ListCell* number = nullptr;
     ListCell* left = nullptr;
     ListCell* right = nullptr;
@@ -97,37 +99,37 @@ void visit_row_comparison(Walk& walk, const RowCompareExpr* comparison) {
     }
 }
 
-void visit_operator(Walk& walk, Oid number, const List* arguments) {
+void visit_operator(ExactWalk& walk, Oid number, const List* arguments) {
     run_operator(walk, number);
     pass_arguments(walk, get_opcode(number), arguments);
 }
 
-void visit_window_function(Walk& walk, WindowFunc* window) {
+void visit_window_function(ExactWalk& walk, WindowFunc* window) {
     run_aggregate(walk, window->winfnoid);
     visit_call(walk, reinterpret_cast<Node*>(window), window->winfnoid, window->args, window->wintype,
                window->inputcollid);
     visit(reinterpret_cast<Node*>(window->aggfilter), &walk);
 }
 
-void visit_aggregate(Walk& walk, Aggref* aggregate) {
+void visit_aggregate(ExactWalk& walk, Aggref* aggregate) {
     run_aggregate(walk, aggregate->aggfnoid);
     pass_types(walk, aggregate->aggfnoid, aggregate->aggargtypes);
     visit_children(walk, reinterpret_cast<Node*>(aggregate));
 }
 
-void write_all(Walk& walk, const List* expressions) {
+void write_all(ExactWalk& walk, const List* expressions) {
     ListCell* cell = nullptr;
     foreach (cell, expressions)
         write_type(walk, exprType(static_cast<Node*>(lfirst(cell))));
 }
 
-void visit_row(Walk& walk, const RowExpr* row) {
+void visit_row(ExactWalk& walk, const RowExpr* row) {
     ListCell* cell = nullptr;
     foreach (cell, row->args)
         add_column(walk, exprType(static_cast<Node*>(lfirst(cell))));
 }
 
-void visit_table_function(Walk& walk, const TableFunc* table) {
+void visit_table_function(ExactWalk& walk, const TableFunc* table) {
     if (!pg::is_json_table(table)) {
         note(walk, "it uses XMLTABLE");
         return;
@@ -139,7 +141,7 @@ void visit_table_function(Walk& walk, const TableFunc* table) {
     }
 }
 
-void visit_call_in_from(Walk& walk, const RangeTblFunction* function) {
+void visit_call_in_from(ExactWalk& walk, const RangeTblFunction* function) {
     Node* call = function->funcexpr;
     if (function->funccoltypes != NIL) {
         ListCell* cell = nullptr;
@@ -163,7 +165,7 @@ void visit_call_in_from(Walk& walk, const RangeTblFunction* function) {
 // ---- Queries
 
 // A virtual column is put in when the query is planned.
-void visit_virtual_columns(Walk& walk, Oid oid) {
+void visit_virtual_columns(ExactWalk& walk, Oid oid) {
     Relation relation = table_open(oid, AccessShareLock);
     for (AttrNumber number = 1; number <= RelationGetNumberOfAttributes(relation); ++number)
         if (Node* expression = pg::virtual_column(relation, number); expression != nullptr)
@@ -171,7 +173,7 @@ void visit_virtual_columns(Walk& walk, Oid oid) {
     table_close(relation, NoLock);
 }
 
-void visit_range(Walk& walk, const RangeTblEntry* entry) {
+void visit_range(ExactWalk& walk, const RangeTblEntry* entry) {
     if (entry->securityQuals != NIL)
         walk.found.policed = list_append_unique_oid(walk.found.policed, entry->relid);
     ListCell* cell = nullptr;
@@ -197,7 +199,7 @@ void visit_range(Walk& walk, const RangeTblEntry* entry) {
     }
 }
 
-void visit_query(Walk& walk, Query* query) {
+void visit_query(ExactWalk& walk, Query* query) {
     if (query->commandType != CMD_SELECT)
         note(walk, "it changes rows");
     if (query->rowMarks != NIL)
@@ -212,7 +214,7 @@ void visit_query(Walk& walk, Query* query) {
 
 // What is not named here is refused: it may be of a later server.
 bool visit(Node* node, void* context) {
-    auto& walk = *static_cast<Walk*>(context);
+    auto& walk = *static_cast<ExactWalk*>(context);
     if (node == nullptr)
         return false;
     pg::SqlJson json;
@@ -355,7 +357,7 @@ bool visit(Node* node, void* context) {
 
 namespace {
 
-void finish(Walk& walk) {
+void finish(ExactWalk& walk) {
     if (!walk.has_records)
         return;
     if (walk.unknown_record != nullptr)
@@ -370,7 +372,7 @@ void finish(Walk& walk) {
 Execution examine(List* queries, bool may_ask_time) {
     Execution found;
     List* bodies = NIL;
-    Walk walk{.found = found, .bodies = &bodies, .may_ask_time = may_ask_time};
+    ExactWalk walk{.found = found, .bodies = &bodies, .may_ask_time = may_ask_time};
     visit(reinterpret_cast<Node*>(queries), &walk);
     finish(walk);
     return found;
@@ -379,7 +381,7 @@ Execution examine(List* queries, bool may_ask_time) {
 void add_expression(Execution& execution, Node* expression) {
     Execution found;
     List* bodies = NIL;
-    Walk walk{.found = found, .bodies = &bodies, .may_ask_time = true};
+    ExactWalk walk{.found = found, .bodies = &bodies, .may_ask_time = true};
     visit(expression, &walk);
     finish(walk);
     execution.functions = list_concat_unique_oid(execution.functions, found.functions);

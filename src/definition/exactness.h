@@ -13,8 +13,9 @@ extern "C" {
 namespace rolecall::projection {
 
 /// Looks at rewritten queries. `may_ask_time`: the result carries the time in which it holds, so that now()
-/// is allowed. Settings that change a result are pinned (pg/acting.h) and do not count. Reads catalogs only,
-/// and evaluates nothing: nobody knows yet whose functions these are. Acts and finds names as who calls it.
+/// is allowed. Settings that change a result are pinned (pg/security_context.h) and do not count. Reads
+/// catalogs only, and evaluates nothing: nobody knows yet whose functions these are. Acts and finds names as
+/// who calls it.
 Execution examine(List* queries, bool may_ask_time);
 
 /// Adds the functions and domains of an expression that is no part of a query, but is evaluated for it.

@@ -59,10 +59,10 @@ List* make_group_plans(const NameData& projection, KeyKind kind, List* sources) 
             append_source(&query, *source);
             relations = list_append_unique_oid(relations, source->relation);
         }
-        const pg::Acting acting = pg::act_as_table_owner(owner);
+        const pg::SecurityContext before = pg::act_as_table_owner(owner);
         plans = lappend(
             plans, make_plan(projection, owner, relations, query.data, {&type, 1}, CURSOR_OPT_GENERIC_PLAN));
-        pg::stop_acting(acting);
+        pg::restore_security_context(before);
     }
     return plans;
 }

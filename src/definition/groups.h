@@ -8,7 +8,7 @@
 #include "cache/shared.h"
 #include "definition/key_kinds.h"
 #include "definition/plan.h"
-#include "pg/acting.h"
+#include "pg/security_context.h"
 
 extern "C" {
 #include "utils/builtins.h"
@@ -51,7 +51,7 @@ void each_group(const List* plans, Datum keys, Each&& each) {
     ListCell* cell = nullptr;
     foreach (cell, plans) {
         const auto* plan = static_cast<const Plan*>(lfirst(cell));
-        const pg::Acting acting = pg::act_as_table_owner(plan->owner);
+        const pg::SecurityContext before = pg::act_as_table_owner(plan->owner);
         run_plan(*plan, &keys, nullptr, true, 0);
         MemoryContextSwitchTo(caller);
         SPITupleTable* rows = SPI_tuptable;
@@ -69,7 +69,7 @@ void each_group(const List* plans, Datum keys, Each&& each) {
             each(widened_key(type, key), cache::shared.stamps.index(hash));
         }
         SPI_freetuptable(rows);
-        pg::stop_acting(acting);
+        pg::restore_security_context(before);
     }
 }
 

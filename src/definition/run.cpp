@@ -50,7 +50,7 @@ void refuse_unsafe(const Definition& d, const Plan& plan) {
     refuse(d, unsafe_part(plan.owner, examine(plan_queries(plan), true), plan_relations(plan)));
 }
 
-pg::Acting act_as_view_owner(const Definition& d) {
+pg::SecurityContext act_as_view_owner(const Definition& d) {
     refuse_unsafe(d);
     // What such functions have read in this session was read with its settings, and named what there was
     // then.

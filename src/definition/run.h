@@ -5,7 +5,7 @@
 #include "pg/pg.h"
 
 #include "definition/definition.h"
-#include "pg/acting.h"
+#include "pg/security_context.h"
 
 namespace rolecall::projection {
 
@@ -18,7 +18,7 @@ bool definition_ready_same_key(Definition& definition, bool to_install = false);
 
 /// Becomes the view's owner. Raises insufficient_privilege where running the view would run code of roles
 /// that have not the owner's rights. The definition must be ready.
-pg::Acting act_as_view_owner(const Definition& definition);
+pg::SecurityContext act_as_view_owner(const Definition& definition);
 
 /// Raises insufficient_privilege likewise.
 void refuse_unsafe(const Definition& definition);

@@ -17,14 +17,14 @@ bool is_good(const Request& request, const Completion& completion) {
 
 }  // namespace
 
-void Fetcher::ask(FetchId id, Fetch& fetch, Part& part, const Request& request) {
+void Fetcher::ask(FetchId id, Fetch& fetch, PartialFetch& part, const Request& request) {
     part.under_way = transport_->start(request);
     owners_[part.under_way] = id;
     ++fetch.requests;
 }
 
 // A completion: it could not be asked for.
-std::optional<Completion> Fetcher::ask_for_next_page(FetchId id, Fetch& fetch, Part& part) {
+std::optional<Completion> Fetcher::ask_for_next_page(FetchId id, Fetch& fetch, PartialFetch& part) {
     Request request = part.pager.request();
     part.room -= std::min(part.pages.back().received, part.room);
     request.max_response_bytes = part.room;
@@ -46,7 +46,7 @@ std::optional<Completion> Fetcher::ask_for_next_page(FetchId id, Fetch& fetch, P
 // Takes what one request brought.
 void Fetcher::take(FetchId id, Fetch& fetch, Completion completion) {
     const auto part = std::find_if(fetch.parts.begin(), fetch.parts.end(),
-                                   [&](const Part& p) { return p.under_way == completion.id; });
+                                   [&](const PartialFetch& p) { return p.under_way == completion.id; });
     part->under_way = 0;
     if (!is_good(part->pager.request(), completion)) {
         part->failed = std::move(completion);
@@ -62,9 +62,9 @@ void Fetcher::take(FetchId id, Fetch& fetch, Completion completion) {
 }
 
 bool Fetcher::has_ended(const Fetch& fetch) {
-    const auto failed = [](const Part& part) { return part.has_failed(); };
-    const auto complete = [](const Part& part) { return part.is_complete(); };
-    const Part& first = fetch.parts.front();
+    const auto failed = [](const PartialFetch& part) { return part.has_failed(); };
+    const auto complete = [](const PartialFetch& part) { return part.is_complete(); };
+    const PartialFetch& first = fetch.parts.front();
     return failed(first) || std::all_of(fetch.parts.begin(), fetch.parts.end(), complete) ||
            (complete(first) && std::any_of(fetch.parts.begin(), fetch.parts.end(), failed));
 }
@@ -74,7 +74,7 @@ Fetched Fetcher::result_of(FetchId id, Fetch fetch) {
     Fetched done;
     done.id = id;
     done.requests = fetch.requests;
-    for (Part& part : fetch.parts) {
+    for (PartialFetch& part : fetch.parts) {
         if (part.has_failed()) {
             done.failed = std::move(part.failed);
             done.refused = std::move(part.refused);
@@ -90,7 +90,7 @@ Fetched Fetcher::result_of(FetchId id, Fetch fetch) {
 }
 
 void Fetcher::give_up(const Fetch& fetch) {
-    for (const Part& part : fetch.parts)
+    for (const PartialFetch& part : fetch.parts)
         if (part.under_way != 0 && owners_.erase(part.under_way) > 0)
             transport_->cancel(part.under_way);
 }

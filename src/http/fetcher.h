@@ -67,7 +67,7 @@ class Fetcher {
 
  private:
     // One request of a fetch, on its way through its pages.
-    struct Part {
+    struct PartialFetch {
         Pager pager;
         RequestId under_way = 0;  // 0: it has ended
         Clock::time_point deadline;
@@ -81,15 +81,15 @@ class Fetcher {
     };
 
     struct Fetch {
-        std::vector<Part> parts;
+        std::vector<PartialFetch> parts;
         int requests = 0;
     };
 
-    void ask(FetchId id, Fetch& fetch, Part& part, const Request& request);
+    void ask(FetchId id, Fetch& fetch, PartialFetch& part, const Request& request);
     void take(FetchId id, Fetch& fetch, Completion completion);
     static bool has_ended(const Fetch& fetch);
     static Fetched result_of(FetchId id, Fetch fetch);
-    std::optional<Completion> ask_for_next_page(FetchId id, Fetch& fetch, Part& part);
+    std::optional<Completion> ask_for_next_page(FetchId id, Fetch& fetch, PartialFetch& part);
     void give_up(const Fetch& fetch);
 
     std::unique_ptr<Transport> transport_;

@@ -61,25 +61,26 @@ int read_regular(const char* path, std::string& buffer) {
 
 }  // namespace
 
-struct FileRead::Shared {
+struct FileRead::Progress {
     std::string path;
     std::string buffer;
     int error = 0;
     int event = -1;
     std::atomic<bool> done{false};
 
-    Shared() = default;
-    ~Shared() {
+    Progress() = default;
+    ~Progress() {
         if (event >= 0)
             close(event);
         explicit_bzero(buffer.data(), buffer.size());
     }
-    Shared(const Shared&) = delete;
-    Shared& operator=(const Shared&) = delete;
+    Progress(const Progress&) = delete;
+    Progress& operator=(const Progress&) = delete;
 
     static void* run(void* argument) {
-        const std::unique_ptr<std::shared_ptr<Shared>> own(static_cast<std::shared_ptr<Shared>*>(argument));
-        Shared& self = **own;
+        const std::unique_ptr<std::shared_ptr<Progress>> own(
+            static_cast<std::shared_ptr<Progress>*>(argument));
+        Progress& self = **own;
         self.error = read_regular(self.path.c_str(), self.buffer);
         const std::lock_guard guard(stuck().mutex);
         stuck().paths.erase(stuck().paths.find(self.path));
@@ -89,7 +90,7 @@ struct FileRead::Shared {
     }
 };
 
-FileRead::FileRead(const std::string& path, std::size_t limit) : shared_(std::make_shared<Shared>()) {
+FileRead::FileRead(const std::string& path, std::size_t limit) : shared_(std::make_shared<Progress>()) {
     shared_->path = path;
     shared_->buffer.resize(limit);
     shared_->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -102,9 +103,9 @@ FileRead::FileRead(const std::string& path, std::size_t limit) : shared_(std::ma
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    auto own = std::make_unique<std::shared_ptr<Shared>>(shared_);
+    auto own = std::make_unique<std::shared_ptr<Progress>>(shared_);
     pthread_t thread{};
-    const int error = pthread_create(&thread, nullptr, Shared::run, own.get());
+    const int error = pthread_create(&thread, nullptr, Progress::run, own.get());
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     if (error != 0) {
         const std::lock_guard guard(stuck().mutex);

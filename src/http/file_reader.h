@@ -35,8 +35,8 @@ class FileRead {
     static bool is_stuck(const std::string& path);
 
  private:
-    struct Shared;
-    std::shared_ptr<Shared> shared_;
+    struct Progress;
+    std::shared_ptr<Progress> shared_;
 };
 
 }  // namespace rolecall::http

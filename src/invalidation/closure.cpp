@@ -142,13 +142,13 @@ struct Object {
     Oid object;
 };
 
-struct Walk {
+struct ClosureWalk {
     HTAB* seen;  // of Object
     List* todo = NIL;
     Snapshot snapshot;
 };
 
-void visit(Walk& walk, Oid catalog, Oid object) {
+void visit(ClosureWalk& walk, Oid catalog, Oid object) {
     const Object key{.catalog = catalog, .object = object};
     bool found = false;
     void* entry = hash_search(walk.seen, &key, HASH_ENTER, &found);
@@ -165,7 +165,7 @@ bool leads_nowhere(Oid catalog) {
 // What depends on an object. Of relations only columns depend on other objects in a way that reading sees:
 // indexes, TOAST tables, sequences and children depend on relations, but no view reads a table by way of its
 // child.
-void visit_dependents(Walk& walk, const Object& on) {
+void visit_dependents(ClosureWalk& walk, const Object& on) {
     scan(DependRelationId, DependReferenceIndexId,
          {{Anum_pg_depend_refclassid, on.catalog}, {Anum_pg_depend_refobjid, on.object}}, walk.snapshot,
          [&](HeapTuple row, TupleDesc) {
@@ -182,7 +182,7 @@ void visit_dependents(Walk& walk, const Object& on) {
          });
 }
 
-void step(Walk& walk, const Object& at) {
+void step(ClosureWalk& walk, const Object& at) {
     Oid whole = InvalidOid;
     if (at.catalog == RelationRelationId) {
         each_parent(at.object, walk.snapshot, [&](Oid parent) { visit(walk, RelationRelationId, parent); });
@@ -229,13 +229,13 @@ bool is_temporary_schema(Oid schema) {
 }
 
 bool part_of_relation(Oid catalog, Oid object, Snapshot snapshot, Oid& relation) {
-    struct Part {
+    struct PartCatalog {
         Oid catalog;
         Oid index;
         AttrNumber own;
         AttrNumber relation;
     };
-    static constexpr Part parts[] = {
+    static constexpr PartCatalog parts[] = {
         {AttrDefaultRelationId, AttrDefaultOidIndexId, Anum_pg_attrdef_oid, Anum_pg_attrdef_adrelid},
         {ConstraintRelationId, ConstraintOidIndexId, Anum_pg_constraint_oid, Anum_pg_constraint_conrelid},
         {PolicyRelationId, PolicyOidIndexId, Anum_pg_policy_oid, Anum_pg_policy_polrelid},
@@ -244,7 +244,7 @@ bool part_of_relation(Oid catalog, Oid object, Snapshot snapshot, Oid& relation)
          Anum_pg_statistic_ext_stxrelid},
         {TriggerRelationId, TriggerOidIndexId, Anum_pg_trigger_oid, Anum_pg_trigger_tgrelid},
     };
-    for (const Part& part : parts) {
+    for (const PartCatalog& part : parts) {
         if (part.catalog != catalog)
             continue;
         relation = look_up(catalog, part.index, part.own, object, part.relation, snapshot);
@@ -266,9 +266,10 @@ Affected projections_over(List* relations, Snapshot snapshot) {
     HASHCTL control{};
     control.keysize = control.entrysize = sizeof(Object);
     control.hcxt = CurrentMemoryContext;
-    Walk walk{.seen = hash_create("rolecall closure", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT),
-              .todo = NIL,
-              .snapshot = snapshot};
+    ClosureWalk walk{
+        .seen = hash_create("rolecall closure", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT),
+        .todo = NIL,
+        .snapshot = snapshot};
     ListCell* cell = nullptr;
     foreach (cell, relations)
         visit(walk, RelationRelationId, lfirst_oid(cell));

@@ -30,8 +30,8 @@ object_access_hook_type previous_object_hook = nullptr;
 
 // A statement under way that changes definitions. Some commit half-way and go on in another transaction, in
 // which all that was noted is noted again.
-struct Change {
-    Change* outer;
+struct DefinitionChange {
+    DefinitionChange* outer;
     MemoryContext context;
     Reach reach;
     CommandTag tag;
@@ -42,7 +42,7 @@ struct Change {
     bool rights_only;  // of roles that note_grantee() was told of
 };
 
-Change* change = nullptr;  // the innermost
+DefinitionChange* change = nullptr;  // the innermost
 
 // ---- Objects
 
@@ -162,7 +162,7 @@ Oid relation_named(const RangeVar& name) {
     return OidIsValid(schema) ? get_relname_relid(name.relname, schema) : InvalidOid;
 }
 
-void note_relations(Change& c) {
+void note_relations(DefinitionChange& c) {
     ListCell* cell = nullptr;
     MemoryContext caller = MemoryContextSwitchTo(c.context);
     foreach (cell, c.named) {
@@ -175,7 +175,7 @@ void note_relations(Change& c) {
         note_any_relation(lfirst_oid(cell), c.rights_only ? note_rights : note_relation);
 }
 
-void note_change(Change& c) {
+void note_change(DefinitionChange& c) {
     note_statement(c.tag);
     switch (c.reach) {
         case Reach::nothing:
@@ -196,7 +196,7 @@ void note_change(Change& c) {
 }
 
 void note_changes_under_way() {
-    for (Change* c = change; c != nullptr; c = c->outer)
+    for (DefinitionChange* c = change; c != nullptr; c = c->outer)
         note_change(*c);
 }
 
@@ -207,7 +207,7 @@ void before(const Node* statement, bool, void*& state) {
         return;
     MemoryContext context = AllocSetContextCreate(TopMemoryContext, "rolecall change", ALLOCSET_SMALL_SIZES);
     MemoryContext caller = MemoryContextSwitchTo(context);
-    auto* c = static_cast<Change*>(palloc0(sizeof(Change)));
+    auto* c = static_cast<DefinitionChange*>(palloc0(sizeof(DefinitionChange)));
     c->outer = change;
     c->context = context;
     c->reach = reach;
@@ -226,7 +226,7 @@ void before(const Node* statement, bool, void*& state) {
 }
 
 void after(void* state) {
-    Change& c = *static_cast<Change*>(state);
+    DefinitionChange& c = *static_cast<DefinitionChange*>(state);
     note_change(c);
     projection::definitions_expire();  // what was read since it began may be half of the old and half of the
                                        // new
@@ -236,7 +236,7 @@ void after(void* state) {
 }
 
 void at_end(void* state, bool) {
-    auto* c = static_cast<Change*>(state);
+    auto* c = static_cast<DefinitionChange*>(state);
     change = c->outer;
     MemoryContextDelete(c->context);
 }

@@ -6,7 +6,7 @@
 #include "invalidation/announce.h"
 #include "invalidation/closure.h"
 #include "invalidation/invalidation_testing.h"
-#include "pg/acting.h"
+#include "pg/security_context.h"
 #include "pg/testing.h"
 #include "pg/trigger.h"
 
@@ -74,7 +74,7 @@ void stamp_row(const Watcher& watcher, HeapTuple row, TupleDesc columns) {
 void watch_child(Oid child) {
     if (!is_below_watched(child, nullptr))
         return;
-    const pg::Acting acting = pg::act_as_owner();
+    const pg::SecurityContext before = pg::act_as_owner();
     SPI_connect();
     Oid type = OIDOID;
     Datum value = ObjectIdGetDatum(child);
@@ -82,7 +82,7 @@ void watch_child(Oid child) {
         SPI_OK_SELECT)
         elog(ERROR, "could not watch a partition or child");
     SPI_finish();
-    pg::stop_acting(acting);
+    pg::restore_security_context(before);
 }
 
 }  // namespace rolecall::invalidation

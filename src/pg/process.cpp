@@ -1,7 +1,7 @@
 #include "pg/process.h"
 
 #include "core/error.h"
-#include "pg/acting.h"
+#include "pg/security_context.h"
 #include "pg/spi.h"
 
 extern "C" {
@@ -138,17 +138,17 @@ std::optional<Failure> transact(const std::function<void()>& f) {
     return failure;
 }
 
-std::optional<Failure> transact_as_owner(const std::function<void()>& f, int patience) {
+std::optional<Failure> transact_as_owner(const std::function<void()>& f, int most_wait) {
     in_transaction = 1;
     std::optional<Failure> failure = transact([&] {
-        const pg::Acting acting = pg::call([=] {
-            pg::set_lock_timeout(patience);
+        const pg::SecurityContext before = pg::call([=] {
+            pg::set_lock_timeout(most_wait);
             return pg::act_as_owner();
         });
         pg::spi_connect();
         f();
         pg::spi_finish();
-        pg::call([&] { pg::stop_acting(acting); });
+        pg::call([&] { pg::restore_security_context(before); });
     });
     in_transaction = 0;
     note_cancel();

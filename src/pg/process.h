@@ -48,15 +48,15 @@ struct Failure {
 };
 
 /// So long a transaction of a process of ours waits for a lock. What somebody holds is for later.
-constexpr int lock_patience = 1000;       // milliseconds
-constexpr int lock_patience_alone = 100;  // where each of many waits for himself
+constexpr int usual_lock_wait = 1000;  // milliseconds
+constexpr int brief_lock_wait = 100;   // where each of many waits for himself
 
 /// Runs `f` in a transaction with a snapshot. Returns why it failed and was rolled back, if it did.
 std::optional<Failure> transact(const std::function<void()>& f);
 
 /// Likewise, acting as the extension's owner, between pg::spi_connect() and pg::spi_finish(), and waiting for
-/// no lock longer than `patience` milliseconds. SIGTERM ends the process meanwhile.
-std::optional<Failure> transact_as_owner(const std::function<void()>& f, int patience = lock_patience);
+/// no lock longer than `most_wait` milliseconds. SIGTERM ends the process meanwhile.
+std::optional<Failure> transact_as_owner(const std::function<void()>& f, int most_wait = usual_lock_wait);
 
 /// The same. False: it failed, for what `error` says.
 bool run_in_transaction(const std::function<void()>& f, std::string& error);

@@ -4,7 +4,7 @@
 #include "definition/check.h"
 #include "definition/groups.h"
 #include "definition/run.h"
-#include "pg/acting.h"
+#include "pg/security_context.h"
 #include "pg/snapshot.h"
 #include "pg/testing.h"
 #include "projection/load.h"
@@ -41,9 +41,9 @@ struct Batch {
     int count;
 };
 
-// One stretch. Everything in it is trivially destructible: errors jump over it.
+// One step. Everything in it is trivially destructible: errors jump over it.
 struct Run {
-    Pass& pass;
+    FullLoad& pass;
     const Definition& d;
     core::Snapshot snapshot;
     TimestampTz began;
@@ -64,15 +64,15 @@ const char* document_columns(const Definition& d) {
         has_window(d.view) ? "v.valid_from, v.valid_until" : "NULL::timestamptz, NULL::timestamptz");
 }
 
-// Made for this stretch alone. Planned as for who wants the first rows soon: by an index of keys, if there is
+// Made for this step alone. Planned as for who wants the first rows soon: by an index of keys, if there is
 // one, rather than by sorting documents.
-Portal open_view(const Definition& d, const Pass& pass, const char* columns) {
-    const pg::Acting acting = act_as_view_owner(d);
+Portal open_view(const Definition& d, const FullLoad& pass, const char* columns) {
+    const pg::SecurityContext before = act_as_view_owner(d);
     const Oid type = key_type_of(d.key_kind);
     Plan* plan = make_plan(d.name, d.view, query_of(d, columns, pass.has_last),
                            {&type, pass.has_last ? 1U : 0U}, CURSOR_OPT_FAST_PLAN);
     Portal portal = open_plan(*plan, &pass.last_key);
-    pg::stop_acting(acting);
+    pg::restore_security_context(before);
     return portal;
 }
 
@@ -139,7 +139,7 @@ Datum copy_of_key(const Definition& d, Datum key, MemoryContext context) {
     return key;
 }
 
-void remember(Pass& pass, const Definition& d, Datum key) {
+void remember(FullLoad& pass, const Definition& d, Datum key) {
     MemoryContextReset(pass.context);
     pass.last_key = copy_of_key(d, key, pass.context);
     pass.has_last = true;
@@ -147,8 +147,8 @@ void remember(Pass& pass, const Definition& d, Datum key) {
 
 void install_row(const Run& run, const Candidate& row, TupleDesc columns,
                  std::span<const std::uint32_t> groups) {
-    Pass& pass = run.pass;
-    const Row content = read_row(row.tuple, columns, 2);
+    FullLoad& pass = run.pass;
+    const ViewRow content = read_row(row.tuple, columns, 2);
     const Loaded loaded{.document = content.has_document ? DatumGetJsonbP(content.document) : nullptr,
                         .window = content.window};
     const core::Snapshot snapshot = testing::fault(testing::Fault::pass_by_newest_snapshot)
@@ -200,14 +200,14 @@ bool add(const Run& run, HeapTuple tuple, TupleDesc columns) {
 }
 
 SPITupleTable* fetch(const Definition& d, Portal portal) {
-    const pg::Acting acting = act_as_view_owner(d);
+    const pg::SecurityContext before = act_as_view_owner(d);
     SPI_cursor_fetch(portal, true, batch_size);
-    pg::stop_acting(acting);
+    pg::restore_security_context(before);
     return SPI_tuptable;
 }
 
 // May what is read from now on be installed?
-Stretch look_at_floor(const Run& run) {
+Step look_at_floor(const Run& run) {
     if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
         ereport(ERROR,
                 (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -215,12 +215,12 @@ Stretch look_at_floor(const Run& run) {
     std::uint64_t versions = 0;
     const bool settled = core::settled(*run.d.floor, run.snapshot, versions) &&
                          core::settled(*cache::shared.database_floor, run.snapshot, versions);
-    return settled && cache::definitions_are_quiet() ? Stretch::go_on : Stretch::wait;
+    return settled && cache::definitions_are_quiet() ? Step::go_on : Step::wait;
 }
 
 // The last row of a batch waits for the next, which may have the same key.
-Stretch read_view(Run& run, Portal portal, bool (*report)(const Pass&)) {
-    Pass& pass = run.pass;
+Step read_view(Run& run, Portal portal, bool (*report)(const FullLoad&)) {
+    FullLoad& pass = run.pass;
     MemoryContext each =
         AllocSetContextCreate(CurrentMemoryContext, "rolecall batch", ALLOCSET_DEFAULT_SIZES);
     SPITupleTable* before = nullptr;
@@ -229,7 +229,7 @@ Stretch read_view(Run& run, Portal portal, bool (*report)(const Pass&)) {
     while (true) {
         SPITupleTable* table = fetch(run.d, portal);
         if (run.d.id != pass.id)
-            return Stretch::gone;  // read anew by the view itself
+            return Step::gone;  // read anew by the view itself
         TupleDesc columns = table->tupdesc;
         run.column_type = SPI_gettypeid(columns, 1);
         MemoryContext caller = MemoryContextSwitchTo(each);
@@ -250,18 +250,18 @@ Stretch read_view(Run& run, Portal portal, bool (*report)(const Pass&)) {
         before = table;
 
         if (!report(pass))
-            return Stretch::stopped;
+            return Step::stopped;
         if (at_end)
-            return Stretch::done;
+            return Step::done;
         if (pass.refused_in_a_row >= most_refused)
-            return Stretch::full;
-        if (look_at_floor(run) == Stretch::wait)
-            return Stretch::wait;
+            return Step::full;
+        if (look_at_floor(run) == Step::wait)
+            return Step::wait;
         const TimestampTz now = GetCurrentTimestamp();
         if (until == 0)
             until = now + std::max(shortest_stretch, stretch_by_start * (now - run.began));
         if (now >= until)
-            return Stretch::go_on;
+            return Step::go_on;
         CHECK_FOR_INTERRUPTS();
     }
 }
@@ -269,17 +269,17 @@ Stretch read_view(Run& run, Portal portal, bool (*report)(const Pass&)) {
 }  // namespace
 
 // In the order of load().
-Stretch load_stretch(Pass& pass, bool (*report)(const Pass&)) {
+Step load_step(FullLoad& pass, bool (*report)(const FullLoad&)) {
     Definition& d = definition_seen(NameStr(pass.projection));
     if (!cache::floor_is_ready() || !pg::is_plain(GetActiveSnapshot()) || !cache::definitions_are_quiet())
-        return Stretch::wait;
+        return Step::wait;
     AcceptInvalidationMessages();
     if (!definition_ready(d, true))
-        return Stretch::wait;
+        return Step::wait;
     if (d.id != pass.id)
-        return Stretch::gone;
+        return Step::gone;
     if (d.problems != NIL && d.ttl == 0)
-        return Stretch::unwatched;
+        return Step::unwatched;
     pg::refresh_xid_reference();
     Run run{.pass = pass,
             .d = d,
@@ -288,14 +288,14 @@ Stretch load_stretch(Pass& pass, bool (*report)(const Pass&)) {
             .column_type = InvalidOid,
             .group_plans = list_copy(d.group_plans),  // the view may read this projection, and its definition
             .batch = nullptr};
-    if (look_at_floor(run) == Stretch::wait)
-        return Stretch::wait;
+    if (look_at_floor(run) == Step::wait)
+        return Step::wait;
 
     SPI_connect();
     run.batch = static_cast<Batch*>(palloc(sizeof(Batch)));
     Portal portal = open_view(d, pass, document_columns(d));
     pass.expected = static_cast<double>(pass.read) + portal->queryDesc->plannedstmt->planTree->plan_rows;
-    const Stretch result = read_view(run, portal, report);
+    const Step result = read_view(run, portal, report);
     SPI_cursor_close(portal);
     SPI_finish();
     cache::counters::add(d.counters, cache::Count::load_time,
@@ -313,7 +313,7 @@ bool is_same_key(const Definition& d, Datum a, Datum b) {
 
 }  // namespace
 
-std::span<const Datum> next_keys(const Pass& pass) {
+std::span<const Datum> next_keys(const FullLoad& pass) {
     Definition& d = definition_seen(NameStr(pass.projection));
     definition_ready(d);
     auto* keys = static_cast<Datum*>(palloc(sizeof(Datum) * batch_size));
@@ -337,7 +337,7 @@ std::span<const Datum> next_keys(const Pass& pass) {
     return {keys, count};
 }
 
-void load_key(Pass& pass, Datum key) {
+void load_key(FullLoad& pass, Datum key) {
     Definition& d = definition_seen(NameStr(pass.projection));
     remember(pass, d, key);
     pass.read += 1;
@@ -345,14 +345,14 @@ void load_key(Pass& pass, Datum key) {
         pass.loaded += 1;
 }
 
-const char* key_as_text(const Pass& pass, Datum key) {
+const char* key_as_text(const FullLoad& pass, Datum key) {
     Oid output = InvalidOid;
     bool is_varlena = false;
     getTypeOutputInfo(key_type_of(definition_seen(NameStr(pass.projection)).key_kind), &output, &is_varlena);
     return OidOutputFunctionCall(output, key);
 }
 
-const char* why_unwatched(const Pass& pass) {
+const char* why_unwatched(const FullLoad& pass) {
     const Definition& d = definition_seen(NameStr(pass.projection));
     return d.problems != NIL ? static_cast<const Problem*>(linitial(d.problems))->text : "";
 }

@@ -33,8 +33,8 @@ void complain_of_several_rows(const Definition& d) {
     pg_unreachable();
 }
 
-Row read_row(HeapTuple tuple, TupleDesc columns, int first) {
-    Row row{};
+ViewRow read_row(HeapTuple tuple, TupleDesc columns, int first) {
+    ViewRow row{};
     bool is_null = false;
     row.document = SPI_getbinval(tuple, columns, first, &is_null);
     row.has_document = !is_null;
@@ -57,7 +57,7 @@ Loaded query(const Definition& d, Datum key, MemoryContext context) {
     if (SPI_processed > 1)
         complain_of_several_rows(d);
     if (SPI_processed == 1) {
-        const Row row = read_row(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+        const ViewRow row = read_row(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
         loaded.window = row.window;
         if (row.has_document) {
             MemoryContext spi = MemoryContextSwitchTo(context);
@@ -143,7 +143,7 @@ Loaded load(Definition& d, Datum key, bool may_install) {
 
     testing::point("before-query");
     MemoryContext caller = CurrentMemoryContext;
-    const pg::Acting acting = act_as_view_owner(d);
+    const pg::SecurityContext before = act_as_view_owner(d);
     SPI_connect();
     Loaded loaded = query(d, key, caller);
     cache::Count result = cache::Count::installs;
@@ -160,7 +160,7 @@ Loaded load(Definition& d, Datum key, bool may_install) {
         !(testing::fault(Fault::miss_without_groups) && loaded.document == nullptr))
         groups = read_groups(d, key, caller);
     SPI_finish();
-    pg::stop_acting(acting);
+    pg::restore_security_context(before);
 
     if (!may_install)
         return loaded;

@@ -29,12 +29,12 @@ Loaded load(Definition& definition, Datum key, bool may_install);
 
 /// What a row of a projection's query says: the document in column `first`, then valid_from and valid_until.
 /// The document is as in the row.
-struct Row {
+struct ViewRow {
     bool has_document;
     Datum document;
     core::Window window;
 };
-Row read_row(HeapTuple tuple, TupleDesc columns, int first);
+ViewRow read_row(HeapTuple tuple, TupleDesc columns, int first);
 
 /// Names the document of a key; a view of `buffer` and of the key.
 core::Key key_in_cache(const Definition& definition, Datum key, KeyBuffer& buffer);

@@ -24,7 +24,7 @@ namespace {
 constexpr int record_count = 256;  // in all databases
 constexpr std::size_t message_bytes = 256;
 
-struct Record {
+struct LoadRecord {
     Oid database;  // InvalidOid: free
     std::uint64_t projection;
     LoadPhase phase;
@@ -44,30 +44,30 @@ struct Record {
 struct Area {
     LWLock* lock;
     std::int64_t refused;
-    Record records[record_count];
+    LoadRecord records[record_count];
 };
 
 Area* area = nullptr;
-Record* mine = nullptr;  // what this process loads
+LoadRecord* mine = nullptr;  // what this process loads
 bool (*may_begin_again)() = nullptr;
 List* pending = NIL;  // of projection ids (std::uint64_t *), in TopTransactionContext
 
 // An error releases LWLocks by itself, and nothing under this lock raises one.
-class Locked {
+class LoadTableLock {
  public:
-    Locked() { LWLockAcquire(area->lock, LW_EXCLUSIVE); }
-    ~Locked() { LWLockRelease(area->lock); }
-    Locked(const Locked&) = delete;
-    Locked& operator=(const Locked&) = delete;
+    LoadTableLock() { LWLockAcquire(area->lock, LW_EXCLUSIVE); }
+    ~LoadTableLock() { LWLockRelease(area->lock); }
+    LoadTableLock(const LoadTableLock&) = delete;
+    LoadTableLock& operator=(const LoadTableLock&) = delete;
 };
 
-std::span<Record> records() {
+std::span<LoadRecord> records() {
     return {area->records, static_cast<std::size_t>(testing::slots(record_count))};
 }
 
-bool is_over(const Record& record) { return record.phase >= LoadPhase::done; }
+bool is_over(const LoadRecord& record) { return record.phase >= LoadPhase::done; }
 
-void set_message(Record& record, const char* message) {
+void set_message(LoadRecord& record, const char* message) {
     record.message[0] = '\0';
     const auto length = static_cast<int>(strlen(message));
     const int clipped = pg_mbcliplen(message, length, message_bytes - 1);
@@ -75,7 +75,7 @@ void set_message(Record& record, const char* message) {
     record.message[clipped] = '\0';
 }
 
-void ask(Record& record) {
+void ask(LoadRecord& record) {
     record.phase = LoadPhase::requested;
     record.pid = 0;
     record.begin_again = record.cancelled = false;
@@ -86,17 +86,17 @@ void ask(Record& record) {
     record.message[0] = '\0';
 }
 
-Record* find(Oid database, std::uint64_t projection) {
-    for (Record& record : records())
+LoadRecord* find(Oid database, std::uint64_t projection) {
+    for (LoadRecord& record : records())
         if (record.database == database && record.projection == projection)
             return &record;
     return nullptr;
 }
 
 // A free record, or that of the load that ended first. nullptr: all are in use.
-Record* find_free() {
-    Record* found = nullptr;
-    for (Record& record : records()) {
+LoadRecord* find_free() {
+    LoadRecord* found = nullptr;
+    for (LoadRecord& record : records()) {
         if (!OidIsValid(record.database))
             return &record;
         if (is_over(record) && (found == nullptr || record.ended_at < found->ended_at))
@@ -105,7 +105,7 @@ Record* find_free() {
     return found;
 }
 
-void finish(Record& record, LoadPhase phase, const char* message) {
+void finish(LoadRecord& record, LoadPhase phase, const char* message) {
     if (record.begin_again) {
         ask(record);
         return;
@@ -120,7 +120,7 @@ void on_exit(int, Datum) {
     if (mine == nullptr)
         return;
     const bool again = may_begin_again();
-    const Locked locked;
+    const LoadTableLock locked;
     mine->begin_again |= again;
     finish(*mine, LoadPhase::failed, "the process that loaded was ended");
     mine = nullptr;
@@ -143,11 +143,11 @@ void attach(void* memory, bool, LWLockPadded* locks) {
     area->lock = &locks->lock;
     pg::add_slots(
         {.name = "loads", .count = [] {
-             const Locked locked;
+             const LoadTableLock locked;
              return pg::SlotCounts{
                  .slots = std::ssize(records()),
                  .used = std::ranges::count_if(
-                     records(), [](const Record& r) { return OidIsValid(r.database) && !is_over(r); }),
+                     records(), [](const LoadRecord& r) { return OidIsValid(r.database) && !is_over(r); }),
                  .refused = area->refused};
          }});
 }
@@ -189,8 +189,8 @@ namespace {
 enum class Requested { yes, is_under_way, no_room, no_room_for_the_first_time };
 
 Requested note_request(std::uint64_t projection) {
-    const Locked locked;
-    Record* record = find(MyDatabaseId, projection);
+    const LoadTableLock locked;
+    LoadRecord* record = find(MyDatabaseId, projection);
     if (record != nullptr && record->pid != 0) {
         record->begin_again = true;
         return Requested::is_under_way;
@@ -225,8 +225,8 @@ void request_load_at_commit(std::uint64_t projection) {
 }
 
 bool is_load_requested(Oid database) {
-    const Locked locked;
-    return std::ranges::any_of(records(), [database](const Record& record) {
+    const LoadTableLock locked;
+    return std::ranges::any_of(records(), [database](const LoadRecord& record) {
         return record.database == database && record.phase == LoadPhase::requested;
     });
 }
@@ -237,9 +237,9 @@ std::uint64_t take_load(bool (*begin_again)()) {
         before_shmem_exit(on_exit, Datum{0});
     registered = true;
     may_begin_again = begin_again;
-    const Locked locked;
-    Record* oldest = nullptr;
-    for (Record& record : records())
+    const LoadTableLock locked;
+    LoadRecord* oldest = nullptr;
+    for (LoadRecord& record : records())
         if (record.database == MyDatabaseId && record.phase == LoadPhase::requested &&
             (oldest == nullptr || record.requested_at < oldest->requested_at))
             oldest = &record;
@@ -252,8 +252,8 @@ std::uint64_t take_load(bool (*begin_again)()) {
     return mine->projection;
 }
 
-bool report_load(LoadPhase phase, const Pass& pass) {
-    const Locked locked;
+bool report_load(LoadPhase phase, const FullLoad& pass) {
+    const LoadTableLock locked;
     mine->phase = phase;
     mine->expected = pass.expected;
     mine->read = pass.read;
@@ -263,15 +263,15 @@ bool report_load(LoadPhase phase, const Pass& pass) {
 }
 
 void end_load(LoadPhase phase, const char* message) {
-    const Locked locked;
+    const LoadTableLock locked;
     finish(*mine, phase, message);
     mine = nullptr;
 }
 
 bool cancel_load(std::uint64_t projection) {
-    const Locked locked;
+    const LoadTableLock locked;
     bool any = false;
-    for (Record& record : records()) {
+    for (LoadRecord& record : records()) {
         if (record.database != MyDatabaseId || (projection != 0 && record.projection != projection) ||
             is_over(record))
             continue;
@@ -287,8 +287,8 @@ bool cancel_load(std::uint64_t projection) {
 }
 
 void keep_loads_of(std::span<const Oid> databases) {
-    const Locked locked;
-    for (Record& record : records())
+    const LoadTableLock locked;
+    for (LoadRecord& record : records())
         if (std::find(databases.begin(), databases.end(), record.database) == databases.end())
             record.database = InvalidOid;
 }
@@ -306,13 +306,13 @@ ROLECALL_FUNCTION(rolecall_load_progress, rolecall::pg::gives_rows()) {
     const ReturnSetInfo& result =
         rolecall::pg::result_set(fcinfo, INT8OID, TEXTOID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID,
                                  TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID);
-    auto* copies = static_cast<Record*>(palloc(sizeof area->records));
+    auto* copies = static_cast<LoadRecord*>(palloc(sizeof area->records));
     {
-        const Locked locked;
+        const LoadTableLock locked;
         memcpy(copies, area->records, sizeof area->records);
     }
     for (int i = 0; i < record_count; ++i) {
-        const Record& record = copies[i];
+        const LoadRecord& record = copies[i];
         if (record.database != MyDatabaseId)
             continue;
         const bool is_known = record.started_at != 0 && record.expected > 0;

@@ -40,7 +40,7 @@ bool is_load_requested(Oid database);
 std::uint64_t take_load(bool (*begin_again)());
 
 /// How far the load is that was taken. False: it is to be stopped.
-bool report_load(LoadPhase phase, const Pass& pass);
+bool report_load(LoadPhase phase, const FullLoad& pass);
 
 /// The load that was taken is over. `message`: why it is not complete, or empty.
 void end_load(LoadPhase phase, const char* message);

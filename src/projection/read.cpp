@@ -31,7 +31,7 @@ core::FirstLevel first_level;
 
 // What the caller's transaction may do with cached documents. A mode other than "use" comes with what to
 // count.
-struct Standing {
+struct Eligibility {
     bool may_use = false;
     bool may_install = false;
     cache::Count why;
@@ -74,14 +74,14 @@ bool needs_predicate_locks() {
 }
 
 // A transaction that has an id may have changed what it reads.
-[[gnu::noinline]] void be_careful(Standing& s, Definition& d) {
+[[gnu::noinline]] void be_careful(Eligibility& s, Definition& d) {
     s.may_install = false;
     const bool changes_definitions =
         definitions_are_changing_here() && !testing::fault(Fault::own_changes_ignored);
     s.may_use = !changes_definitions && !may_have_written(d);
 }
 
-inline Standing standing_of(Definition& d) {
+inline Eligibility eligibility_of(Definition& d) {
     if (!settings::cache) [[unlikely]]
         return {.why = cache::Count::bypass_off};
     if (!cache::floor_is_ready()) [[unlikely]]
@@ -93,11 +93,11 @@ inline Standing standing_of(Definition& d) {
         return {.why = cache::Count::bypass_snapshot};
     if (needs_predicate_locks() && !testing::fault(Fault::serializable_hit)) [[unlikely]]
         return {.why = cache::Count::bypass_serializable};
-    Standing s{.may_use = true,
-               .may_install = true,
-               .why = cache::Count::bypass_own_writes,
-               .xmin = pg::full_xmin(snapshot),
-               .snapshot = snapshot};
+    Eligibility s{.may_use = true,
+                  .may_install = true,
+                  .why = cache::Count::bypass_own_writes,
+                  .xmin = pg::full_xmin(snapshot),
+                  .snapshot = snapshot};
     if (TransactionIdIsValid(GetTopTransactionIdIfAny()) && !testing::fault(Fault::own_writes_ignored))
         [[unlikely]]
         be_careful(s, d);
@@ -126,14 +126,14 @@ bool is_within_ttl(const Definition& d, const core::EntryHead& head) {
     return GetCurrentStatementStartTimestamp() < head.loaded_at + d.ttl;
 }
 
-[[gnu::noinline]] bool is_settled(const cache::Dependencies& on, const Standing& standing,
+[[gnu::noinline]] bool is_settled(const cache::Dependencies& on, const Eligibility& eligibility,
                                   const core::EntryHead& head) {
     std::uint64_t versions = 0;
-    return cache::settled(on, standing.xids(), versions) && versions == head.versions;
+    return cache::settled(on, eligibility.xids(), versions) && versions == head.versions;
 }
 
 // Is what was copied what the view would return? With a ttl: is it what nobody has asked to read anew?
-inline bool is_current(const Definition& d, const cache::Dependencies& on, const Standing& standing,
+inline bool is_current(const Definition& d, const cache::Dependencies& on, const Eligibility& eligibility,
                        const core::EntryHead& head) {
     const std::uint64_t floors = cache::floor_versions(on.floor);
     const bool is_verified = floors == d.usable_at || testing::fault(Fault::floors_not_compared);
@@ -142,9 +142,9 @@ inline bool is_current(const Definition& d, const cache::Dependencies& on, const
         return false;
     if (d.ttl > 0)
         return is_within_ttl(d, head);
-    if (cache::shared.head->horizon.is_behind(standing.xmin)) [[likely]]
+    if (cache::shared.head->high_water.is_behind(eligibility.xmin)) [[likely]]
         return true;
-    return is_settled(on, standing, head);
+    return is_settled(on, eligibility, head);
 }
 
 // What is read, and what its answer came with. Its memory is asked for first, and comes while the rest is
@@ -153,13 +153,14 @@ struct Lookup {
     Definition& d;
     KeyBuffer buffer;
     core::Key key;
-    Standing standing;
+    Eligibility eligibility;
     core::EntryHead head;
     Groups groups;
 
-    Lookup(Definition& definition, Datum value) : d(definition), key(name(value)), standing(standing_of(d)) {}
-    Lookup(Definition& definition, Datum value, const Standing& known)
-        : d(definition), key(name(value)), standing(known) {}
+    Lookup(Definition& definition, Datum value)
+        : d(definition), key(name(value)), eligibility(eligibility_of(d)) {}
+    Lookup(Definition& definition, Datum value, const Eligibility& known)
+        : d(definition), key(name(value)), eligibility(known) {}
     Lookup(const Lookup&) = delete;
     Lookup& operator=(const Lookup&) = delete;
     ~Lookup() = default;
@@ -201,7 +202,7 @@ bool hit(Lookup& l, core::Part part, Reserve&& reserve) {
         return false;
     if (!stamps_first)
         testing::point("between-entry-and-stamps");
-    if (!is_current(l.d, l.depends_on(), l.standing, l.head) &&
+    if (!is_current(l.d, l.depends_on(), l.eligibility, l.head) &&
         !(testing::fault(Fault::miss_not_stamped) && l.head.document_bytes == 0))
         return false;
     if (stamps_first) {
@@ -213,23 +214,24 @@ bool hit(Lookup& l, core::Part part, Reserve&& reserve) {
 
 // The same with this backend's own copies, which are made of shared entries only: what was loaded here in a
 // transaction that may be rolled back never gets there.
-const core::FirstLevel::Copy* first_level_hit(const Definition& d, Datum key, const Standing& standing) {
-    if (!standing.may_use && !(testing::fault(Fault::first_level_own_writes_ignored) &&
-                               standing.why == cache::Count::bypass_own_writes))
+const core::FirstLevel::LocalEntry* first_level_hit(const Definition& d, Datum key,
+                                                    const Eligibility& eligibility) {
+    if (!eligibility.may_use && !(testing::fault(Fault::first_level_own_writes_ignored) &&
+                                  eligibility.why == cache::Count::bypass_own_writes))
         return nullptr;
     KeyBuffer buffer;
-    const core::FirstLevel::Copy* copy = first_level.find(d.id, canonical_key(d.key_kind, key, buffer));
+    const core::FirstLevel::LocalEntry* copy = first_level.find(d.id, canonical_key(d.key_kind, key, buffer));
     if (copy == nullptr)
         return nullptr;
     const cache::Dependencies on{copy->hash, d.floor, copy->group_stamps()};
-    return is_current(d, on, standing, copy->head) && is_in_window(copy->head) ? copy : nullptr;
+    return is_current(d, on, eligibility, copy->head) && is_in_window(copy->head) ? copy : nullptr;
 }
 
 // Would this reader be helped by what somebody loads now?
 bool is_worth_a_turn(const Lookup& l) {
     std::uint64_t versions = 0;
     const cache::Dependencies on{l.key.hash, l.d.floor, {}};  // which groups, the load will show
-    return l.standing.may_install && settled(on, l.standing.xids(), versions);
+    return l.eligibility.may_install && settled(on, l.eligibility.xids(), versions);
 }
 
 // Where shared memory has no answer: what this backend knows, and else when its load begins.
@@ -248,8 +250,8 @@ struct Recall {
 // others look again when it is done.
 template <typename Reserve>
 bool try_hit(Lookup& l, core::Part part, Reserve&& reserve, Recall& recalled) {
-    if (!l.standing.may_use) {
-        count(l, l.standing.why);
+    if (!l.eligibility.may_use) {
+        count(l, l.eligibility.why);
         (void)recall(l, recalled);
         return false;
     }
@@ -274,7 +276,7 @@ bool try_hit(Lookup& l, core::Part part, Reserve&& reserve, Recall& recalled) {
 
 Loaded load_for(Lookup& l, Datum key, const Recall& recalled) {
     if (ActiveSnapshotSet()) {
-        const Loaded loaded = load(l.d, key, l.standing.may_install);
+        const Loaded loaded = load(l.d, key, l.eligibility.may_install);
         cache::end_turn();
         if (!loaded.kept)
             memo_keep(l.d, l.key, recalled.moment, loaded);
@@ -306,7 +308,7 @@ const char* check_contract(const Definition& d, const char* access) {
 
 }  // namespace
 
-Answer read_document(Definition& d, Datum key) {
+Reading read_document(Definition& d, Datum key) {
     cache::require_preloaded();
     Lookup l(d, key);
     Jsonb* document = nullptr;
@@ -327,7 +329,7 @@ Answer read_document(Definition& d, Datum key) {
 
 namespace {
 
-Answer known_access(const Definition& d, Remembered& known) {
+Reading known_access(const Definition& d, Remembered& known) {
     if (known.document == nullptr)
         return {};
     return {.found = true, .access = check_contract(d, memo_access(known))};
@@ -338,8 +340,8 @@ Answer known_access(const Definition& d, Remembered& known) {
     return memo_repeat(d, canonical_key(d.key_kind, key, buffer));
 }
 
-Answer read_shared_access(Definition& d, Datum key, const Standing& standing, AccessBuffer& buffer) {
-    Lookup l(d, key, standing);
+Reading read_shared_access(Definition& d, Datum key, const Eligibility& eligibility, AccessBuffer& buffer) {
+    Lookup l(d, key, eligibility);
     char* block = nullptr;
     const auto reserve = [&](std::size_t bytes) {
         return block = bytes <= AccessBuffer::size ? buffer.bytes : static_cast<char*>(palloc(bytes));
@@ -362,21 +364,21 @@ Answer read_shared_access(Definition& d, Datum key, const Standing& standing, Ac
 
 }  // namespace
 
-Answer read_access(Definition& d, Datum key, AccessBuffer& buffer) {
+Reading read_access(Definition& d, Datum key, AccessBuffer& buffer) {
     cache::require_preloaded();
-    const Standing standing = standing_of(d);
-    if (const auto* copy = first_level_hit(d, key, standing); copy != nullptr) {
+    const Eligibility eligibility = eligibility_of(d);
+    if (const auto* copy = first_level_hit(d, key, eligibility); copy != nullptr) {
         cache::counters::add(d.counters, cache::Count::hits);
         if (copy->head.document_bytes == 0)
             return {};
         return {.found = true, .access = check_contract(d, copy->block)};
     }
-    if (!standing.may_use) [[unlikely]]
+    if (!eligibility.may_use) [[unlikely]]
         if (Remembered* known = repeat(d, key); known != nullptr) {
-            cache::counters::add(d.counters, standing.why);
+            cache::counters::add(d.counters, eligibility.why);
             return known_access(d, *known);
         }
-    return read_shared_access(d, key, standing, buffer);
+    return read_shared_access(d, key, eligibility, buffer);
 }
 
 // The text is an entry of its own, made from the document's, with its versions, its groups and its window: it
@@ -390,7 +392,7 @@ text* read_text(Definition& d, Datum key) {
         return reinterpret_cast<char*>(result);
     };
     l.key.form = core::Form::text;
-    if (l.standing.may_use && hit(l, core::Part::document, reserve)) {
+    if (l.eligibility.may_use && hit(l, core::Part::document, reserve)) {
         count(l, cache::Count::hits);
         return l.was_found() ? result : nullptr;
     }
@@ -412,7 +414,7 @@ text* read_text(Definition& d, Datum key) {
 
     result = document_text(document);
     testing::point("before-text");
-    if (was_hit && l.standing.may_install) {
+    if (was_hit && l.eligibility.may_install) {
         l.key.form = core::Form::text;
         l.head.document_bytes = VARSIZE(result);
         l.head.access_bytes = 0;
@@ -468,10 +470,10 @@ Inspection inspect(Definition& d, Datum key) {
     if (!found.cached)
         l.head = {};
     found.head = l.head;
-    const core::Writers writers = cache::writers_of(l.depends_on(), l.standing.xids());
+    const core::Writers writers = cache::writers_of(l.depends_on(), l.eligibility.xids());
     found.changed_by = writers.latest;
-    if (!l.standing.may_use) {
-        found.reason = reason_of(l.standing.why);
+    if (!l.eligibility.may_use) {
+        found.reason = reason_of(l.eligibility.why);
         return found;
     }
     found.reason = why_not_kept(d, writers);
@@ -479,7 +481,7 @@ Inspection inspect(Definition& d, Datum key) {
         return found;
     if (!found.cached)
         found.reason = "it was not read since the server started, or made room for others";
-    else if (!is_current(d, l.depends_on(), l.standing, l.head))
+    else if (!is_current(d, l.depends_on(), l.eligibility, l.head))
         found.reason =
             d.ttl > 0 && !is_within_ttl(d, l.head) ? "its ttl has passed" : "it changed since it was loaded";
     else if (!is_in_window(l.head))

@@ -42,13 +42,13 @@ Fetcher& session_fetcher() {
 }
 
 // A fetch that is given up when the wait for it ends early.
-class Flight {
+class PendingFetch {
  public:
-    Flight(Fetcher& fetcher, const std::vector<http::PagedRequest>& requests)
+    PendingFetch(Fetcher& fetcher, const std::vector<http::PagedRequest>& requests)
         : fetcher_(fetcher), id_(fetcher.start(requests)) {}
-    ~Flight() { fetcher_.cancel(id_); }
-    Flight(const Flight&) = delete;
-    Flight& operator=(const Flight&) = delete;
+    ~PendingFetch() { fetcher_.cancel(id_); }
+    PendingFetch(const PendingFetch&) = delete;
+    PendingFetch& operator=(const PendingFetch&) = delete;
 
     http::Fetched wait() {
         for (;;) {
@@ -158,14 +158,14 @@ std::string seconds_text(TimestampTz microseconds) {
 
 // Waits until it is our turn, interruptibly.
 void wait_for_turn(const Provider& p) {
-    const TimestampTz patience = std::chrono::microseconds(p.timeout).count();
+    const TimestampTz most_wait = std::chrono::microseconds(p.timeout).count();
     const TimestampTz time = pg::now();
     TimestampTz when = time;
-    const Answer answer = ask_in_turn(asking(p), time, patience, when);
-    if (answer != Answer::yes)
+    const Permission permission = ask_in_turn(asking(p), time, most_wait, when);
+    if (permission != Permission::yes)
         throw Error(
             "RC105", "provider \"" + p.name + "\" is not asked now",
-            answer == Answer::no
+            permission == Permission::no
                 ? "It failed several times in a row, or wants to be left alone; it may be asked again in " +
                       seconds_text(when - time) + "."
                 : "Its rate limit is reached; it would be this request's turn in " +
@@ -255,7 +255,7 @@ Answers fetch(const Provider& p, const std::string& subject, const http::Validat
               const std::string& request_id) {
     wait_for_turn(p);
     Asked asked(p.server);
-    Flight flight(session_fetcher(), requests_for(p, in_utf8(subject), known, request_id));
+    PendingFetch flight(session_fetcher(), requests_for(p, in_utf8(subject), known, request_id));
     http::Fetched fetched = flight.wait();
     asked.answered();
     judge(p, fetched, subject);
@@ -271,7 +271,7 @@ http::Request list_request(const Provider& p, const std::string& request_id) {
 Completion fetch_page(const Provider& p, const http::Request& request) {
     wait_for_turn(p);
     Asked asked(p.server);
-    Flight flight(session_fetcher(), {{request, {}}});
+    PendingFetch flight(session_fetcher(), {{request, {}}});
     http::Fetched fetched = flight.wait();
     asked.answered();
     judge(p, fetched);

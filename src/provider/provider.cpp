@@ -3,10 +3,10 @@
 #include "core/error.h"
 #include "http/file_reader.h"
 #include "http/url.h"
-#include "pg/acting.h"
 #include "pg/guard.h"
 #include "pg/json_path.h"
 #include "pg/process.h"
+#include "pg/security_context.h"
 #include "pg/settings.h"
 #include "provider/options.h"
 
@@ -91,18 +91,18 @@ void require(const std::string& value, const char* option, const std::string& se
 // thread that waits for it is enough.
 std::string content_of(const ForeignServer& server, const std::string& path) {
     constexpr std::size_t limit = 8192;
-    constexpr std::chrono::milliseconds patience{1000};
+    constexpr std::chrono::milliseconds most_wait{1000};
     if (http::FileRead::is_stuck(path))
         bad_secret_file(server.servername,
                         "\"" + path + "\": an earlier attempt to read it has not ended yet.");
     const http::FileRead file(path, limit);
-    const auto deadline = std::chrono::steady_clock::now() + patience;
+    const auto deadline = std::chrono::steady_clock::now() + most_wait;
     while (!file.is_done()) {
         const auto left =
             std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
         if (left.count() <= 0)
             bad_secret_file(server.servername, "\"" + path + "\" could not be read within " +
-                                                   std::to_string(patience.count()) + " ms.");
+                                                   std::to_string(most_wait.count()) + " ms.");
         pg::call([&] { pg::wait_for_latch(static_cast<long>(left.count()), file.fd(), wait_for_secret); });
     }
     if (file.error() == EINVAL)

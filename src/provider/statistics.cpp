@@ -47,13 +47,13 @@ struct ProviderStatus {
     TimestampTz used_at;  // by steady_now()
 };
 
-struct Shared {
+struct ProviderTable {
     LWLock* lock;
     pg::SlotCounts slots;
     ProviderStatus providers[provider_count];
 };
 
-Shared* shared = nullptr;
+ProviderTable* shared = nullptr;
 std::map<Oid, std::int64_t> under_way;        // this process's part of in_flight
 std::map<Oid, ProviderStatus> without_place;  // of this process alone; and all, where nothing is shared
 
@@ -66,7 +66,7 @@ bool is_idle(ProviderStatus& p, TimestampTz time) {
 }
 
 void attach(void* memory, bool is_new, LWLockPadded* locks) {
-    auto* area = static_cast<Shared*>(memory);
+    auto* area = static_cast<ProviderTable*>(memory);
     if (is_new)
         for (ProviderStatus& provider : area->providers)
             provider.breaker = {};
@@ -172,7 +172,7 @@ const char* to_string(core::BreakerState state) {
 
 void statistics_init() {
     pg::add_shared_area({.name = "rolecall_providers",
-                         .bytes = [] { return sizeof(Shared); },
+                         .bytes = [] { return sizeof(ProviderTable); },
                          .locks = [] { return 1; },
                          .attach = attach});
 }
@@ -263,23 +263,23 @@ void Stopwatch::done(bool changed) {
     count_sync(server_, changed, Clock::now() - started_);
 }
 
-Answer ask_in_turn(const Asking& asking, TimestampTz time, TimestampTz patience, TimestampTz& when) {
+Permission ask_in_turn(const Asking& asking, TimestampTz time, TimestampTz most_wait, TimestampTz& when) {
     when = time;
     return with_status(asking.server, [&](ProviderStatus& p) {
         when = p.breaker.next(time, asker());
         if (when > time)
-            return Answer::no;
+            return Permission::no;
         when = p.rate.next(time, asking.per_second);
-        if (when > time + patience)
-            return Answer::later;
+        if (when > time + most_wait)
+            return Permission::later;
         if (!p.breaker.allow(time, asker()))
-            return Answer::no;
+            return Permission::no;
         p.rate.take(time, asking.per_second, asking.requests);
-        return Answer::yes;
+        return Permission::yes;
     });
 }
 
-Answer may_ask(const Asking& asking, TimestampTz time, TimestampTz& when) {
+Permission may_ask(const Asking& asking, TimestampTz time, TimestampTz& when) {
     return ask_in_turn(asking, time, 0, when);
 }
 

@@ -61,18 +61,18 @@ struct Asking {
     int requests;       ///< that are made
 };
 
-enum class Answer {
+enum class Permission {
     yes,    ///< now; report what comes of it
     later,  ///< the rate limit is reached: at `when`
     no,     ///< the provider is left alone: until `when`, at least
 };
 
 /// May a provider be asked? Takes what it allows.
-Answer may_ask(const Asking& asking, TimestampTz time, TimestampTz& when);
+Permission may_ask(const Asking& asking, TimestampTz time, TimestampTz& when);
 
-/// The same for who can wait: takes a place in the line, up to `patience` microseconds ahead. After yes, ask
+/// The same for who can wait: takes a place in the line, up to `most_wait` microseconds ahead. After yes, ask
 /// at `when`.
-Answer ask_in_turn(const Asking& asking, TimestampTz time, TimestampTz patience, TimestampTz& when);
+Permission ask_in_turn(const Asking& asking, TimestampTz time, TimestampTz most_wait, TimestampTz& when);
 
 /// Whoever took a place did not ask.
 void give_turn_back(const Asking& asking);

@@ -12,15 +12,15 @@
 namespace rolecall::sync {
 
 /// Why a sync was not applied; nothing was written then.
-enum class Hindrance {
+enum class Obstacle {
     none,
     busy,   ///< without patience: another transaction takes something away just now
     brake,  ///< the provider's syncs are to be stopped
 };
 
 struct Outcome {
-    Hindrance hindrance = Hindrance::none;
-    Excess excess{};  ///< with Hindrance::brake
+    Obstacle obstacle = Obstacle::none;
+    Excess excess{};  ///< with Obstacle::brake
     bool roles_changed = false;
     bool units_changed = false;
     bool deactivated = false;
@@ -48,7 +48,7 @@ struct Sync {
 /// provider, each user comes once; after the first that the brake holds nobody is applied. Calls `meanwhile`,
 /// which must not wait, between statements.
 void apply(
-    std::span<Sync> syncs, const provider::Rules& rules, Patience patience, TimestampTz time,
+    std::span<Sync> syncs, const provider::Rules& rules, LockWait patience, TimestampTz time,
     const std::function<void()>& meanwhile = [] {});
 
 }  // namespace rolecall::sync

@@ -5,10 +5,10 @@
 #include <unordered_set>
 
 #include "definition/distributed.h"
-#include "pg/acting.h"
 #include "pg/clock.h"
 #include "pg/function.h"
 #include "pg/read_only.h"
+#include "pg/security_context.h"
 #include "pg/spi.h"
 #include "pg/version.h"
 #include "provider/fetch.h"
@@ -112,19 +112,19 @@ std::map<std::string, Known> known_users(const provider::Provider& provider,
     return known;
 }
 
-class List {
+class FullPassRun {
  public:
-    explicit List(std::string name) : name_(std::move(name)) {}
+    explicit FullPassRun(std::string name) : name_(std::move(name)) {}
 
-    Pass run() {
-        acting([&] { prepare(); });
+    FullPass run() {
+        as_owner([&] { prepare(); });
         http::Pager pager(provider::list_request(provider_, request_id_), provider_.list_paging);
         for (bool more = true; more;) {
             const http::Completion page = provider::fetch_page(provider_, pager.request());
             more = pager.advance(page);
-            acting([&] { take_page(page.body); });
+            as_owner([&] { take_page(page.body); });
         }
-        acting([&] { apply_all(); });
+        as_owner([&] { apply_all(); });
         return pass_;
     }
 
@@ -158,12 +158,12 @@ class List {
     };
 
     template <typename F>
-    static void acting(F&& f) {
-        const pg::Acting acting = pg::call([] { return pg::act_as_owner(); });
+    static void as_owner(F&& f) {
+        const pg::SecurityContext before = pg::call([] { return pg::act_as_owner(); });
         pg::spi_connect();
         f();
         pg::spi_finish();
-        pg::call([&] { pg::stop_acting(acting); });
+        pg::call([&] { pg::restore_security_context(before); });
     }
 
     void prepare() {
@@ -360,13 +360,13 @@ class List {
                              .next = due_after(time, provider_.ttl_seconds)});
         }
         said.clear();
-        apply(syncs, provider_.rules, Patience::wait, time);
+        apply(syncs, provider_.rules, LockWait::wait, time);
         for (const Sync& sync : syncs)
             take_outcome(sync.outcome);
     }
 
     void take_outcome(const Outcome& outcome) {
-        if (outcome.hindrance == Hindrance::brake) {
+        if (outcome.obstacle == Obstacle::brake) {
             stop_provider_durably(name_, outcome.excess);
             throw stopped_error(name_);
         }
@@ -450,7 +450,7 @@ class List {
     std::string request_id_ = current_request_id();
     TimestampTz began_ = pg::now();
     TimestampTz began_by_wall_clock_ = GetCurrentTimestamp();
-    Pass pass_;
+    FullPass pass_;
     std::int64_t without_unit_ = 0;
     std::optional<std::int64_t> total_;
     Doubts odd_;
@@ -465,7 +465,7 @@ class List {
 
 }  // namespace
 
-Pass sync_provider(const std::string& name) { return List(name).run(); }
+FullPass sync_provider(const std::string& name) { return FullPassRun(name).run(); }
 
 }  // namespace rolecall::sync
 
@@ -484,7 +484,7 @@ ROLECALL_FUNCTION(rolecall_sync_provider, pg::takes(RECORDOID, TEXTOID)) {
             require_own_users();
         });
         const char* name = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
-        const Pass pass = sync_provider(name);
+        const FullPass pass = sync_provider(name);
         return pg::call([&] {
             TupleDesc columns = pg::result_row(fcinfo, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, BOOLOID);
             Datum values[] = {Int64GetDatum(pass.listed),  Int64GetDatum(pass.unknown),

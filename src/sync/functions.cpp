@@ -3,10 +3,10 @@
 
 #include "core/error.h"
 #include "definition/distributed.h"
-#include "pg/acting.h"
 #include "pg/clock.h"
 #include "pg/function.h"
 #include "pg/read_only.h"
+#include "pg/security_context.h"
 #include "pg/settings.h"
 #include "pg/spi.h"
 #include "pg/testing.h"
@@ -33,7 +33,7 @@ namespace {
 pg::Statement touch_statement("SELECT rolecall.touch_user($1)", {INT8OID});
 
 // What role_sync_result has, in its order.
-struct Result {
+struct SyncResult {
     std::int64_t user = 0;
     bool skipped = false;
     Outcome outcome;
@@ -42,11 +42,11 @@ struct Result {
 // Runs `f` inside SPI, as the extension's owner. After an exception the abort restores everything.
 template <typename F>
 auto as_owner(F&& f) {
-    const pg::Acting acting = pg::call([] { return pg::act_as_owner(); });
+    const pg::SecurityContext before = pg::call([] { return pg::act_as_owner(); });
     pg::spi_connect();
     auto result = f();
     pg::spi_finish();
-    pg::call([&] { pg::stop_acting(acting); });
+    pg::call([&] { pg::restore_security_context(before); });
     return result;
 }
 
@@ -66,13 +66,13 @@ void warn_unknown_user(std::int64_t id) {
     });
 }
 
-Result skipped(const User& user) {
-    Result result{.user = user.id, .skipped = true, .outcome = {}};
+SyncResult skipped(const User& user) {
+    SyncResult result{.user = user.id, .skipped = true, .outcome = {}};
     result.outcome.old_roles = result.outcome.new_roles = provider_grants(user.id);
     return result;
 }
 
-Result default_result(std::int64_t id) { return {.user = id, .skipped = false, .outcome = {}}; }
+SyncResult default_result(std::int64_t id) { return {.user = id, .skipped = false, .outcome = {}}; }
 
 void require_subject(const User& user) {
     if (user.provider.empty() || user.institutional_id.empty())
@@ -147,8 +147,8 @@ Outcome apply_here(Sync sync, const provider::Provider& provider) {
     sync.next = due_after(time, provider.ttl_seconds);
     workers::wake_workers_at_commit(sync.next);
     touch_statement.run({pg::bigint_parameter(user.id)});
-    apply({&sync, 1}, provider.rules, Patience::brief, time);
-    if (sync.outcome.hindrance == Hindrance::brake) {
+    apply({&sync, 1}, provider.rules, LockWait::brief, time);
+    if (sync.outcome.obstacle == Obstacle::brake) {
         stop_provider_durably(user.provider, sync.outcome.excess);
         throw stopped_error(user.provider);
     }
@@ -163,7 +163,7 @@ Outcome apply_given(const User& user, provider::ProviderUser said, const provide
 }
 
 // Everything is read again after the fetch: it took its time.
-Result apply_answers(const Preparation& before, const provider::Answers& answers) {
+SyncResult apply_answers(const Preparation& before, const provider::Answers& answers) {
     const User& asked = *before.user;
     provider::ProviderUser said = understand(before.provider, asked.institutional_id, answers);
     std::optional<User> user = find_user(asked.id);
@@ -188,9 +188,9 @@ std::chrono::milliseconds patience_for(std::int64_t id) {
     });
 }
 
-Result sync_from_provider(std::int64_t id, bool force) {
+SyncResult sync_from_provider(std::int64_t id, bool force) {
     require_ready();
-    std::optional<Result> early;
+    std::optional<SyncResult> early;
     Preparation before;
     do {
         if (!try_lock_user(id))
@@ -216,7 +216,7 @@ Result sync_from_provider(std::int64_t id, bool force) {
     const provider::Answers answers =
         provider::fetch(before.provider, before.user->institutional_id, before.known, before.request_id);
     testing::point("session-sync-fetched");
-    Result result = as_owner([&] { return apply_answers(before, answers); });
+    SyncResult result = as_owner([&] { return apply_answers(before, answers); });
     testing::point("session-sync-applied");
     watch.done(result.outcome.changed());
     return result;
@@ -229,11 +229,11 @@ provider::Provider no_provider() {
     return none;
 }
 
-Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
+SyncResult sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
     require_ready();
     provider::ProviderUser provider_user = provider::read_provider_user(said);
     PassUnderWay pass;
-    const auto apply_it = [&]() -> std::optional<Result> {
+    const auto apply_it = [&]() -> std::optional<SyncResult> {
         const std::optional<User> user = find_user(id);
         if (!user)
             return std::nullopt;
@@ -251,10 +251,10 @@ Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
             return std::nullopt;
         check_roles(provider.name, provider.rules, provider_user);
         const Attribution attribution(Cause::given, {}, user->provider, settings::request_id);
-        return Result{
+        return SyncResult{
             .user = id, .skipped = false, .outcome = apply_given(*user, std::move(provider_user), provider)};
     };
-    std::optional<Result> result;
+    std::optional<SyncResult> result;
     do {
         pass = {};
         lock_user(id, std::chrono::milliseconds(settings::request_timeout));
@@ -269,7 +269,7 @@ Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
 
 // An event that names the roles, or says that the user is gone, is applied; after any other one the
 // provider is asked. nullopt: nobody here is meant.
-std::optional<Result> apply_event(const std::string& server, const Jsonb* event) {
+std::optional<SyncResult> apply_event(const std::string& server, const Jsonb* event) {
     provider::Provider provider;
     provider::ProviderUser said;
     bool has_roles = false;
@@ -281,7 +281,7 @@ std::optional<Result> apply_event(const std::string& server, const Jsonb* event)
     if (!id)
         return std::nullopt;
     PassUnderWay pass;
-    const auto apply_it = [&]() -> std::optional<Result> {
+    const auto apply_it = [&]() -> std::optional<SyncResult> {
         const std::optional<User> user = find_user(*id);
         if (!user || user->provider != server || user->institutional_id != *said.code)
             return std::nullopt;
@@ -289,7 +289,7 @@ std::optional<Result> apply_event(const std::string& server, const Jsonb* event)
         if (keeps || (!said.gone && !has_roles)) {
             (void)request_sync(*id, true);
             workers::wake_workers_at_commit();
-            Result result = skipped(*user);
+            SyncResult result = skipped(*user);
             result.skipped = false;
             return result;
         }
@@ -298,10 +298,10 @@ std::optional<Result> apply_event(const std::string& server, const Jsonb* event)
             return std::nullopt;
         check_roles(server, provider.rules, said);
         const Attribution attribution(Cause::event, {}, server, settings::request_id);
-        return Result{
+        return SyncResult{
             .user = *id, .skipped = false, .outcome = apply_given(*user, std::move(said), provider)};
     };
-    std::optional<Result> result;
+    std::optional<SyncResult> result;
     do {
         pass = {};
         lock_user(*id, std::chrono::milliseconds(settings::request_timeout));
@@ -310,7 +310,7 @@ std::optional<Result> apply_event(const std::string& server, const Jsonb* event)
     return result;
 }
 
-Datum to_record(FunctionCallInfo fcinfo, const Result& result) {
+Datum to_record(FunctionCallInfo fcinfo, const SyncResult& result) {
     const Outcome& o = result.outcome;
     Jsonb* old_roles = provider::roles_to_jsonb(o.old_roles);
     Jsonb* new_roles = provider::roles_to_jsonb(o.new_roles);

@@ -1,7 +1,7 @@
 #include "sync/revocation_limit.h"
 
-#include "pg/acting.h"
 #include "pg/background.h"
+#include "pg/security_context.h"
 #include "pg/spi.h"
 #include "sync/locks.h"
 
@@ -37,9 +37,9 @@ constexpr std::int64_t longest_window = std::int64_t{100} * 366 * 24 * 3600;
 
 }  // namespace
 
-bool lock_revocations(const std::string& provider, Patience patience) {
+bool lock_revocations(const std::string& provider, LockWait patience) {
     const LOCKTAG tag = locktag_of_provider(LockClass::revocations, provider);
-    if (patience == Patience::none)
+    if (patience == LockWait::none)
         return try_lock(tag, ExclusiveLock);
     return pg::call([&] { return LockAcquire(&tag, ExclusiveLock, false, false) != LOCKACQUIRE_NOT_AVAIL; });
 }
@@ -67,14 +67,14 @@ bool is_stopped(const std::string& provider) {
 }
 
 std::optional<Excess> count_revocation(const std::string& provider, const provider::Rules& rules,
-                                       std::int64_t user, const Loss& loss, Patience patience,
+                                       std::int64_t user, const Loss& loss, LockWait patience,
                                        TimestampTz time) {
     const std::int64_t window = std::min(rules.revocation_window_seconds, longest_window);
     const pg::Rows rows = count_statement.run(
         {pg::text_parameter(provider), pg::bigint_parameter(user), pg::bigint_parameter(loss.grants),
          pg::bigint_parameter(loss.deactivated ? 1 : 0), Float8GetDatum(rules.max_revocation),
          pg::bigint_parameter(rules.max_revocation_users), Float8GetDatum(static_cast<double>(window)),
-         pg::time_parameter(time), pg::bool_parameter(patience == Patience::brief)});
+         pg::time_parameter(time), pg::bool_parameter(patience == LockWait::brief)});
     if (!rows.boolean(0, 1))
         return std::nullopt;
     return Excess{.users_affected = rows.bigint(0, 2),
@@ -139,14 +139,14 @@ void rolecall_stopper_main(Datum argument) {
     PushActiveSnapshot(GetTransactionSnapshot());
     // Whoever waits for us may hold the row itself, having just resumed the provider.
     pg::set_lock_timeout(5000);
-    const pg::Acting acting = pg::act_as_owner();
+    const pg::SecurityContext before = pg::act_as_owner();
     pg::guarded([&] {
         pg::spi_connect();
         if (stop_provider(message.provider, message.excess))
             log_stop(message.provider, message.excess);
         pg::spi_finish();
     });
-    pg::stop_acting(acting);
+    pg::restore_security_context(before);
     PopActiveSnapshot();
     CommitTransactionCommand();
     proc_exit(0);

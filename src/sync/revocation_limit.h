@@ -18,7 +18,7 @@ extern "C" {
 namespace rolecall::sync {
 
 /// Does a transaction wait for another that is at the same thing?
-enum class Patience {
+enum class LockWait {
     wait,
     none,
     brief,  ///< it does, and keeps nobody waiting in turn: it may stay open for long
@@ -52,14 +52,14 @@ struct Loss {
 
 /// Only one transaction at a time counts what is taken away by a provider. Held to the end of the
 /// transaction; false, without patience: another has it.
-bool lock_revocations(const std::string& provider, Patience patience);
+bool lock_revocations(const std::string& provider, LockWait patience);
 
-/// With Patience::brief: another transaction may count before this one ends, and sees what it has counted.
+/// With LockWait::brief: another transaction may count before this one ends, and sees what it has counted.
 void unlock_revocations(const std::string& provider);
 
 /// Counts a loss, to be caused at `time`; with the lock. Otherwise than nullopt: it must not happen.
 std::optional<Excess> count_revocation(const std::string& provider, const provider::Rules& rules,
-                                       std::int64_t user, const Loss& loss, Patience patience,
+                                       std::int64_t user, const Loss& loss, LockWait patience,
                                        TimestampTz time);
 
 /// Stops a provider's syncs when this transaction commits. False: they were stopped already.

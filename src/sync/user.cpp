@@ -88,7 +88,8 @@ provider::Version read_version(const pg::Rows& rows, std::uint64_t row, int colu
 }
 
 bool is_fresh(const User& user, std::int64_t ttl_seconds, TimestampTz time) {
-    return user.last_sync && *user.last_sync <= time && pg::after_seconds(*user.last_sync, ttl_seconds) > time;
+    return user.last_sync && *user.last_sync <= time &&
+           pg::after_seconds(*user.last_sync, ttl_seconds) > time;
 }
 
 bool is_synced_since(const User& user, TimestampTz asked_at, TimestampTz time) {

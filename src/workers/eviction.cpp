@@ -184,7 +184,7 @@ void at_end(void* state, bool) { pfree(state); }
 
 constexpr pg::UtilityWatcher watcher{.before = before, .after = after, .at_end = at_end};
 
-// ---- Transactions; the roster sees to the ends of those at the top.
+// ---- Transactions; the registry sees to the ends of those at the top.
 
 void on_transaction_end(XactEvent event, void*) {
     if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
@@ -210,7 +210,7 @@ void on_subtransaction_end(SubXactEvent event, SubTransactionId, SubTransactionI
 
 }  // namespace
 
-void leave_init() {
+void eviction_init() {
     pg::watch_utility(watcher);
     RegisterXactCallback(on_transaction_end, nullptr);
     RegisterSubXactCallback(on_subtransaction_end, nullptr);

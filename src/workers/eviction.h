@@ -4,6 +4,6 @@
 namespace rolecall::workers {
 
 /// Installs the utility hook; called once, from _PG_init, while preloading.
-void leave_init();
+void eviction_init();
 
 }  // namespace rolecall::workers

@@ -1,7 +1,7 @@
 #include "workers/loader.h"
 
-#include "pg/acting.h"
 #include "pg/process.h"
+#include "pg/security_context.h"
 #include "pg/settings.h"
 #include "pg/spi.h"
 #include "pg/version.h"
@@ -23,16 +23,16 @@ namespace rolecall::workers {
 
 namespace {
 
+using projection::FullLoad;
 using projection::LoadPhase;
-using projection::Pass;
-using projection::Stretch;
+using projection::Step;
 
 constexpr long pause = 200;                  // milliseconds: while definitions change
 constexpr std::uint64_t most_failed = 1000;  // documents of one load that raise errors
 constexpr std::uint64_t most_told = 10;      // of which so many are in the log
 
 pg::WaitEvent wait_for_definitions{"RolecallLoaderDefinitions"};
-Place place;
+WorkerSlot place;
 
 bool is_kept_out() { return !may_stay(place); }
 
@@ -42,7 +42,7 @@ bool is_usable() { return OidIsValid(get_extension_oid("rolecall", true)) && pg:
 void request_everything() {
     if (!settings::warm_on_start || !is_usable())
         return;
-    const pg::Acting acting = pg::act_as_owner();
+    const pg::SecurityContext before = pg::act_as_owner();
     SPI_connect();
     if (SPI_execute("SELECT DISTINCT ON (name) id FROM rolecall.projections ORDER BY name, builtin", true,
                     0) != SPI_OK_SELECT)
@@ -53,7 +53,7 @@ void request_everything() {
             DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null))));
     }
     SPI_finish();
-    pg::stop_acting(acting);
+    pg::restore_security_context(before);
 }
 
 // The name of a projection; false: there is none of this id.
@@ -61,7 +61,7 @@ bool find_name(std::uint64_t id, NameData& name) {
     if (!is_usable())
         return false;
     // A database's owner says where its sessions find operators.
-    const pg::Acting acting = pg::act_as_owner();
+    const pg::SecurityContext before = pg::act_as_owner();
     SPI_connect();
     Oid type = INT8OID;
     Datum value = Int64GetDatum(static_cast<int64>(id));
@@ -73,22 +73,22 @@ bool find_name(std::uint64_t id, NameData& name) {
     if (found)
         name = *DatumGetName(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
     SPI_finish();
-    pg::stop_acting(acting);
+    pg::restore_security_context(before);
     return found;
 }
 
-bool report(const projection::Pass& pass) {
+bool report(const projection::FullLoad& pass) {
     return projection::report_load(LoadPhase::loading, pass) && may_stay(place);
 }
 
-void wait_for_definitions_of(const projection::Pass& pass) {
+void wait_for_definitions_of(const projection::FullLoad& pass) {
     (void)projection::report_load(LoadPhase::waiting, pass);
     (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, pause,
                     wait_for_definitions.id());
     ResetLatch(MyLatch);
 }
 
-void end(const projection::Pass& pass, LoadPhase phase, const std::string& message) {
+void end(const projection::FullLoad& pass, LoadPhase phase, const std::string& message) {
     projection::end_load(phase, message.c_str());
     pg::call([&] {
         const char* name = NameStr(pass.projection);
@@ -114,19 +114,19 @@ void end(const projection::Pass& pass, LoadPhase phase, const std::string& messa
     });
 }
 
-Stretch load_some(projection::Pass& pass) {
+Step load_some(projection::FullLoad& pass) {
     return pg::call([&] {
         if (!find_name(pass.id, pass.projection))
-            return Stretch::gone;
+            return Step::gone;
         pgstat_report_activity(STATE_RUNNING, psprintf("loading projection %s", NameStr(pass.projection)));
-        return projection::load_stretch(pass, report);
+        return projection::load_step(pass, report);
     });
 }
 
 // ---- Documents that cannot be loaded
 // --------------------------------------------------------------------------------------------
 
-void note_failed(projection::Pass& pass, Datum key, const std::string& error) {
+void note_failed(projection::FullLoad& pass, Datum key, const std::string& error) {
     pass.failed += 1;
     if (pass.failed <= most_told)
         pg::call([&] {
@@ -137,7 +137,7 @@ void note_failed(projection::Pass& pass, Datum key, const std::string& error) {
 }
 
 // Loads it; what is raised is noted. True: loading was cancelled meanwhile.
-bool load_alone(projection::Pass& pass, Datum key) {
+bool load_alone(projection::FullLoad& pass, Datum key) {
     bool cancelled = false;
     std::string error;
     const bool done = pg::run_in_subtransaction(
@@ -158,7 +158,7 @@ bool load_alone(projection::Pass& pass, Datum key) {
 // The view raised an error somewhere among the next documents. They are loaded one by one, and passed over
 // where it raises one again. Returns why the pass cannot go on: `failure`, if there are no more keys, or too
 // many errors.
-std::optional<pg::Failure> load_singly(projection::Pass& pass, const pg::Failure& failure) {
+std::optional<pg::Failure> load_singly(projection::FullLoad& pass, const pg::Failure& failure) {
     bool any = false;
     bool stopped = false;
     const std::optional<pg::Failure> lasting = pg::transact([&] {
@@ -177,35 +177,35 @@ std::optional<pg::Failure> load_singly(projection::Pass& pass, const pg::Failure
 // One load. Where it is kept out it leaves without an end, and the request is given back when this process
 // ends.
 void load(std::uint64_t id) {
-    projection::Pass pass{};
+    projection::FullLoad pass{};
     pass.id = id;
     pass.context = pg::call(
         [] { return AllocSetContextCreate(TopMemoryContext, "rolecall load", ALLOCSET_SMALL_SIZES); });
     while (!is_kept_out()) {
-        auto result = Stretch::gone;
+        auto result = Step::gone;
         std::optional<pg::Failure> failure = pg::transact([&] { result = load_some(pass); });
         if (failure && !failure->cancelled) {
             failure = load_singly(pass, *failure);
-            result = Stretch::go_on;
+            result = Step::go_on;
         }
         if (failure)
             return end(pass, failure->cancelled ? LoadPhase::cancelled : LoadPhase::failed, failure->message);
         switch (result) {
-            case Stretch::go_on:
+            case Step::go_on:
                 break;
-            case Stretch::wait:
+            case Step::wait:
                 wait_for_definitions_of(pass);
                 break;
-            case Stretch::done:
+            case Step::done:
                 return end(pass, LoadPhase::done, {});
-            case Stretch::full:
+            case Step::full:
                 return end(pass, LoadPhase::full, "the cache is full");
-            case Stretch::unwatched:
+            case Step::unwatched:
                 return end(pass, LoadPhase::unwatched,
                            pg::call([&] { return projection::why_unwatched(pass); }));
-            case Stretch::gone:
+            case Step::gone:
                 return end(pass, LoadPhase::failed, "the projection was dropped");
-            case Stretch::stopped:
+            case Step::stopped:
                 if (!is_kept_out())
                     return end(pass, LoadPhase::cancelled, {});
                 break;
@@ -229,7 +229,7 @@ void run() {
             break;
         load(id);
     }
-    note_leaving(Leaving::asked);
+    note_exit_reason(ExitReason::asked);
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include "pg/clock.h"
 #include "pg/shmem.h"
 #include "pg/slots.h"
-#include "projection/load_requests.h"
 
 extern "C" {
 #include "storage/ipc.h"
@@ -36,7 +35,7 @@ struct Slot {
     bool is_idle;  // whoever was inside last found nothing to do
 };
 
-struct Roster {
+struct Registry {
     LWLock* lock;
     pid_t launcher;
     bool look_again;
@@ -46,36 +45,37 @@ struct Roster {
     Slot slots[slot_count];
 };
 
-Roster* roster = nullptr;
+Registry* registry = nullptr;
+bool (*loader_is_wanted)(Oid database) = nullptr;
 TimestampTz wake_pending = DT_NOEND;  // DT_NOEND: nobody is to be woken
 Oid kept_out = InvalidOid;
 Oid restart_pending = InvalidOid;
 int my_slot = -1;
-volatile Leaving my_leaving = Leaving::failed;  // a signal handler may note it
+volatile ExitReason my_exit_reason = ExitReason::failed;  // a signal handler may note it
 
-class Locked {
+class RegistryLock {
     // An error releases LWLocks by itself, and nothing under this lock raises one.
  public:
-    Locked() { LWLockAcquire(roster->lock, LW_EXCLUSIVE); }
-    ~Locked() { LWLockRelease(roster->lock); }
-    Locked(const Locked&) = delete;
-    Locked& operator=(const Locked&) = delete;
+    RegistryLock() { LWLockAcquire(registry->lock, LW_EXCLUSIVE); }
+    ~RegistryLock() { LWLockRelease(registry->lock); }
+    RegistryLock(const RegistryLock&) = delete;
+    RegistryLock& operator=(const RegistryLock&) = delete;
 };
 
-std::span<Slot> slots() { return {roster->slots, static_cast<std::size_t>(testing::slots(slot_count))}; }
+std::span<Slot> slots() { return {registry->slots, static_cast<std::size_t>(testing::slots(slot_count))}; }
 
 void attach(void* memory, bool, LWLockPadded* locks) {
-    auto* area = static_cast<Roster*>(memory);
+    auto* area = static_cast<Registry*>(memory);
     area->lock = &locks->lock;
-    roster = area;
+    registry = area;
     pg::add_slots({.name = "workers", .count = [] {
-                       const Locked locked;
+                       const RegistryLock locked;
                        return pg::SlotCounts{
                            .slots = std::ssize(slots()),
                            .used = std::ranges::count_if(
                                slots(), [](const Slot& slot) { return OidIsValid(slot.database); }),
-                           .evicted = roster->evicted,
-                           .refused = roster->refused};
+                           .evicted = registry->evicted,
+                           .refused = registry->refused};
                    }});
 }
 
@@ -86,12 +86,12 @@ void set_latch_of(pid_t pid) {
 }
 
 void look_again() {
-    roster->look_again = true;
-    set_latch_of(roster->launcher);
+    registry->look_again = true;
+    set_latch_of(registry->launcher);
 }
 
 void restart(Oid database) {
-    const Locked locked;
+    const RegistryLock locked;
     for (Slot& slot : slots()) {
         if (slot.database != database)
             continue;
@@ -103,7 +103,7 @@ void restart(Oid database) {
 }
 
 void let_in() {
-    const Locked locked;
+    const RegistryLock locked;
     for (Slot& slot : slots())
         if (slot.holder == MyProcPid)
             slot.holder = 0;
@@ -137,7 +137,7 @@ Slot* free_slot(bool may_evict) {
             !slot.woken && (idle == nullptr || slot.try_after < idle->try_after))
             idle = &slot;
     }
-    roster->evicted += idle != nullptr ? 1 : 0;
+    registry->evicted += idle != nullptr ? 1 : 0;
     return idle;
 }
 
@@ -156,12 +156,12 @@ Slot* find_or_make_slot(Oid database, int index, bool may_evict = true) {
         slot->index = index;
     }
     if (slot == nullptr && may_evict)
-        ++roster->refused;
+        ++registry->refused;
     return slot;
 }
 
 void wake(Oid database, TimestampTz due) {
-    const Locked locked;
+    const RegistryLock locked;
     bool running = false;
     bool is_known = false;
     for (Slot& slot : slots()) {
@@ -185,7 +185,7 @@ void wake(Oid database, TimestampTz due) {
 // Not under the lock: it is of no haste.
 void complain_if_full() {
     static bool is_told = false;
-    if (is_told || roster->refused == 0)
+    if (is_told || registry->refused == 0)
         return;
     is_told = true;
     pg::log_full("workers", testing::slots(slot_count),
@@ -214,49 +214,51 @@ void begin_look(Slot& slot) {
 }
 
 void strike_off(int, Datum) {
-    const Locked locked;
-    Slot& slot = roster->slots[my_slot];
+    const RegistryLock locked;
+    Slot& slot = registry->slots[my_slot];
     if (slot.pid != MyProcPid)
         return;
     slot.pid = 0;
     slot.launched_at = 0;
-    if (slot.index == loader_index && !slot.first_visit && !projection::is_load_requested(slot.database))
+    if (slot.index == loader_index && !slot.first_visit && !loader_is_wanted(slot.database))
         slot.database = InvalidOid;
     const TimestampTz time = pg::steady_now();
-    if (my_leaving == Leaving::failed)
+    if (my_exit_reason == ExitReason::failed)
         slot.try_after = time + after_failure;
-    else if (my_leaving == Leaving::nothing_to_do && !slot.woken)
+    else if (my_exit_reason == ExitReason::nothing_to_do && !slot.woken)
         slot.try_after = time + between_probes;
-    slot.is_idle = my_leaving == Leaving::nothing_to_do;
+    slot.is_idle = my_exit_reason == ExitReason::nothing_to_do;
     look_again();
 }
 
 void strike_off_launcher(int, Datum) {
-    const Locked locked;
-    if (roster->launcher == MyProcPid)
-        roster->launcher = 0;
+    const RegistryLock locked;
+    if (registry->launcher == MyProcPid)
+        registry->launcher = 0;
 }
 
 }  // namespace
 
-void roster_init() {
+void registry_init(bool (*is_loader_wanted)(Oid database)) {
+    loader_is_wanted = is_loader_wanted;
     pg::add_shared_area({.name = "rolecall_sync",
-                         .bytes = [] { return sizeof(Roster); },
+                         .bytes = [] { return sizeof(Registry); },
                          .locks = [] { return 1; },
                          .attach = attach});
-    projection::on_load_requested = launch_loader;
     RegisterXactCallback(on_transaction_end, nullptr);
 }
 
 void wake_workers_at_commit(TimestampTz due) {
-    if (roster != nullptr)
+    if (registry != nullptr)
         wake_pending = std::min(wake_pending, due);
 }
 
-void restart_workers_at_commit(Oid database) { restart_pending = roster != nullptr ? database : InvalidOid; }
+void restart_workers_at_commit(Oid database) {
+    restart_pending = registry != nullptr ? database : InvalidOid;
+}
 
 void launch_loader(Oid database) {
-    const Locked locked;  // the launcher says so when there is no room
+    const RegistryLock locked;  // the launcher says so when there is no room
     if (Slot* slot = find_or_make_slot(database, loader_index); slot != nullptr)
         slot->try_after = 0;
     look_again();
@@ -269,7 +271,7 @@ void let_workers_in() {
 }
 
 int keep_out_until_end(Oid database) {
-    const Locked locked;
+    const RegistryLock locked;
     kept_out = database;
     int inside = 0;
     (void)find_or_make_slot(database, 0);  // so that the launcher sees that it is held
@@ -285,11 +287,11 @@ int keep_out_until_end(Oid database) {
     return inside;
 }
 
-bool enter(int number, Place& place) {
+bool enter(int number, WorkerSlot& place) {
     my_slot = number;
     before_shmem_exit(strike_off, 0);
-    const Locked locked;
-    Slot& slot = roster->slots[number];
+    const RegistryLock locked;
+    Slot& slot = registry->slots[number];
     place = {number, slot.database, slot.index, slot.first_visit, pg::now()};
     if (!OidIsValid(slot.database) || slot.pid != 0 || is_held(slot))
         return false;
@@ -298,41 +300,41 @@ bool enter(int number, Place& place) {
     return true;
 }
 
-bool may_stay(const Place& place) {
-    const Locked locked;
-    return !is_held(roster->slots[place.slot]);
+bool may_stay(const WorkerSlot& place) {
+    const RegistryLock locked;
+    return !is_held(registry->slots[place.slot]);
 }
 
-void begin_look(const Place& place) {
-    const Locked locked;
-    begin_look(roster->slots[place.slot]);
+void begin_look(const WorkerSlot& place) {
+    const RegistryLock locked;
+    begin_look(registry->slots[place.slot]);
 }
 
-bool may_sleep(const Place& place, TimestampTz until) {
-    const Locked locked;
-    Slot& slot = roster->slots[place.slot];
+bool may_sleep(const WorkerSlot& place, TimestampTz until) {
+    const RegistryLock locked;
+    Slot& slot = registry->slots[place.slot];
     slot.sleeps_until = until;
     return !slot.woken;
 }
 
-void note_visited(const Place& place) {
-    const Locked locked;
-    roster->slots[place.slot].first_visit = false;
+void note_visited(const WorkerSlot& place) {
+    const RegistryLock locked;
+    registry->slots[place.slot].first_visit = false;
 }
 
-void note_leaving(Leaving why) { my_leaving = why; }
+void note_exit_reason(ExitReason why) { my_exit_reason = why; }
 
 void enter_launcher() {
     before_shmem_exit(strike_off_launcher, 0);
-    const Locked locked;
-    roster->launcher = MyProcPid;
-    roster->look_again = true;
+    const RegistryLock locked;
+    registry->launcher = MyProcPid;
+    registry->look_again = true;
 }
 
 namespace {
 
 void fill_roster(const Oid* databases, int count, int workers) {
-    const Locked locked;
+    const RegistryLock locked;
     for (Slot& slot : slots()) {
         const bool listed = std::find(databases, databases + count, slot.database) != databases + count;
         if (OidIsValid(slot.database) && slot.pid == 0 && !is_held(slot) &&
@@ -350,10 +352,10 @@ void fill_roster(const Oid* databases, int count, int workers) {
             (void)find_or_make_slot(databases[(first + i) % count], index, is_turn);
     if (is_turn)
         first = count > std::ssize(slots()) ? static_cast<int>((first + std::ssize(slots())) % count) : 0;
-    for (int i = 0; i < count && !roster->visited; ++i)
+    for (int i = 0; i < count && !registry->visited; ++i)
         if (Slot* slot = find_or_make_slot(databases[i], loader_index); slot != nullptr)
             slot->first_visit = true;
-    roster->visited = true;
+    registry->visited = true;
 }
 
 }  // namespace
@@ -364,20 +366,20 @@ void set_databases(const Oid* databases, int count, int workers) {
 }
 
 void reconsider() {
-    const Locked locked;
+    const RegistryLock locked;
     for (Slot& slot : slots()) {
         slot.try_after = 0;
         slot.woken = true;
     }
-    roster->look_again = true;
+    registry->look_again = true;
 }
 
 int next_to_launch() {
-    const Locked locked;
+    const RegistryLock locked;
     const TimestampTz time = pg::steady_now();
     for (int i = 0; i < std::ssize(slots()); ++i) {
-        if (is_launchable(roster->slots[i], time)) {
-            roster->slots[i].launched_at = time;
+        if (is_launchable(registry->slots[i], time)) {
+            registry->slots[i].launched_at = time;
             return i;
         }
     }
@@ -385,22 +387,22 @@ int next_to_launch() {
 }
 
 bool is_for_loader(int number) {
-    const Locked locked;
-    return roster->slots[number].index == loader_index;
+    const RegistryLock locked;
+    return registry->slots[number].index == loader_index;
 }
 
 void take_back_launch(int number) {
-    const Locked locked;
-    roster->slots[number].launched_at = 0;
-    roster->slots[number].try_after = pg::steady_now() + after_failure;
+    const RegistryLock locked;
+    registry->slots[number].launched_at = 0;
+    registry->slots[number].try_after = pg::steady_now() + after_failure;
 }
 
 long until_next_launch() {
     static TimestampTz next_look = 0;
-    const Locked locked;
+    const RegistryLock locked;
     const TimestampTz time = pg::steady_now();
-    if (roster->look_again || time >= next_look) {
-        roster->look_again = false;
+    if (registry->look_again || time >= next_look) {
+        registry->look_again = false;
         next_look = time + between_looks;
         return 0;
     }

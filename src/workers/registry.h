@@ -1,6 +1,6 @@
-// The roster: which sync workers and loaders should run and do, in shared memory. The launcher fills it, they
-// enter and leave, sessions wake them and send them out of databases that are about to be dropped, renamed,
-// moved or copied.
+// The registry: which sync workers and loaders should run and do, in shared memory. The launcher fills it,
+// they enter and leave, sessions wake them and send them out of databases that are about to be dropped,
+// renamed, moved or copied.
 #pragma once
 
 #include "pg/pg.h"
@@ -11,8 +11,9 @@ extern "C" {
 
 namespace rolecall::workers {
 
-/// Requests the shared memory; called once, from _PG_init, while preloading.
-void roster_init();
+/// Requests the shared memory; called once, from _PG_init, while preloading. `is_loader_wanted`: is there
+/// something for a loader to do in a database?
+void registry_init(bool (*is_loader_wanted)(Oid database));
 
 // ---- For sessions
 // ------------------------------------------------------------------------------------------
@@ -42,7 +43,7 @@ void launch_loader(Oid database);
 constexpr int loader_index = -1;
 
 /// What a worker, or a loader, knows of itself.
-struct Place {
+struct WorkerSlot {
     int slot;
     Oid database;
     int index;            ///< among the database's workers, from 0; or loader_index
@@ -52,29 +53,29 @@ struct Place {
 
 /// Enters a worker that was launched for slot `number`, as begin_look() does too, and sees to it that it is
 /// struck off when the process exits. False: it should not run (any more).
-bool enter(int number, Place& place);
+bool enter(int number, WorkerSlot& place);
 
 /// Is the worker still welcome?
-bool may_stay(const Place& place);
+bool may_stay(const WorkerSlot& place);
 
 /// The worker is about to look at its queue: from here on every wake counts.
-void begin_look(const Place& place);
+void begin_look(const WorkerSlot& place);
 
 /// The worker is about to sleep. False: somebody woke it since begin_look(). (The latch alone would not do: a
 /// wait in a transaction may have reset it.)
-bool may_sleep(const Place& place, TimestampTz until);
+bool may_sleep(const WorkerSlot& place, TimestampTz until);
 
-enum class Leaving {
+enum class ExitReason {
     failed,  ///< unless noted otherwise
     asked,
     nothing_to_do,  ///< no extension there, or rolecall.worker = off
 };
 
 /// The loader has done what is done once after the server's start.
-void note_visited(const Place& place);
+void note_visited(const WorkerSlot& place);
 
 /// Why the worker will leave: decides when the launcher tries again. May be called by a signal handler.
-void note_leaving(Leaving why);
+void note_exit_reason(ExitReason why);
 
 // ---- For the launcher
 // --------------------------------------------------------------------------------------
@@ -82,8 +83,8 @@ void note_leaving(Leaving why);
 /// Makes this process the one that is woken.
 void enter_launcher();
 
-/// Brings the roster up to date: `workers` for each of these databases, none for others. The first time since
-/// the server started each also gets a loader.
+/// Brings the registry up to date: `workers` for each of these databases, none for others. The first time
+/// since the server started each also gets a loader.
 void set_databases(const Oid* databases, int count, int workers);
 
 /// Settings changed: databases where there was nothing to do are tried again.

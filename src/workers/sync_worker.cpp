@@ -52,7 +52,7 @@ pg::WaitEvent wait_for_work{"RolecallWorkerMain"};
 
 class Worker {
  public:
-    explicit Worker(const Place& place)
+    explicit Worker(const WorkerSlot& place)
         : place_(place),
           claimer_{.index = place.index, .started = place.started},
           fetcher_(provider::make_transport()) {}
@@ -70,7 +70,7 @@ class Worker {
                 fill_queue();
             if (!wanted_) {
                 give_all_back();
-                note_leaving(Leaving::nothing_to_do);
+                note_exit_reason(ExitReason::nothing_to_do);
                 return;
             }
             clean_up();
@@ -82,7 +82,7 @@ class Worker {
                 rest();
         }
         give_all_back();
-        note_leaving(Leaving::asked);
+        note_exit_reason(ExitReason::asked);
     }
 
  private:
@@ -265,13 +265,14 @@ class Worker {
             const TimestampTz time = pg::now();
             TimestampTz when = time;
             // Sessions wait in the same line: who only looked whether it is empty might never be asked for.
-            provider::Answer answer = provider::Answer::yes;
+            provider::Permission permission = provider::Permission::yes;
             if (line.turn)
                 when = std::min(*std::exchange(line.turn, std::nullopt), time + longest_turn);
             else
-                answer = provider::ask_in_turn(provider::asking(provider), time, longest_turn, when);
-            if (answer == provider::Answer::later || (answer == provider::Answer::yes && when > time)) {
-                if (answer == provider::Answer::yes)
+                permission = provider::ask_in_turn(provider::asking(provider), time, longest_turn, when);
+            if (permission == provider::Permission::later ||
+                (permission == provider::Permission::yes && when > time)) {
+                if (permission == provider::Permission::yes)
                     line.turn = when;
                 next_start_ = std::min(next_start_, Clock::now() + std::chrono::microseconds(when - time));
                 return;
@@ -282,7 +283,7 @@ class Worker {
                 line.is_full = false;
                 next_claim_ = Clock::now();
             }
-            if (answer == provider::Answer::yes)
+            if (permission == provider::Permission::yes)
                 start(std::move(job));
             else
                 refused_.push_back(std::move(job));
@@ -436,7 +437,7 @@ class Worker {
         pg::wait_for_latch(static_cast<long>(left), -1, wait_for_work);
     }
 
-    Place place_;
+    WorkerSlot place_;
     sync::Claimer claimer_;
     http::Fetcher fetcher_;
     bool wanted_ = true;
@@ -487,8 +488,8 @@ using namespace rolecall;
 using namespace rolecall::workers;
 
 void rolecall_worker_main(Datum argument) {
-    pg::process_init([] { note_leaving(Leaving::asked); });
-    Place place{};
+    pg::process_init([] { note_exit_reason(ExitReason::asked); });
+    WorkerSlot place{};
     if (!enter(DatumGetInt32(argument), place))
         proc_exit(0);
     BackgroundWorkerInitializeConnectionByOid(place.database, InvalidOid, 0);
@@ -496,9 +497,9 @@ void rolecall_worker_main(Datum argument) {
     pg::guarded([&] {
         (void)pg::reload_if_asked();
         if (!may_stay(place))
-            note_leaving(Leaving::asked);
+            note_exit_reason(ExitReason::asked);
         else if (!is_worth_staying())
-            note_leaving(Leaving::nothing_to_do);
+            note_exit_reason(ExitReason::nothing_to_do);
         else
             Worker(place).run();
     });

@@ -1,4 +1,4 @@
-// Acting as another role, so that what is read does not depend on who asks.
+// Security contexts: what runs as another role, so that what is read does not depend on who asks.
 #pragma once
 
 #include "pg/pg.h"
@@ -6,7 +6,7 @@
 namespace rolecall::pg {
 
 /// What to restore. An error in between restores it too: the (sub)transaction's abort does.
-struct Acting {
+struct SecurityContext {
     Oid user;
     int security_context;
     int guc_level;
@@ -14,16 +14,16 @@ struct Acting {
 
 /// Becomes the extension's owner, security-restricted, with search_path = pg_catalog, pg_temp: for statements
 /// of the extension's own.
-Acting act_as_owner();
+SecurityContext act_as_owner();
 
 /// Becomes `role` likewise, for a query of the application's, with every setting pinned that could change
 /// what a query returns (time zone, formats, locale...).
-Acting act_as_pinned(Oid role);
+SecurityContext act_as_pinned(Oid role);
 
 /// Becomes the owner of a table likewise, for a statement of the extension's own on it; no policy applies.
-Acting act_as_table_owner(Oid role);
+SecurityContext act_as_table_owner(Oid role);
 
-void stop_acting(const Acting& acting);
+void restore_security_context(const SecurityContext& before);
 
 /// The extension's owner, and relations of the schema rolecall; errors where the extension is not there.
 Oid extension_owner();

@@ -1,4 +1,4 @@
-#include "pg/acting.h"
+#include "pg/security_context.h"
 
 extern "C" {
 #include "catalog/namespace.h"
@@ -15,18 +15,18 @@ namespace {
 
 // What a setting is to be. Its record is found once: to see that nothing is to be done must not cost a search
 // among all settings.
-struct Pin {
+struct QuerySetting {
     const char* name;
     const char* value;  // as SHOW has it
     const config_generic* record = nullptr;
 };
 
-Pin search_path{"search_path", "pg_catalog, pg_temp"};
-Pin enable_seqscan{"enable_seqscan", "off"};
-Pin jit{"jit", "off"};
+QuerySetting search_path{"search_path", "pg_catalog, pg_temp"};
+QuerySetting enable_seqscan{"enable_seqscan", "off"};
+QuerySetting jit{"jit", "off"};
 
 // In alphabetical order.
-Pin pins[] = {
+QuerySetting pins[] = {
     {"array_nulls", "on"},
     {"bytea_output", "hex"},
     {"DateStyle", "ISO, MDY"},
@@ -67,35 +67,35 @@ bool has_value(const config_generic* record, const char* value) {
     }
 }
 
-bool is_pinned(Pin& p) {
+bool is_pinned(QuerySetting& p) {
     if (p.record == nullptr)
         p.record = find_setting(p.name);
     return p.record != nullptr && has_value(p.record, p.value);
 }
 
-void pin(Pin& p) {
+void pin(QuerySetting& p) {
     if (!is_pinned(p))
         (void)set_config_option(p.name, p.value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 // With search_path = pg_catalog, pg_temp.
-Acting act_as(Oid role, int flags = 0) {
-    Acting acting{};
-    GetUserIdAndSecContext(&acting.user, &acting.security_context);
+SecurityContext act_as(Oid role, int flags = 0) {
+    SecurityContext before{};
+    GetUserIdAndSecContext(&before.user, &before.security_context);
     SetUserIdAndSecContext(
-        role, acting.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION | flags);
-    acting.guc_level = NewGUCNestLevel();
+        role, before.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION | flags);
+    before.guc_level = NewGUCNestLevel();
     pin(search_path);
-    return acting;
+    return before;
 }
 
 // Statements of ours find rows by key, and their plans are kept: one made while a table was empty, by reading
 // it whole, would stay when it has grown.
-Acting act_for_lookup(Oid role, int flags) {
-    const Acting acting = act_as(role, flags);
+SecurityContext act_for_lookup(Oid role, int flags) {
+    const SecurityContext before = act_as(role, flags);
     pin(enable_seqscan);
     pin(jit);  // compiling would take longer than these statements do
-    return acting;
+    return before;
 }
 
 }  // namespace
@@ -112,22 +112,22 @@ void pin_assertions() {
 
 }  // namespace
 
-Acting act_as_owner() { return act_for_lookup(extension_owner(), 0); }
+SecurityContext act_as_owner() { return act_for_lookup(extension_owner(), 0); }
 
 // As the server's own queries of referential integrity.
-Acting act_as_table_owner(Oid role) { return act_for_lookup(role, SECURITY_NOFORCE_RLS); }
+SecurityContext act_as_table_owner(Oid role) { return act_for_lookup(role, SECURITY_NOFORCE_RLS); }
 
-Acting act_as_pinned(Oid role) {
-    const Acting acting = act_as(role);
-    for (Pin& p : pins)
+SecurityContext act_as_pinned(Oid role) {
+    const SecurityContext before = act_as(role);
+    for (QuerySetting& p : pins)
         pin(p);
     pin_assertions();
-    return acting;
+    return before;
 }
 
-void stop_acting(const Acting& acting) {
-    AtEOXact_GUC(true, acting.guc_level);
-    SetUserIdAndSecContext(acting.user, acting.security_context);
+void restore_security_context(const SecurityContext& before) {
+    AtEOXact_GUC(true, before.guc_level);
+    SetUserIdAndSecContext(before.user, before.security_context);
 }
 
 Oid extension_relation(const char* name) {

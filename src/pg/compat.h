@@ -87,11 +87,11 @@ inline const config_generic* find_setting(const char* name) {
 #endif
 }
 
-/// Does a setting come from the role, the client or the session, rather than from those who run the server
-/// or the database?
-inline bool is_set_by_user(const char* name) {
+/// Does a setting come from the database, the role, the client or the session, rather than from those who run
+/// the server?
+inline bool is_set_for_session(const char* name) {
     const config_generic* record = find_setting(name);
-    return record != nullptr && record->source >= PGC_S_USER && record->source != PGC_S_OVERRIDE;
+    return record != nullptr && record->source >= PGC_S_GLOBAL && record->source != PGC_S_OVERRIDE;
 }
 
 /// A scan of an index by `keys` keys, for index_rescan().

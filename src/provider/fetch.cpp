@@ -130,9 +130,9 @@ bool is_impatient(const Provider& p, const http::Fetched& fetched) {
     if (pg::is_background() || fetched.failed->failed_in == Phase::none)
         return false;
     return (p.timeout.count() == settings::request_timeout &&
-            pg::is_set_by_user("rolecall.request_timeout")) ||
+            pg::is_set_for_session("rolecall.request_timeout")) ||
            (p.connect_timeout.count() == settings::connect_timeout &&
-            pg::is_set_by_user("rolecall.connect_timeout"));
+            pg::is_set_for_session("rolecall.connect_timeout"));
 }
 
 // Whoever leaves before an answer says so: the breaker does not wait for it.

@@ -82,9 +82,9 @@ COMMENT ON FUNCTION rolecall.queue_statistics() IS 'how many users of each provi
 
 -- ---- What is held up ------------------------------------------------------------------------------------------------
 
-CREATE FUNCTION rolecall.sync_locks(OUT kind text, OUT key bigint, OUT pid integer, OUT xid xid) RETURNS SETOF record
+CREATE FUNCTION rolecall.sync_locks(OUT kind text, OUT key bigint, OUT pid integer, OUT xid xid, OUT since timestamptz) RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'rolecall_sync_locks';
-COMMENT ON FUNCTION rolecall.sync_locks() IS 'the locks of syncs, and those that keep tables from being written, that other transactions of this database hold';
+COMMENT ON FUNCTION rolecall.sync_locks() IS 'the locks of syncs, and those that keep tables from being written, that other transactions of this database hold; and users from whom such locks have kept workers, since when';
 
 CREATE FUNCTION rolecall.sync_lock_key(provider text) RETURNS bigint
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_sync_lock_key';
@@ -98,7 +98,7 @@ COMMENT ON FUNCTION rolecall.row_holders(bigint) IS 'the transactions that hold 
 CREATE FUNCTION rolecall.held_up(OUT provider text, OUT user_id bigint, OUT held text, OUT pid integer, OUT gid text, OUT since timestamptz)
 RETURNS SETOF record
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED ROWS 10 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
-    WITH locks AS MATERIALIZED (SELECT l.kind, l.key, l.pid, l.xid FROM rolecall.sync_locks() l
+    WITH locks AS MATERIALIZED (SELECT l.kind, l.key, l.pid, l.xid, l.since FROM rolecall.sync_locks() l
     ), queues AS MATERIALIZED (SELECT q.name FROM rolecall.queued_providers() q(name)
     ), waiting AS MATERIALIZED (
         SELECT q.name, w.user_id FROM queues q, LATERAL (
@@ -108,23 +108,23 @@ LANGUAGE sql VOLATILE PARALLEL RESTRICTED ROWS 10 SECURITY DEFINER SET search_pa
             (SELECT s.user_id FROM rolecall.sync_state s WHERE s.provider = q.name AND s.next_sync_at <= now()
              ORDER BY s.next_sync_at LIMIT 20)) w
     ), holders AS (
-        SELECT u.provider, u.id AS user_id, 'the sync of a user' AS held, l.pid, l.xid
+        SELECT u.provider, u.id AS user_id, 'the sync of a user' AS held, l.pid, l.xid, l.since
         FROM locks l JOIN rolecall.users u ON u.id = l.key WHERE l.kind = 'user' AND u.provider IS NOT NULL
         UNION ALL
-        SELECT q.name, NULL, CASE l.kind WHEN 'provider' THEN 'the syncs of all users' ELSE 'the counting of revocations' END, l.pid, l.xid
+        SELECT q.name, NULL, CASE l.kind WHEN 'provider' THEN 'the syncs of all users' ELSE 'the counting of revocations' END, l.pid, l.xid, NULL
         FROM queues q JOIN locks l ON l.kind IN ('provider', 'revocations') AND l.key = rolecall.sync_lock_key(q.name)
         UNION ALL
-        SELECT w.name, w.user_id, 'a row of ' || h.relation, h.pid, h.xid FROM waiting w, LATERAL rolecall.row_holders(w.user_id) h
+        SELECT w.name, w.user_id, 'a row of ' || h.relation, h.pid, h.xid, NULL FROM waiting w, LATERAL rolecall.row_holders(w.user_id) h
         UNION ALL
-        SELECT q.name, NULL, 'table ' || l.key::oid::regclass, l.pid, l.xid
+        SELECT q.name, NULL, 'table ' || l.key::oid::regclass, l.pid, l.xid, NULL
         FROM queues q, locks l
         WHERE l.kind = 'table' AND l.key::oid IN ('rolecall.users'::regclass, 'rolecall.roles'::regclass, 'rolecall.user_roles'::regclass,
             'rolecall.user_units'::regclass, 'rolecall.sync_state'::regclass, 'rolecall.sync_requests'::regclass))
-    SELECT h.provider, h.user_id, h.held, a.pid, x.gid, coalesce(a.xact_start, x.prepared)
+    SELECT h.provider, h.user_id, h.held, a.pid, x.gid, least(h.since, a.xact_start, x.prepared)
     FROM holders h
     LEFT JOIN pg_stat_activity a ON a.pid = h.pid
     LEFT JOIN pg_prepared_xacts x ON x.transaction = h.xid
-    WHERE coalesce(a.xact_start, x.prepared) < clock_timestamp() - interval '1 second'
+    WHERE least(h.since, a.xact_start, x.prepared) < clock_timestamp() - interval '1 second'
       AND a.backend_type IS DISTINCT FROM 'rolecall sync worker' AND a.pid IS DISTINCT FROM pg_backend_pid()
 $$;
 COMMENT ON FUNCTION rolecall.held_up() IS 'transactions that have held up syncs for a second, or may when those are due';

@@ -75,6 +75,15 @@ inline bool may_give_to(Oid owner, Oid role) {
 #endif
 }
 
+/// Has this transaction the lock already?
+inline bool is_lock_held_by_me(const LOCKTAG& tag, LOCKMODE mode) {
+#if PG_VERSION_NUM >= 170000
+    return LockHeldByMe(&tag, mode, false);
+#else
+    return LockHeldByMe(&tag, mode);
+#endif
+}
+
 /// A setting's record; nullptr: there is none.
 inline const config_generic* find_setting(const char* name) {
 #if PG_VERSION_NUM >= 160000

@@ -1,8 +1,10 @@
 #include "sync/locks.h"
 
 #include "core/hash.h"
+#include "pg/clock.h"
 #include "pg/function.h"
 #include "pg/process.h"
+#include "sync/overdue.h"
 
 extern "C" {
 #include "storage/proc.h"
@@ -141,10 +143,19 @@ const char* kind_of(const LockInstanceData& lock) {
 
 }  // namespace
 
-// sync_locks(OUT kind, OUT key, OUT pid, OUT xid): who holds which lock of syncs in this database, or keeps
-// which table from being written. A prepared transaction has no pid.
+// sync_locks(OUT kind, OUT key, OUT pid, OUT xid, OUT since): who holds which lock of syncs in this database,
+// or keeps which table from being written. A prepared transaction has no pid. Of users from whom workers have
+// been kept: since when. Such a one has a row without pid and xid as well: the lock may be free just now.
 ROLECALL_FUNCTION(rolecall_sync_locks, pg::gives_rows()) {
-    const ReturnSetInfo& result = pg::result_set(fcinfo, TEXTOID, INT8OID, INT4OID, XIDOID);
+    const ReturnSetInfo& result = pg::result_set(fcinfo, TEXTOID, INT8OID, INT4OID, XIDOID, TIMESTAMPTZOID);
+    const TimestampTz ahead = GetCurrentTimestamp() - pg::steady_now();
+    const std::span<Overdue> overdue = all_overdue();
+    for (const Overdue& user : overdue) {
+        Datum values[] = {CStringGetTextDatum("user"), Int64GetDatum(user.user), Datum{0}, Datum{0},
+                          TimestampTzGetDatum(user.since + ahead)};
+        bool nulls[] = {false, false, true, true, false};
+        tuplestore_putvalues(result.setResult, result.setDesc, values, nulls);
+    }
     const LockData* locks = GetLockStatusData();
     for (int i = 0; i < locks->nelements; ++i) {
         const LockInstanceData& lock = locks->locks[i];
@@ -157,8 +168,15 @@ ROLECALL_FUNCTION(rolecall_sync_locks, pg::gives_rows()) {
             CStringGetTextDatum(kind),
             Int64GetDatum(is_table ? std::int64_t{lock.locktag.locktag_field2} : key_of(lock)),
             Int32GetDatum(lock.pid),
-            TransactionIdGetDatum(is_prepared ? pg::prepared_transaction_of(lock) : InvalidTransactionId)};
-        bool nulls[] = {false, false, is_prepared, !is_prepared};
+            TransactionIdGetDatum(is_prepared ? pg::prepared_transaction_of(lock) : InvalidTransactionId),
+            Datum{0}};
+        bool nulls[] = {false, false, is_prepared, !is_prepared, true};
+        for (const Overdue& user : overdue) {
+            if (is_table || !is_of(lock, LockClass::user) || user.user != key_of(lock))
+                continue;
+            values[4] = TimestampTzGetDatum(user.since + ahead);
+            nulls[4] = false;
+        }
         tuplestore_putvalues(result.setResult, result.setDesc, values, nulls);
     }
     return Datum{0};

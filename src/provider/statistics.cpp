@@ -269,12 +269,15 @@ void Stopwatch::done(bool changed) {
 
 Permission line_up(const Asking& asking, TimestampTz time, TimestampTz most_wait, Place& place) {
     return with_status(asking.server, [&](ProviderStatus& p) {
+        place.when = p.breaker.next(time, asker());
+        if (place.when > time)
+            return Permission::no;
         const TimestampTz busy = p.worker_asks_until - time;
         const bool shares = busy > 0 && busy <= longest_claim;
         place.per_second = shares ? asking.per_second / 2 : asking.per_second;
-        place.when = std::max(p.sessions.next(time, place.per_second), p.breaker.next(time, asker()));
+        place.when = p.sessions.next(time, place.per_second);
         if (place.when > time + most_wait)
-            return p.breaker.next(time, asker()) > time ? Permission::no : Permission::later;
+            return Permission::later;
         p.sessions.take(time, place.per_second, asking.requests);
         return Permission::yes;
     });

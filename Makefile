@@ -60,10 +60,12 @@ $(SCRIPT): $(SCRIPT_PARTS) rolecall.control Makefile
 
 .PHONY: dist tapcheck pgtapcheck unitcheck fuzzcheck lint format quickcheck soak demo bench help
 
-# What PGXN takes: the last commit, in a folder that is named after the version.
-dist:
+# What PGXN takes: the last commit, in a folder that is named after the version, with the install script in one file, as
+# META.json says.
+dist: $(SCRIPT)
 	mkdir -p dist
-	git archive --format=zip --prefix=$(EXTENSION)-$(EXTVERSION)/ -o dist/$(EXTENSION)-$(EXTVERSION).zip HEAD
+	git archive --format=zip -o dist/$(EXTENSION)-$(EXTVERSION).zip --prefix=$(EXTENSION)-$(EXTVERSION)/sql/ \
+		--add-file=$(SCRIPT) --prefix=$(EXTENSION)-$(EXTVERSION)/ HEAD
 
 tapcheck:
 	$(prove_installcheck)

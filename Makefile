@@ -8,8 +8,8 @@ SCRIPT      = build/rolecall--$(EXTVERSION).sql
 DATA_built  = $(SCRIPT)
 DATA        = $(wildcard sql/upgrade/*.sql)
 
-CORE_OBJS = $(patsubst %.cpp,%.o,$(sort $(wildcard src/core/*.cpp src/provider/*.cpp)))
-OBJS      = $(CORE_OBJS) $(patsubst %.cpp,%.o,$(sort $(wildcard src/*.cpp src/pg/*.cpp src/projection/*.cpp src/auth/*.cpp src/sync/*.cpp)))
+OBJS       = $(patsubst %.cpp,%.o,$(sort $(wildcard src/*.cpp src/*/*.cpp)))
+PLAIN_OBJS = $(filter src/core/% src/http/%,$(OBJS))
 
 PG_CONFIG  ?= pg_config
 ifeq ($(shell $(PG_CONFIG) --version 2>/dev/null),)
@@ -33,7 +33,7 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 # Plain layers: postgres.h does not compile there.
-$(CORE_OBJS): override CPPFLAGS += -include src/core/plain.h
+$(PLAIN_OBJS): override CPPFLAGS += -include src/core/plain.h
 
 # Headers are tracked by the compiler; a change of flags or of the server rebuilds everything, a change of TESTING what
 # asks for it.

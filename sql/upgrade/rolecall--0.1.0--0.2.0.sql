@@ -116,7 +116,7 @@ END
 $$;
 
 -- A restore brings the audit and the sync state along itself, and so does replication. A restore is recognized by all that
--- pg_dump's scripts and pg_restore set in their session, or declared by rolecall.restoring (src/sync/home.cpp).
+-- pg_dump's scripts and pg_restore set in their session, or declared by rolecall.restoring (src/provider/home.cpp).
 CREATE OR REPLACE FUNCTION rolecall.is_restore() RETURNS boolean
 LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'rolecall_is_restore';
 
@@ -400,7 +400,7 @@ LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_revoc
 COMMENT ON FUNCTION rolecall.revocations_since(text, timestamptz)
 IS 'the window of a provider that began since: what was added up, and what was not, of transactions that have not ended too';
 
--- For callers that hold the provider's lock (src/sync/brake.cpp): nobody else counts meanwhile. A transaction that may stay
+-- For callers that hold the provider's lock (src/sync/revocation_limit.cpp): nobody else counts meanwhile. A transaction that may stay
 -- open adds a row, and locks none.
 CREATE FUNCTION rolecall.count_revocation(
     name text, uid bigint, revoked bigint, deactivated bigint, most double precision, many bigint, length interval, at timestamptz, stays_open boolean,

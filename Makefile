@@ -38,7 +38,7 @@ $(PLAIN_OBJS): override CPPFLAGS += -include src/core/plain.h
 # Headers are tracked by the compiler; a change of flags or of the server rebuilds everything, a change of TESTING what
 # asks for it.
 -include $(OBJS:.o=.d)
-FLAGS   := $(filter-out -DROLECALL_TESTING,$(PG_CPPFLAGS)) $(PG_CXXFLAGS)) $(CXX) $(shell $(PG_CONFIG) --version --configure)
+FLAGS   := $(filter-out -DROLECALL_TESTING,$(PG_CPPFLAGS)) $(PG_CXXFLAGS) $(CXX) $(shell $(PG_CONFIG) --version --configure)
 keep     = $(shell mkdir -p build; echo '$(2)' | cmp -s - build/$(1) || echo '$(2)' > build/$(1))
 $(call keep,flags,$(subst ',,$(FLAGS)))
 $(call keep,testing,$(TESTING))
@@ -46,6 +46,16 @@ TESTED  := $(shell grep -lsE 'src/pg/testing\.h' $(OBJS:.o=.d)) $(shell grep -l 
 $(OBJS): build/flags Makefile
 $(addsuffix .o,$(basename $(TESTED))): build/testing
 $(shlib): src/exports.map
+
+# What every unit of the server's side parses, parsed once: half of the time of a build, and of use to g++ only.
+ifdef PRECOMPILED
+SERVER_OBJS = $(filter-out $(PLAIN_OBJS),$(OBJS))
+$(SERVER_OBJS): override CPPFLAGS += -include build/server.h -Winvalid-pch
+$(SERVER_OBJS): build/server.h.gch
+build/server.h.gch: src/pg/pg.h src/pg/compat.h build/flags Makefile
+	echo '#include "pg/pg.h"' > build/server.h
+	$(CXX) $(CXXFLAGS) $(CPPFLAGS) -fPIC -x c++-header -c -o $@ build/server.h
+endif
 
 # The install script, in this order.
 SCRIPT_PARTS = $(addprefix sql/extension/,head.sql directory.sql sync_state.sql audit.sql safety.sql authentication.sql views.sql \
@@ -75,9 +85,9 @@ pgtapcheck:
 
 unitcheck:
 	cmake -S . -B build/unit-$(SANITIZE) -DSANITIZE=$(SANITIZE) >/dev/null
-	cmake --build build/unit-$(SANITIZE) -j2 >/dev/null
+	cmake --build build/unit-$(SANITIZE) -j2 --target unit $(if $(filter thread,$(SANITIZE)),,model) >/dev/null
 	build/unit-$(SANITIZE)/unit --gtest_brief=1
-	build/unit-$(SANITIZE)/model --gtest_brief=1
+	$(if $(filter thread,$(SANITIZE)),,build/unit-$(SANITIZE)/model --gtest_brief=1)
 
 fuzzcheck:
 	cmake -S . -B build/fuzz -DCMAKE_CXX_COMPILER=clang++ -DFUZZ=ON >/dev/null

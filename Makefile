@@ -5,8 +5,9 @@ EXTENSION   = rolecall
 EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" rolecall.control)
 MODULE_big  = rolecall
 SCRIPT      = build/rolecall--$(EXTVERSION).sql
-DATA_built  = $(SCRIPT)
-DATA        = $(wildcard sql/upgrade/*.sql)
+UPGRADE     = build/rolecall--0.1.0--0.2.0.sql
+DATA_built  = $(SCRIPT) $(UPGRADE)
+DATA        = $(wildcard sql/upgrade/rolecall--*.sql)
 
 CORE_OBJS = $(patsubst %.cpp,%.o,$(sort $(wildcard src/core/*.cpp src/provider/*.cpp)))
 OBJS      = $(CORE_OBJS) $(patsubst %.cpp,%.o,$(sort $(wildcard src/*.cpp src/pg/*.cpp src/projection/*.cpp src/auth/*.cpp src/sync/*.cpp)))
@@ -43,11 +44,15 @@ $(OBJS): build/flags Makefile
 $(shlib): src/exports.map
 
 # The install script, in this order.
-SCRIPT_PARTS = $(addprefix sql/extension/,head.sql directory.sql sync_state.sql audit.sql safety.sql authentication.sql views.sql \
-	projections.sql projection_admin.sql nodes.sql reads.sql providers.sql sync.sql statistics.sql dump.sql privileges.sql)
+SCRIPT_PARTS = $(addprefix sql/install/,code/head.sql tables/directory.sql code/sync_state.sql code/audit.sql code/safety.sql \
+	code/authentication.sql code/views.sql code/projections.sql code/projection_admin.sql code/nodes.sql code/reads.sql \
+	tables/providers.sql code/sync.sql code/statistics.sql code/dump.sql code/privileges.sql)
 $(SCRIPT): $(SCRIPT_PARTS) rolecall.control Makefile
 	mkdir -p build
 	cat $(SCRIPT_PARTS) > $@
+$(UPGRADE): sql/upgrade/0.1.0--0.2.0.sql Makefile
+	mkdir -p build
+	cp $< $@
 
 # ---- Tests and tools ------------------------------------------------------------------------------------------
 # tapcheck starts servers of its own and needs a build with TESTING=1; pgtapcheck needs pgTAP, pg_prove and a

@@ -170,10 +170,13 @@ CREATE TABLE app.kinds (id bigint PRIMARY KEY);
 INSERT INTO app.notes VALUES (1, 'note');
 CREATE VIEW app.note_view AS SELECT id, jsonb_build_object('note', note, 'kinds', (SELECT count(*) FROM app.kinds)) AS doc FROM app.notes;
 SQL
-	$node->safe_psql($database, $version eq '0.1.0' ? <<'SQL' : q(SELECT rolecall.create_projection('notes', 'app.note_view', 'id', 'doc', watches => '{"app.notes": "id", "app.kinds": null}')));
-INSERT INTO rolecall.projections (name, view, key_column, doc_column) VALUES ('notes', 'app.note_view', 'id', 'doc');
+	$node->safe_psql($database, q(INSERT INTO rolecall.projections (name, view, key_column, doc_column) VALUES ('notes', 'app.note_view', 'id', 'doc')));
+	$node->safe_psql($database, $version eq '0.1.0' ? <<'OLD' : <<'SQL');
 INSERT INTO rolecall.watches (projection, relation, key_column) VALUES ('notes', 'app.notes', 'id'), ('notes', 'app.kinds', NULL);
 SELECT rolecall.put_watch_triggers(p.id, w.relation, w.key_column) FROM rolecall.watches w JOIN rolecall.projections p ON p.name = w.projection WHERE p.name = 'notes';
+OLD
+INSERT INTO rolecall.watches (projection, relation, is_lookup, key_column) VALUES ('notes', 'app.notes', false, 'id'), ('notes', 'app.kinds', true, NULL);
+SELECT rolecall.put_watch_triggers(w.id) FROM rolecall.watches w WHERE w.projection = 'notes';
 SQL
 	$node->safe_psql($database, $administration . $on_top);
 

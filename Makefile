@@ -10,8 +10,8 @@ UPGRADES    = $(patsubst %,build/rolecall--%--$(EXTVERSION).sql,$(RELEASED))
 DATA_built  = $(SCRIPT) $(UPGRADES)
 DATA        = $(RELEASED:%=sql/upgrade/rolecall--%.sql)
 
-CORE_OBJS = $(patsubst %.cpp,%.o,$(sort $(wildcard src/core/*.cpp src/provider/*.cpp)))
-OBJS      = $(CORE_OBJS) $(patsubst %.cpp,%.o,$(sort $(wildcard src/*.cpp src/pg/*.cpp src/projection/*.cpp src/auth/*.cpp src/sync/*.cpp)))
+OBJS       = $(patsubst %.cpp,%.o,$(sort $(wildcard src/*.cpp src/*/*.cpp)))
+PLAIN_OBJS = $(filter src/core/% src/http/%,$(OBJS))
 
 PG_CONFIG  ?= pg_config
 ifeq ($(shell $(PG_CONFIG) --version 2>/dev/null),)
@@ -35,7 +35,7 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 # Plain layers: postgres.h does not compile there.
-$(CORE_OBJS): override CPPFLAGS += -include src/core/plain.h
+$(PLAIN_OBJS): override CPPFLAGS += -include src/core/plain.h
 
 # Headers are tracked by the compiler; a change of flags or of the server rebuilds everything.
 -include $(OBJS:.o=.d)

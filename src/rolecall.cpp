@@ -1,19 +1,19 @@
 // The library's entry: what is set up, in order.
 #include "pg/pg.h"
 
+#include "cache/flight.h"
+#include "cache/shared.h"
+#include "definition/definition.h"
+#include "definition/subscription.h"
+#include "invalidation/ddl.h"
 #include "pg/settings.h"
 #include "pg/testing.h"
-#include "projection/ddl.h"
-#include "projection/definition.h"
-#include "projection/flight.h"
-#include "projection/loads.h"
+#include "projection/load_requests.h"
 #include "projection/memo.h"
-#include "projection/shared.h"
-#include "projection/subscription.h"
-#include "sync/launcher.h"
-#include "sync/leave.h"
-#include "sync/roster.h"
-#include "sync/statistics.h"
+#include "provider/statistics.h"
+#include "workers/eviction.h"
+#include "workers/launcher.h"
+#include "workers/registry.h"
 
 extern "C" {
 
@@ -29,16 +29,17 @@ void _PG_init(void) {
     rolecall::projection::definition_init();
     if (!process_shared_preload_libraries_in_progress)
         return;
-    rolecall::projection::shared_init();
-    rolecall::projection::flight_init();
+    rolecall::cache::shared_init();
+    rolecall::cache::flight_init();
     rolecall::projection::loads_init();
     rolecall::projection::memo_init();
-    rolecall::projection::ddl_init();
+    rolecall::invalidation::ddl_init();
     rolecall::projection::subscription_init();
-    rolecall::sync::roster_init();
-    rolecall::sync::statistics_init();
-    rolecall::sync::leave_init();
-    rolecall::sync::launcher_init();
+    rolecall::workers::registry_init(rolecall::projection::is_load_requested);
+    rolecall::projection::on_load_requested = rolecall::workers::launch_loader;
+    rolecall::provider::statistics_init();
+    rolecall::workers::eviction_init();
+    rolecall::workers::launcher_init();
 }
 
 }  // extern "C"

@@ -1,9 +1,9 @@
 #include "auth/tokens.h"
 
-#include "pg/acting.h"
 #include "pg/background.h"
 #include "pg/function.h"
 #include "pg/read_only.h"
+#include "pg/security_context.h"
 #include "pg/spi.h"
 
 extern "C" {
@@ -138,9 +138,9 @@ void rolecall_revoker_main(Datum argument) {
     const auto family = pg::enter_background<pg_uuid_t>(DatumGetObjectId(argument));
     StartTransactionCommand();
     PushActiveSnapshot(GetTransactionSnapshot());
-    const pg::Acting acting = pg::act_as_owner();
+    const pg::SecurityContext before = pg::act_as_owner();
     (void)revoke_family(UUIDPGetDatum(&family));
-    pg::stop_acting(acting);
+    pg::restore_security_context(before);
     PopActiveSnapshot();
     CommitTransactionCommand();
     proc_exit(0);

@@ -47,7 +47,7 @@ Cache::Cache(void* memory, const Layout& layout) : layout_(layout) {
     ghosts_ = reinterpret_cast<std::uint16_t*>(at);
 }
 
-Cache::Place Cache::find(const Key& key) const {
+Cache::Location Cache::find(const Key& key) const {
     if (key.bytes.size() > most_key_bytes)
         return {};
     const std::uint64_t hash = hash_of(key);
@@ -63,7 +63,7 @@ Cache::Place Cache::find(const Key& key) const {
 }
 
 // Where the index names the live entry at `offset`.
-Cache::Place Cache::place_of(std::uint32_t p, std::uint64_t offset) const {
+Cache::Location Cache::place_of(std::uint32_t p, std::uint64_t offset) const {
     const auto number = static_cast<std::uint32_t>(load(ring(p)[offset + at_database]));
     Bucket& b = bucket(p, number);
     for (int slot = 0; slot < slots_per_bucket; ++slot)
@@ -105,7 +105,7 @@ void Cache::fill(Word* entry, std::uint64_t size, std::uint32_t bucket, const Ke
 }
 
 // Takes an entry out of the index; its memory stays where it is until the ring comes round.
-void Cache::forget(std::uint32_t p, const Place& place) {
+void Cache::forget(std::uint32_t p, const Location& place) {
     Partition& part = partition(p);
     const std::uint64_t offset = offset_in(place.value());
     Word* entry = ring(p) + offset;
@@ -134,7 +134,7 @@ void Cache::leave(Ring& r, RingName name, std::uint64_t size) const {
 
 // Moves the oldest entry of `from` to the end of the main ring, where there is room for it. In the main ring
 // itself that is always so: the room is what it leaves, and it moves downwards.
-void Cache::move_oldest(std::uint32_t p, RingName from, const Place& place) {
+void Cache::move_oldest(std::uint32_t p, RingName from, const Location& place) {
     Partition& part = partition(p);
     Ring& source = part.rings[from];
     const std::uint64_t old_offset = source.start;
@@ -158,7 +158,7 @@ void Cache::move_oldest(std::uint32_t p, RingName from, const Place& place) {
 }
 
 // Forgets a live entry to make room.
-void Cache::evict(std::uint32_t p, const Place& place) {
+void Cache::evict(std::uint32_t p, const Location& place) {
     const Word* entry = ring(p) + offset_in(place.value());
     if (on_eviction != nullptr)
         on_eviction(database_of(entry), load(entry[at_projection]));
@@ -174,7 +174,7 @@ void Cache::pass_oldest(std::uint32_t p, RingName name, int& kept) {
     const Word* entry = ring(p) + r.start;
     const std::uint64_t size = size_of(entry);
     if (state_of(entry) == state_live) {
-        const Place place = place_of(p, r.start);
+        const Location place = place_of(p, r.start);
         const bool stays =
             is_marked(*place.bucket, place.slot) ? kept < most_kept : name == nursery && has_room(p, size);
         if (stays) {
@@ -234,9 +234,9 @@ std::uint64_t Cache::allocate(std::uint32_t p, RingName name, std::uint64_t size
 
 // An empty slot in one of a key's buckets: in the first while that has plenty, because readers look there
 // first, and else where there are more.
-Cache::Place Cache::empty_place(std::uint64_t hash) const {
+Cache::Location Cache::empty_place(std::uint64_t hash) const {
     constexpr int plenty = 3;
-    Place best;
+    Location best;
     int most = 0;
     for (Bucket* b : buckets_of(hash)) {
         int empty = 0;
@@ -257,8 +257,8 @@ Cache::Place Cache::empty_place(std::uint64_t hash) const {
 }
 
 // The same; where both buckets are full, the first gives one up, rather one that was not read lately.
-Cache::Place Cache::free_place(std::uint64_t hash) {
-    const Place empty = empty_place(hash);
+Cache::Location Cache::free_place(std::uint64_t hash) {
+    const Location empty = empty_place(hash);
     if (empty.is_there())
         return empty;
     Bucket& b = *buckets_of(hash)[0];
@@ -282,7 +282,7 @@ InstallResult Cache::install(const Key& key, const EntryHead& head, const Payloa
 
     Partition& part = partition(p);
     RingName name = nursery;
-    const Place present = find(key);
+    const Location present = find(key);
     if (!present.is_there() && room == Room::free) {
         if (!empty_place(hash).is_there() || !has_room(p, size))
             return InstallResult::no_room;
@@ -309,7 +309,7 @@ InstallResult Cache::install(const Key& key, const EntryHead& head, const Payloa
         name = main_ring;
 
     const std::uint64_t offset = allocate(p, name, size);
-    const Place place = free_place(hash);
+    const Location place = free_place(hash);
     fill(ring(p) + offset, size, number_of(p, *place.bucket), key, head, payload);
     part.entries += 1;
     set_slot(place, make_slot(tag, offset));
@@ -317,7 +317,7 @@ InstallResult Cache::install(const Key& key, const EntryHead& head, const Payloa
 }
 
 bool Cache::remove(const Key& key) {
-    const Place place = find(key);
+    const Location place = find(key);
     if (!place.is_there())
         return false;
     forget(partition_of(key.hash), place);

@@ -183,7 +183,7 @@ class Cache {
     enum RingName { nursery, main_ring, ring_names };
 
     // A slot of the index; none: slot < 0.
-    struct Place {
+    struct Location {
         Bucket* bucket = nullptr;
         int slot = -1;
 
@@ -293,10 +293,10 @@ class Cache {
     static Word* copy_in(Word* to, const char* from, std::uint64_t bytes);
     static void fill(Word* entry, std::uint64_t size, std::uint32_t bucket, const Key& key,
                      const EntryHead& head, const Payload& payload);
-    Place find(const Key& key) const;
-    Place place_of(std::uint32_t p, std::uint64_t offset) const;
-    Place empty_place(std::uint64_t hash) const;
-    Place free_place(std::uint64_t hash);
+    Location find(const Key& key) const;
+    Location place_of(std::uint32_t p, std::uint64_t offset) const;
+    Location empty_place(std::uint64_t hash) const;
+    Location free_place(std::uint64_t hash);
     std::uint64_t allocate(std::uint32_t p, RingName name, std::uint64_t size);
     static bool is_wrapped(const Ring& r);
     bool fits(Ring& r, RingName name, std::uint64_t size) const;
@@ -308,10 +308,10 @@ class Cache {
     static std::uint32_t database_of(const Word* entry) {
         return static_cast<std::uint32_t>(load(entry[at_database]) >> 32);
     }
-    void evict(std::uint32_t p, const Place& place);
+    void evict(std::uint32_t p, const Location& place);
     void pass_oldest(std::uint32_t p, RingName name, int& kept);
-    void move_oldest(std::uint32_t p, RingName from, const Place& place);
-    void forget(std::uint32_t p, const Place& place);
+    void move_oldest(std::uint32_t p, RingName from, const Location& place);
+    void forget(std::uint32_t p, const Location& place);
     void verify_ring(std::uint32_t p, RingName name, std::uint64_t& entries) const;
 
     static void begin_change(Bucket& b) {
@@ -326,7 +326,7 @@ class Cache {
         return b.sequence.load(std::memory_order_relaxed) == sequence;
     }
     // Makes a slot another entry's, or nobody's.
-    static void set_slot(const Place& place, std::uint64_t value) {
+    static void set_slot(const Location& place, std::uint64_t value) {
         begin_change(*place.bucket);
         store(place.bucket->slots[place.slot], value);
         end_change(*place.bucket);

@@ -5,8 +5,6 @@
 #include <bit>
 #include <cstring>
 
-#include "core/cache.h"
-
 namespace rolecall::core {
 
 // NOLINTBEGIN(clang-analyzer-core.NonNullParamChecker): `entry` lies in a ring, the analyzer thinks of no
@@ -195,7 +193,7 @@ std::uint32_t Cache::walk(std::uint32_t p, std::uint32_t from, Each&& each) cons
         for (int slot = 0; slot < slots_per_bucket; ++slot) {
             const std::uint64_t value = load(b.slots[slot]);
             if (value != 0)
-                each(Place{&b, slot}, ring(p) + offset_in(value));
+                each(Location{&b, slot}, ring(p) + offset_in(value));
         }
     }
     return to == layout_.buckets ? 0 : to;
@@ -203,7 +201,7 @@ std::uint32_t Cache::walk(std::uint32_t p, std::uint32_t from, Each&& each) cons
 
 template <typename Predicate>
 std::uint32_t Cache::remove_if(std::uint32_t p, std::uint32_t from, Predicate&& gone) {
-    return walk(p, from, [&](const Place& place, const Word* entry) {
+    return walk(p, from, [&](const Location& place, const Word* entry) {
         if (gone(database_of(entry), load(entry[at_projection])))
             forget(p, place);
     });
@@ -211,7 +209,7 @@ std::uint32_t Cache::remove_if(std::uint32_t p, std::uint32_t from, Predicate&& 
 
 template <typename Visitor>
 std::uint32_t Cache::visit(std::uint32_t p, std::uint32_t from, Visitor&& what) const {
-    return walk(p, from, [&](const Place&, const Word* entry) {
+    return walk(p, from, [&](const Location&, const Word* entry) {
         what(database_of(entry), load(entry[at_projection]), size_of(entry) * 8);
     });
 }

@@ -1,4 +1,4 @@
-// The exception of core/ and provider/: what a PostgreSQL error has, without PostgreSQL.
+// The exception of core/ and http/: what a PostgreSQL error has, without PostgreSQL.
 #pragma once
 
 #include <array>

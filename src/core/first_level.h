@@ -22,7 +22,7 @@ class FirstLevel {
     static constexpr std::uint32_t slots = 64;
     static constexpr std::uint32_t uses = 64;
 
-    struct Copy {
+    struct LocalEntry {
         std::uint64_t projection;  ///< 0: empty
         std::uint64_t hash;        ///< of the key, for its stamp
         EntryHead head;
@@ -39,8 +39,8 @@ class FirstLevel {
 
     /// The copy for a key, or nullptr. Says nullptr for every 64th use too: then the shared entry is read,
     /// which tells the cache that the key is in use.
-    Copy* find(std::uint64_t projection, std::string_view key) {
-        Copy& copy = at(projection, key);
+    LocalEntry* find(std::uint64_t projection, std::string_view key) {
+        LocalEntry& copy = at(projection, key);
         if (copy.projection != projection || copy.key_bytes != key.size() ||
             !same(copy.key, key.data(), key.size()) || copy.left == 0)
             return nullptr;
@@ -54,7 +54,7 @@ class FirstLevel {
         if (key.bytes.size() > largest_key || groups.size() > most_groups ||
             head.access_bytes > largest_block)
             return;
-        Copy& copy = at(key.projection, key.bytes);
+        LocalEntry& copy = at(key.projection, key.bytes);
         copy.projection = key.projection;
         copy.hash = key.hash;
         copy.head = head;
@@ -83,11 +83,11 @@ class FirstLevel {
         std::memcpy(&words[1], b, 8);
         return words[0] == words[1];
     }
-    Copy& at(std::uint64_t projection, std::string_view key) {
+    LocalEntry& at(std::uint64_t projection, std::string_view key) {
         return copies_[(last_word(key) ^ projection) * 0x9e3779b97f4a7c15ULL >> 58];
     }
 
-    Copy copies_[slots];
+    LocalEntry copies_[slots];
     static_assert(slots == 64, "six bits of the product");
 };
 

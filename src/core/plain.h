@@ -1,8 +1,8 @@
-// Force-included into every translation unit of core/ and provider/. Those layers are plain C++, so that they
+// Force-included into every translation unit of core/ and http/. Those layers are plain C++, so that they
 // can be tested, fuzzed and sanitized without a server; whoever includes postgres.h there does not compile.
 #pragma once
 
 #if defined(POSTGRES_H)
-static_assert(false, "core/ and provider/ must not be compiled with postgres.h");
+static_assert(false, "core/ and http/ must not be compiled with postgres.h");
 #endif
 #pragma GCC poison palloc pfree ereport PG_TRY

@@ -9,8 +9,9 @@
 // A reader takes a stamp's version along. Versions only grow, and change whenever a transaction is added: a
 // sum over several stamps is the same only if each of them is.
 //
-// A horizon lies above all that any stamp names. Mostly nobody has written since the oldest transaction began
-// that a snapshot may still have to wait for; then the horizon says so of all stamps at once.
+// A high-water mark lies above all that any stamp names. Mostly nobody has written since the oldest
+// transaction began that a snapshot may still have to wait for; then the high-water mark says so of all
+// stamps at once.
 #pragma once
 
 #include <sched.h>
@@ -39,7 +40,7 @@ static_assert(std::atomic<FullXid>::is_always_lock_free, "stamps are shared betw
 
 /// Above every transaction that a set of stamps names or bounds; raised before they are. Zeroed memory is
 /// that of new stamps.
-class Horizon {
+class HighWaterMark {
  public:
     void raise(FullXid to) {
         FullXid seen = value_.load(std::memory_order_relaxed);
@@ -58,14 +59,14 @@ class Horizon {
 namespace detail {
 
 // A stamp as it was at one moment.
-struct Copy {
+struct StampCopy {
     std::uint64_t version = 0;
     FullXid below = 0;
     std::array<FullXid, Stamp::named> writers{};
 };
 
 // A sequence lock, as in core/cache_read.h: a copy counts if the version was even and has not moved.
-inline bool read(const Stamp& stamp, Copy& copy) {
+inline bool read(const Stamp& stamp, StampCopy& copy) {
     copy.version = stamp.version.load(std::memory_order_acquire);
     copy.below = stamp.below.load(std::memory_order_relaxed);
     for (std::size_t i = 0; i < Stamp::named; ++i)
@@ -74,7 +75,7 @@ inline bool read(const Stamp& stamp, Copy& copy) {
     return (copy.version & 1) == 0 && stamp.version.load(std::memory_order_relaxed) == copy.version;
 }
 
-inline bool read_patiently(const Stamp& stamp, Copy& copy) {
+inline bool read_patiently(const Stamp& stamp, StampCopy& copy) {
     constexpr int attempts = 16;
     for (int attempt = 0; attempt < attempts; ++attempt)
         if (read(stamp, copy))
@@ -84,7 +85,7 @@ inline bool read_patiently(const Stamp& stamp, Copy& copy) {
 
 // Replaces what a copy was taken of; false when it has changed since. Between the two versions nothing can
 // fail or wait.
-inline bool replace(Stamp& stamp, const Copy& seen, const Copy& next) {
+inline bool replace(Stamp& stamp, const StampCopy& seen, const StampCopy& next) {
     std::uint64_t expected = seen.version;
     if (!stamp.version.compare_exchange_strong(expected, seen.version + 1, std::memory_order_acquire,
                                                std::memory_order_relaxed))
@@ -97,14 +98,14 @@ inline bool replace(Stamp& stamp, const Copy& seen, const Copy& next) {
     return true;
 }
 
-// Changes a stamp by `change(Copy&)`, which may be called more than once.
+// Changes a stamp by `change(StampCopy&)`, which may be called more than once.
 template <typename Change>
 void update(Stamp& stamp, Change&& change) {
     constexpr int spins = 100;
     for (int attempt = 0;; ++attempt) {
-        Copy seen;
+        StampCopy seen;
         if (read(stamp, seen)) {
-            Copy next = seen;
+            StampCopy next = seen;
             change(next);
             if (replace(stamp, seen, next))
                 return;
@@ -127,7 +128,7 @@ std::size_t filter(std::array<FullXid, Stamp::named>& writers, Keep&& keep) {
 }
 
 template <typename Running>
-void add(Copy& copy, FullXid writer, const Snapshot& known, Running&& running) {
+void add(StampCopy& copy, FullXid writer, const Snapshot& known, Running&& running) {
     std::size_t count = filter(copy.writers, [&](FullXid w) { return !known.finished(w); });
     if (count == Stamp::named)
         count = filter(copy.writers, running);
@@ -149,27 +150,29 @@ void add(Copy& copy, FullXid writer, const Snapshot& known, Running&& running) {
 /// that they have; `running(FullXid)` is asked where that is not enough. To be called by the writer itself,
 /// before it commits: whoever sees the commit sees the stamp.
 template <typename Running>
-void add_writer(Stamp& stamp, Horizon& horizon, FullXid writer, const Snapshot& known, Running&& running) {
-    horizon.raise(writer + 1);
+void add_writer(Stamp& stamp, HighWaterMark& high_water, FullXid writer, const Snapshot& known,
+                Running&& running) {
+    high_water.raise(writer + 1);
     for (const auto& w : stamp.writers)
         if (w.load(std::memory_order_relaxed) == writer)
             return;  // nobody else adds it, and dropping it leaves a bound
-    detail::update(stamp, [&](detail::Copy& copy) { detail::add(copy, writer, known, running); });
+    detail::update(stamp, [&](detail::StampCopy& copy) { detail::add(copy, writer, known, running); });
 }
 
 /// Every transaction below `bound` must have finished.
-inline void raise_bound(Stamp& stamp, Horizon& horizon, FullXid bound) {
-    horizon.raise(bound);
-    detail::update(stamp, [bound](detail::Copy& copy) { copy.below = std::max(copy.below, bound); });
+inline void raise_bound(Stamp& stamp, HighWaterMark& high_water, FullXid bound) {
+    high_water.raise(bound);
+    detail::update(stamp, [bound](detail::StampCopy& copy) { copy.below = std::max(copy.below, bound); });
 }
 
 /// Replaces a bound, unless it has been raised since, by what it stood for: `writers`, who all run, the
 /// caller's own transaction among them. Whoever else was below has finished, and will have for each snapshot
 /// in which the caller's has.
-inline void replace_bound(Stamp& stamp, Horizon& horizon, FullXid bound, std::span<const FullXid> writers) {
+inline void replace_bound(Stamp& stamp, HighWaterMark& high_water, FullXid bound,
+                          std::span<const FullXid> writers) {
     for (const FullXid writer : writers)
-        horizon.raise(writer + 1);
-    detail::update(stamp, [&](detail::Copy& copy) {
+        high_water.raise(writer + 1);
+    detail::update(stamp, [&](detail::StampCopy& copy) {
         if (copy.below != bound)
             return;
         copy.below = 0;
@@ -186,7 +189,7 @@ namespace detail {
 
 [[gnu::noinline]] inline bool settled_slowly(const Stamp& stamp, const Snapshot& snapshot,
                                              std::uint64_t& versions) {
-    Copy copy;
+    StampCopy copy;
     if (!read_patiently(stamp, copy))
         return false;
     versions += copy.version;
@@ -198,9 +201,9 @@ namespace detail {
 
 /// Adds the stamp's version to `versions`; false while it changes, and where somebody has not finished for
 /// this snapshot. What is read is at least as new as anything read before it. Asked of each stamp that a
-/// document depends on where the horizon does not tell: mostly all that it names lies below xmin.
+/// document depends on where the high-water mark does not tell: mostly all that it names lies below xmin.
 inline bool settled(const Stamp& stamp, const Snapshot& snapshot, std::uint64_t& versions) {
-    detail::Copy copy;
+    detail::StampCopy copy;
     FullXid highest = 0;
     if (detail::read(stamp, copy) && copy.below <= snapshot.xmin) [[likely]] {
         for (const FullXid w : copy.writers)
@@ -221,7 +224,7 @@ struct Writers {
 
 /// Adds what a stamp says to `writers`.
 inline void describe(const Stamp& stamp, const Snapshot& snapshot, Writers& writers) {
-    detail::Copy copy;
+    detail::StampCopy copy;
     if (!detail::read_patiently(stamp, copy))
         return;
     if (copy.below > snapshot.xmin)

@@ -8,14 +8,14 @@ namespace rolecall::pg {
 
 namespace {
 
-struct Pin {
+struct PinnedSetting {
     const char* name;
     const char* value;
 };
 
 // In alphabetical order: what decides how statements of ours are understood, what they see, whether they may
 // write, whether triggers fire, and what ends them.
-constexpr Pin pins[] = {
+constexpr PinnedSetting pins[] = {
     {"array_nulls", "on"},
     {"backslash_quote", "safe_encoding"},
     {"bytea_output", "hex"},
@@ -47,7 +47,7 @@ constexpr Pin pins[] = {
 }  // namespace
 
 void pin_settings() {
-    for (const Pin& pin : pins)
+    for (const PinnedSetting& pin : pins)
         SetConfigOption(pin.name, pin.value, PGC_SUSET, PGC_S_OVERRIDE);
 }
 

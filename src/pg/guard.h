@@ -5,7 +5,7 @@
 //      called through call(), which throws instead. Functions that hold trivially destructible objects only
 //      (the whole hit path does) may call PostgreSQL directly.
 //
-// A PgError must reach guarded(), or whoever rolls the (sub)transaction back (sync/process.h): swallowing it
+// A PgError must reach guarded(), or whoever rolls the (sub)transaction back (pg/process.h): swallowing it
 // would leave the server in disorder. Both keep SQLSTATE, message, detail, hint and context.
 #pragma once
 

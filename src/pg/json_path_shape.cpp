@@ -69,9 +69,9 @@ const char* name_of(JsonPathItem& item) {
     return GetDatabaseEncoding() == PG_SQL_ASCII ? name : pg_server_to_any(name, length, PG_UTF8);
 }
 
-class Walk {
+class PathWalk {
  public:
-    explicit Walk(core::JsonShape& document) : document_(document) {}
+    explicit PathWalk(core::JsonShape& document) : document_(document) {}
 
     // `current`: what @ stands for.
     core::JsonShape* follow(JsonPathItem item, core::JsonShape* current) {
@@ -204,7 +204,7 @@ JsonPath* parsed(const std::string& path) {
 core::JsonShape* json_add_to_shape(core::JsonShape& document, const std::string& path) {
     if (path.empty())
         return nullptr;
-    core::JsonShape* found = Walk(document).follow(root_of(parsed(path)), nullptr);
+    core::JsonShape* found = PathWalk(document).follow(root_of(parsed(path)), nullptr);
     if (found != nullptr)
         found->value = true;
     return found;

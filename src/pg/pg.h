@@ -1,5 +1,5 @@
 // PostgreSQL's headers for C++: the standard library first (port.h redefines printf and its kin), then the
-// server's headers as C. Every file above core/ and provider/ starts with this one.
+// server's headers as C. Every file above core/ and http/ starts with this one.
 #pragma once
 
 #include <algorithm>

@@ -91,11 +91,11 @@ std::optional<std::string> Rows::string(std::uint64_t row, int column) const {
 }
 
 Rows Statement::run(std::initializer_list<Parameter> parameters) {
-    struct Result {
+    struct SpiResult {
         SPITupleTable* table;
         std::uint64_t count;
     };
-    const Result result = call([&] {
+    const SpiResult result = call([&] {
         if (plan_ == nullptr) {
             SPIPlanPtr plan =
                 SPI_prepare_cursor(sql_, static_cast<int>(types_.size()), types_.data(), options_);
@@ -115,7 +115,7 @@ Rows Statement::run(std::initializer_list<Parameter> parameters) {
         const int code = SPI_execute_plan(plan_, values, nulls, false, 0);
         if (code < 0)
             elog(ERROR, "could not run a statement: %s", SPI_result_code_string(code));
-        return Result{SPI_tuptable, SPI_processed};
+        return SpiResult{SPI_tuptable, SPI_processed};
     });
     return {result.table, result.count};
 }

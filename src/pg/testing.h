@@ -5,10 +5,6 @@
 
 #include "pg/pg.h"
 
-extern "C" {
-#include "commands/trigger.h"
-}
-
 namespace rolecall::testing {
 
 /// The faults, numbered as test/checker/README.md lists them.
@@ -85,9 +81,6 @@ bool fault(Fault which);
 /// the death of the postmaster, so that it may stand anywhere, commit included.
 void point(const char* name);
 
-/// The fault lookup_keys_by_query: stamps the users whom a query finds for a changed row.
-void stamp_lookup_by_query(const TriggerData& data);
-
 #else
 
 inline void init() {}
@@ -97,7 +90,6 @@ constexpr std::int64_t clock_offset() { return 0; }
 constexpr int slots(int all) { return all; }
 constexpr bool fault(Fault) { return false; }
 inline void point(const char*) {}
-inline void stamp_lookup_by_query(const TriggerData&) {}
 
 #endif
 

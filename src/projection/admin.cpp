@@ -1,14 +1,14 @@
 // The SQL functions by which administrators look at projections, and make documents be read anew.
 #include "pg/pg.h"
 
+#include "cache/shared.h"
+#include "definition/check.h"
 #include "pg/function.h"
 #include "pg/read_only.h"
 #include "pg/snapshot.h"
-#include "projection/check.h"
 #include "projection/keys.h"
-#include "projection/loads.h"
+#include "projection/load_requests.h"
 #include "projection/read.h"
-#include "projection/shared.h"
 
 extern "C" {
 #include "utils/timestamp.h"
@@ -21,7 +21,7 @@ namespace rolecall::projection {
 namespace {
 
 Definition& fresh_definition(const NameData& name) {
-    require_preloaded();
+    cache::require_preloaded();
     Definition& d = definition_seen(NameStr(name));
     d.fresh = false;  // in this transaction tables may have changed without a message yet
     definition_refresh(d);
@@ -38,6 +38,7 @@ Datum text_or_null(const char* value, bool& is_null) {
 }  // namespace rolecall::projection
 
 using namespace rolecall::projection;
+namespace cache = rolecall::cache;
 
 extern "C" {
 
@@ -64,14 +65,14 @@ ROLECALL_FUNCTION(rolecall_projection_problems, rolecall::pg::gives_rows(NAMEOID
 ROLECALL_FUNCTION(rolecall_reload, rolecall::pg::takes(VOIDOID, NAMEOID)) {
     rolecall::pg::require_writable("reload a projection");
     const std::uint64_t id = fresh_definition(*PG_GETARG_NAME(0)).id;
-    stamp_projection(id);
+    cache::stamp_projection(id);
     request_load_at_commit(id);
     PG_RETURN_VOID();
 }
 
 // cancel_load(projection bigint)
 ROLECALL_FUNCTION(rolecall_cancel_load, rolecall::pg::takes(BOOLOID, INT8OID)) {
-    PG_RETURN_BOOL(preloaded() && cancel_load(static_cast<std::uint64_t>(PG_GETARG_INT64(0))));
+    PG_RETURN_BOOL(cache::preloaded() && cancel_load(static_cast<std::uint64_t>(PG_GETARG_INT64(0))));
 }
 
 // invalidate(projection name, key text)
@@ -79,7 +80,8 @@ ROLECALL_FUNCTION(rolecall_invalidate, rolecall::pg::takes(VOIDOID, NAMEOID, TEX
     rolecall::pg::require_writable("invalidate a document");
     const Definition& d = fresh_definition(*PG_GETARG_NAME(0));
     KeyBuffer buffer;
-    stamp(key_hash(d.id, canonical_key(d.key_kind, key_from_text(d, PG_GETARG_TEXT_PP(1)), buffer)));
+    cache::stamp(
+        cache::key_hash(d.id, canonical_key(d.key_kind, key_from_text(d, PG_GETARG_TEXT_PP(1)), buffer)));
     PG_RETURN_VOID();
 }
 

@@ -2,11 +2,11 @@
 // have a search_path of their own; and trying what was made.
 #include "pg/pg.h"
 
+#include "cache/shared.h"
+#include "definition/run.h"
 #include "pg/function.h"
 #include "projection/keys.h"
 #include "projection/load.h"
-#include "projection/run.h"
-#include "projection/shared.h"
 
 extern "C" {
 #include "catalog/namespace.h"
@@ -95,7 +95,7 @@ Datum call_with_schemas(FunctionCallInfo fcinfo, const char* name, const pg::Dec
 }
 
 Definition& ready_definition(const NameData& name) {
-    require_preloaded();
+    cache::require_preloaded();
     Definition& d = definition_seen(NameStr(name));
     d.fresh = false;  // in this transaction things may have changed without a message yet
     definition_ready(d);
@@ -105,7 +105,7 @@ Definition& ready_definition(const NameData& name) {
 // A key of the view's, in the current memory context; false: it has no row. The row is read whole.
 bool read_any_row(const Definition& d, Datum& key) {
     MemoryContext caller = CurrentMemoryContext;
-    const pg::Acting acting = act_as_view_owner(d);
+    const pg::SecurityContext before = act_as_view_owner(d);
     SPI_connect();
     const char* column = quote_identifier(NameStr(d.key_column));
     const char* query = psprintf("SELECT v.%s, v.* FROM %s v WHERE v.%s IS NOT NULL LIMIT 1", column,
@@ -123,7 +123,7 @@ bool read_any_row(const Definition& d, Datum& key) {
         MemoryContextSwitchTo(spi);
     }
     SPI_finish();
-    pg::stop_acting(acting);
+    pg::restore_security_context(before);
     return found;
 }
 

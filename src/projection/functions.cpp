@@ -2,13 +2,13 @@
 // destructor, so that PostgreSQL's errors may pass through.
 #include "pg/pg.h"
 
+#include "cache/shared.h"
 #include "core/access.h"
 #include "pg/function.h"
 #include "pg/role_json.h"
 #include "pg/settings.h"
 #include "projection/keys.h"
 #include "projection/read.h"
-#include "projection/shared.h"
 
 extern "C" {
 #include "utils/guc.h"
@@ -24,7 +24,7 @@ constexpr int errcode_user_not_found = MAKE_SQLSTATE('R', 'C', '0', '0', '1');
 constexpr int errcode_user_inactive = MAKE_SQLSTATE('R', 'C', '0', '0', '2');
 
 Definition& me_definition() {
-    require_preloaded();
+    cache::require_preloaded();
     return me_definition_seen();
 }
 
@@ -59,7 +59,7 @@ inline std::string_view text_argument(FunctionCallInfo fcinfo, int number) {
 
 Datum me(FunctionCallInfo fcinfo, Oid type) {
     Definition& d = me_definition();
-    const Answer answer = read_document(d, key_from(d, type, PG_GETARG_DATUM(0)));
+    const Reading answer = read_document(d, key_from(d, type, PG_GETARG_DATUM(0)));
     if (!answer.found)
         PG_RETURN_NULL();
     PG_RETURN_POINTER(answer.document);
@@ -79,7 +79,7 @@ Datum me_json(FunctionCallInfo fcinfo, Oid type) {
 Datum has_role(FunctionCallInfo fcinfo, Oid type, bool scoped) {
     Definition& d = me_definition();
     AccessBuffer buffer;
-    const Answer answer = read_access(d, key_from(d, type, PG_GETARG_DATUM(0)), buffer);
+    const Reading answer = read_access(d, key_from(d, type, PG_GETARG_DATUM(0)), buffer);
     if (!answer.found)
         PG_RETURN_BOOL(false);
     const core::Access access(answer.access);
@@ -113,7 +113,7 @@ Datum access_record(FunctionCallInfo fcinfo, Oid type, const core::Access& acces
 Datum auth_projection(FunctionCallInfo fcinfo, Oid type) {
     Definition& d = me_definition();
     AccessBuffer buffer;
-    const Answer answer = read_access(d, key_from(d, type, PG_GETARG_DATUM(0)), buffer);
+    const Reading answer = read_access(d, key_from(d, type, PG_GETARG_DATUM(0)), buffer);
     if (!answer.found)
         PG_RETURN_NULL();
     return access_record(fcinfo, type, core::Access(answer.access));
@@ -125,7 +125,7 @@ Datum require_user(FunctionCallInfo fcinfo, Oid type) {
                         errdetail("The user id is NULL.")));
     Definition& d = me_definition();
     AccessBuffer buffer;
-    const Answer answer = read_access(d, key_from(d, type, PG_GETARG_DATUM(0)), buffer);
+    const Reading answer = read_access(d, key_from(d, type, PG_GETARG_DATUM(0)), buffer);
     if (!answer.found)
         ereport(ERROR, (errcode(errcode_user_not_found), errmsg("user not found")));
     const core::Access access(answer.access);
@@ -167,7 +167,7 @@ ROLECALL_OVERLOADS(require_user, require_user(fcinfo, type), pg::takes_null(RECO
 // project(projection name, key text): any projection, for those who may read its view.
 ROLECALL_FUNCTION(rolecall_project, pg::takes(JSONBOID, NAMEOID, TEXTOID)) {
     Definition& d = readable_projection(*PG_GETARG_NAME(0));
-    const Answer answer = read_allowed(d, key_from_text(d, PG_GETARG_TEXT_PP(1)), read_document);
+    const Reading answer = read_allowed(d, key_from_text(d, PG_GETARG_TEXT_PP(1)), read_document);
     if (!answer.found)
         PG_RETURN_NULL();
     PG_RETURN_POINTER(answer.document);
@@ -193,7 +193,7 @@ ROLECALL_FUNCTION(rolecall_me_current, pg::takes(JSONBOID)) {
     if (uid == nullptr)
         PG_RETURN_NULL();
     Definition& d = me_definition();
-    const Answer answer = read_document(d, key_from(d, TEXTOID, PointerGetDatum(uid)));
+    const Reading answer = read_document(d, key_from(d, TEXTOID, PointerGetDatum(uid)));
     if (!answer.found)
         PG_RETURN_NULL();
     PG_RETURN_POINTER(answer.document);
@@ -206,7 +206,7 @@ ROLECALL_FUNCTION(rolecall_has_role_current, pg::takes(BOOLOID, TEXTOID)) {
         PG_RETURN_BOOL(false);
     Definition& d = me_definition();
     AccessBuffer buffer;
-    const Answer answer = read_access(d, key_from(d, TEXTOID, PointerGetDatum(uid)), buffer);
+    const Reading answer = read_access(d, key_from(d, TEXTOID, PointerGetDatum(uid)), buffer);
     PG_RETURN_BOOL(answer.found && core::Access(answer.access).has_role(text_argument(fcinfo, 0)));
 }
 

@@ -1,6 +1,6 @@
 #include "projection/group_scan.h"
 
-#include "projection/groups.h"
+#include "definition/groups.h"
 
 extern "C" {
 #include "access/genam.h"
@@ -53,14 +53,14 @@ Relation open_index(Relation table, const FormData_pg_attribute& column, Oid fam
 }
 
 // A column that names a group, in rows as they are now.
-struct Member {
+struct GroupMember {
     std::uint64_t lookup;
     AttrNumber number;
     Oid type;
     KeyKind kind;
 };
 
-bool find_member(TupleDesc columns, const GroupColumn& wanted, Member& member) {
+bool find_member(TupleDesc columns, const GroupColumn& wanted, GroupMember& member) {
     const FormData_pg_attribute* column = find_column(columns, wanted.number);
     if (column == nullptr || !key_kind_of(column->atttypid, member.kind))
         return false;
@@ -70,18 +70,19 @@ bool find_member(TupleDesc columns, const GroupColumn& wanted, Member& member) {
     return true;
 }
 
-void add_rows(Relation table, Relation index, ScanKeyData& wanted, std::span<const Member> members,
+void add_rows(Relation table, Relation index, ScanKeyData& wanted, std::span<const GroupMember> members,
               GroupStamps& groups) {
     IndexScanDesc scan = pg::begin_index_scan(table, index, GetActiveSnapshot(), 1);
     index_rescan(scan, &wanted, 1, nullptr, 0);
     TupleTableSlot* row = table_slot_create(table, nullptr);
     while (index_getnext_slot(scan, ForwardScanDirection, row)) {
         CHECK_FOR_INTERRUPTS();
-        for (const Member& member : members) {
+        for (const GroupMember& member : members) {
             bool is_null = false;
             const Datum value = slot_getattr(row, member.number, &is_null);
             if (!is_null)
-                groups.add(shared.stamps.index(group_hash(member.lookup, member.kind, member.type, value)));
+                groups.add(
+                    cache::shared.stamps.index(group_hash(member.lookup, member.kind, member.type, value)));
         }
     }
     ExecDropSingleTupleTableSlot(row);
@@ -94,7 +95,7 @@ bool scan_table(Relation table, const GroupSource& source, KeyKind kind, Datum k
     KeyKind column_kind{};
     if (column == nullptr || !key_kind_of(column->atttypid, column_kind) || column_kind != kind)
         return false;
-    auto* members = static_cast<Member*>(palloc(sizeof(Member) * source.columns.size()));
+    auto* members = static_cast<GroupMember*>(palloc(sizeof(GroupMember) * source.columns.size()));
     for (std::size_t i = 0; i < source.columns.size(); ++i)
         if (!find_member(columns, source.columns[i], members[i]))
             return false;

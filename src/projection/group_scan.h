@@ -4,7 +4,7 @@
 
 #include "pg/pg.h"
 
-#include "projection/definition.h"
+#include "definition/definition.h"
 
 extern "C" {
 #include "nodes/pg_list.h"

@@ -1,6 +1,6 @@
 #include "projection/keys.h"
 
-#include "projection/shared.h"
+#include "cache/shared.h"
 
 extern "C" {
 #include "utils/acl.h"
@@ -39,7 +39,7 @@ void require_select(Oid view) {
 
 // A query of the view would hear of a right that was revoked, by locking the view.
 Definition& readable_projection(const NameData& name) {
-    require_preloaded();
+    cache::require_preloaded();
     Definition& d = definition_seen(NameStr(name));
     AcceptInvalidationMessages();
     definition_refresh(d);

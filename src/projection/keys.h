@@ -3,7 +3,7 @@
 
 #include "pg/pg.h"
 
-#include "projection/definition.h"
+#include "definition/definition.h"
 
 namespace rolecall::projection {
 

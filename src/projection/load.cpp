@@ -1,13 +1,13 @@
 #include "projection/load.h"
 
+#include "cache/shared.h"
+#include "definition/groups.h"
+#include "definition/run.h"
 #include "pg/settings.h"
 #include "pg/snapshot.h"
 #include "pg/testing.h"
 #include "projection/document.h"
 #include "projection/group_scan.h"
-#include "projection/groups.h"
-#include "projection/run.h"
-#include "projection/shared.h"
 
 extern "C" {
 #include "executor/spi.h"
@@ -22,7 +22,8 @@ using testing::Fault;
 
 core::Key key_in_cache(const Definition& d, Datum key, KeyBuffer& buffer) {
     const std::string_view bytes = canonical_key(d.key_kind, key, buffer);
-    return {.database = MyDatabaseId, .projection = d.id, .bytes = bytes, .hash = key_hash(d.id, bytes)};
+    return {
+        .database = MyDatabaseId, .projection = d.id, .bytes = bytes, .hash = cache::key_hash(d.id, bytes)};
 }
 
 void complain_of_several_rows(const Definition& d) {
@@ -32,8 +33,8 @@ void complain_of_several_rows(const Definition& d) {
     pg_unreachable();
 }
 
-Row read_row(HeapTuple tuple, TupleDesc columns, int first) {
-    Row row{};
+ViewRow read_row(HeapTuple tuple, TupleDesc columns, int first) {
+    ViewRow row{};
     bool is_null = false;
     row.document = SPI_getbinval(tuple, columns, first, &is_null);
     row.has_document = !is_null;
@@ -56,7 +57,7 @@ Loaded query(const Definition& d, Datum key, MemoryContext context) {
     if (SPI_processed > 1)
         complain_of_several_rows(d);
     if (SPI_processed == 1) {
-        const Row row = read_row(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+        const ViewRow row = read_row(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
         loaded.window = row.window;
         if (row.has_document) {
             MemoryContext spi = MemoryContextSwitchTo(context);
@@ -64,8 +65,9 @@ Loaded query(const Definition& d, Datum key, MemoryContext context) {
             MemoryContextSwitchTo(spi);
         }
     }
-    counters::add(d.counters, Count::loads);
-    counters::add(d.counters, Count::load_time, static_cast<std::uint64_t>(GetCurrentTimestamp() - began));
+    cache::counters::add(d.counters, cache::Count::loads);
+    cache::counters::add(d.counters, cache::Count::load_time,
+                         static_cast<std::uint64_t>(GetCurrentTimestamp() - began));
     return loaded;
 }
 
@@ -84,9 +86,9 @@ std::span<std::uint32_t> read_groups(const Definition& d, Datum key, MemoryConte
 
 }  // namespace
 
-Count install(const Definition& d, const core::Key& key, const Loaded& loaded,
-              std::span<const std::uint32_t> groups, const core::Snapshot& snapshot, TimestampTz time,
-              core::Room room) {
+cache::Count install(const Definition& d, const core::Key& key, const Loaded& loaded,
+                     std::span<const std::uint32_t> groups, const core::Snapshot& snapshot, TimestampTz time,
+                     core::Room room) {
     core::EntryHead head{.window = loaded.window, .loaded_at = time};
     std::span<char> access;
     if (loaded.document != nullptr) {
@@ -97,35 +99,36 @@ Count install(const Definition& d, const core::Key& key, const Loaded& loaded,
     }
     head.group_bytes = static_cast<std::uint32_t>(groups.size_bytes());
     testing::point("before-install");
-    const Dependencies on{key.hash, d.floor, groups};
+    const cache::Dependencies on{key.hash, d.floor, groups};
     if (testing::fault(Fault::writers_not_asked))
-        head.versions = floor_versions(on.floor) + stamp_versions(on);
-    else if (!settled(on, snapshot, head.versions))
-        return Count::skip_writers;
+        head.versions = cache::floor_versions(on.floor) + cache::stamp_versions(on);
+    else if (!cache::settled(on, snapshot, head.versions))
+        return cache::Count::skip_writers;
     const core::Payload payload{.groups = reinterpret_cast<const char*>(groups.data()),
                                 .access = access.data(),
                                 .document = reinterpret_cast<const char*>(loaded.document)};
     return put(key, head, payload, room);
 }
 
-Count put(const core::Key& key, const core::EntryHead& head, const core::Payload& payload, core::Room room) {
+cache::Count put(const core::Key& key, const core::EntryHead& head, const core::Payload& payload,
+                 core::Room room) {
     const std::size_t largest = std::size_t{1024} * settings::max_document_size;
     if (std::max({std::size_t{head.document_bytes}, std::size_t{head.access_bytes},
                   std::size_t{head.group_bytes}, key.bytes.size()}) > largest)
-        return Count::skip_size;
-    const std::uint32_t partition = shared.cache.partition_of(key.hash);
-    lock_partition(partition);
-    const core::InstallResult result = shared.cache.install(key, head, payload, room);
-    unlock_partition(partition);
+        return cache::Count::skip_size;
+    const std::uint32_t partition = cache::shared.cache.partition_of(key.hash);
+    cache::lock_partition(partition);
+    const core::InstallResult result = cache::shared.cache.install(key, head, payload, room);
+    cache::unlock_partition(partition);
     switch (result) {
         case core::InstallResult::installed:
-            return Count::installs;
+            return cache::Count::installs;
         case core::InstallResult::no_room:
-            return Count::skip_room;
+            return cache::Count::skip_room;
         case core::InstallResult::too_large:
             break;
     }
-    return Count::skip_size;
+    return cache::Count::skip_size;
 }
 
 // The order matters. The snapshot is there already. DDL that it sees as committed has sent its invalidations
@@ -133,43 +136,43 @@ Count put(const core::Key& key, const core::EntryHead& head, const core::Payload
 // adds itself to a floor before it commits, and is not finished for this snapshot.
 Loaded load(Definition& d, Datum key, bool may_install) {
     Snapshot snapshot = GetActiveSnapshot();
-    const bool quiet = may_install && definitions_are_quiet();
+    const bool quiet = may_install && cache::definitions_are_quiet();
     testing::point("before-definition");
     AcceptInvalidationMessages();
     const bool fresh = definition_ready_same_key(d, quiet);
 
     testing::point("before-query");
     MemoryContext caller = CurrentMemoryContext;
-    const pg::Acting acting = act_as_view_owner(d);
+    const pg::SecurityContext before = act_as_view_owner(d);
     SPI_connect();
     Loaded loaded = query(d, key, caller);
-    Count result = Count::installs;
+    cache::Count result = cache::Count::installs;
     // A volatile function may have taken an id.
     if (TransactionIdIsValid(GetTopTransactionIdIfAny()) && !testing::fault(Fault::own_writes_ignored))
-        result = Count::skip_own_id;
+        result = cache::Count::skip_own_id;
     else if (!quiet || !fresh)
-        result = Count::skip_ddl;
+        result = cache::Count::skip_ddl;
     else if (d.differs_here ||
              (d.problems != NIL && d.ttl == 0 && !testing::fault(Fault::watches_not_verified)))
-        result = Count::skip_unwatched;
+        result = cache::Count::skip_unwatched;
     std::span<std::uint32_t> groups;
-    if (may_install && result == Count::installs && !testing::fault(Fault::groups_not_read) &&
+    if (may_install && result == cache::Count::installs && !testing::fault(Fault::groups_not_read) &&
         !(testing::fault(Fault::miss_without_groups) && loaded.document == nullptr))
         groups = read_groups(d, key, caller);
     SPI_finish();
-    pg::stop_acting(acting);
+    pg::restore_security_context(before);
 
     if (!may_install)
         return loaded;
-    if (result == Count::installs) {
+    if (result == cache::Count::installs) {
         if (testing::fault(Fault::newest_snapshot))
             snapshot = GetLatestSnapshot();
         KeyBuffer buffer;
         result = install(d, key_in_cache(d, key, buffer), loaded, groups, pg::xid_snapshot(snapshot),
                          GetCurrentTimestamp(), core::Room::any);
     }
-    loaded.kept = result == Count::installs;
-    counters::add(d.counters, result);
+    loaded.kept = result == cache::Count::installs;
+    cache::counters::add(d.counters, result);
     return loaded;
 }
 

@@ -3,9 +3,9 @@
 
 #include "pg/pg.h"
 
+#include "cache/shared.h"
 #include "core/cache.h"
-#include "projection/definition.h"
-#include "projection/shared.h"
+#include "definition/definition.h"
 
 extern "C" {
 #include "access/htup.h"
@@ -29,12 +29,12 @@ Loaded load(Definition& definition, Datum key, bool may_install);
 
 /// What a row of a projection's query says: the document in column `first`, then valid_from and valid_until.
 /// The document is as in the row.
-struct Row {
+struct ViewRow {
     bool has_document;
     Datum document;
     core::Window window;
 };
-Row read_row(HeapTuple tuple, TupleDesc columns, int first);
+ViewRow read_row(HeapTuple tuple, TupleDesc columns, int first);
 
 /// Names the document of a key; a view of `buffer` and of the key.
 core::Key key_in_cache(const Definition& definition, Datum key, KeyBuffer& buffer);
@@ -45,13 +45,13 @@ core::Key key_in_cache(const Definition& definition, Datum key, KeyBuffer& buffe
 /// The part of installing that comes last: puts in shared memory what was read for `key` under `snapshot`, at
 /// `time`, if the freshness rule allows it; returns what to count. That goes for documents with a ttl as
 /// well: whoever reads may be behind an invalidate().
-Count install(const Definition& definition, const core::Key& key, const Loaded& loaded,
-              std::span<const std::uint32_t> groups, const core::Snapshot& snapshot, TimestampTz time,
-              core::Room room);
+cache::Count install(const Definition& definition, const core::Key& key, const Loaded& loaded,
+                     std::span<const std::uint32_t> groups, const core::Snapshot& snapshot, TimestampTz time,
+                     core::Room room);
 
 /// Puts an entry into shared memory, unless it is too large; returns what to count. Whether others may use
 /// what is in it, its versions say.
-Count put(const core::Key& key, const core::EntryHead& head, const core::Payload& payload,
-          core::Room room = core::Room::any);
+cache::Count put(const core::Key& key, const core::EntryHead& head, const core::Payload& payload,
+                 core::Room room = core::Room::any);
 
 }  // namespace rolecall::projection

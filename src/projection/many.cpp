@@ -1,13 +1,13 @@
 // The SQL functions that answer for many keys, and for an e-mail address.
 #include "pg/pg.h"
 
-#include "pg/acting.h"
+#include "cache/shared.h"
+#include "definition/detaching.h"
+#include "definition/run.h"
 #include "pg/function.h"
-#include "projection/detaching.h"
+#include "pg/security_context.h"
 #include "projection/keys.h"
 #include "projection/read.h"
-#include "projection/run.h"
-#include "projection/shared.h"
 
 extern "C" {
 #include "executor/spi.h"
@@ -42,7 +42,7 @@ Datum answer_many(FunctionCallInfo fcinfo, Definition& d, ArrayType* keys, Read&
         Datum values[] = {elements[i], Datum{0}};
         bool nulls[] = {missing[i], true};
         if (!missing[i]) {
-            const Answer answer = read(d, key_from(d, type, elements[i]));
+            const Reading answer = read(d, key_from(d, type, elements[i]));
             values[1] = PointerGetDatum(answer.document);
             nulls[1] = !answer.found;
         }
@@ -54,7 +54,7 @@ Datum answer_many(FunctionCallInfo fcinfo, Definition& d, ArrayType* keys, Read&
 }
 
 Definition& me() {
-    require_preloaded();
+    cache::require_preloaded();
     return me_definition_seen();
 }
 
@@ -86,7 +86,7 @@ Plan& email_plan(Definition& d) {
 bool find_by_email(Definition& d, Datum email, Datum tenant, bool any_tenant, Datum& key) {
     MemoryContext caller = CurrentMemoryContext;
     definition_ready(d);
-    const pg::Acting acting = act_as_view_owner(d);
+    const pg::SecurityContext before = act_as_view_owner(d);
     SPI_connect();
     const Datum values[] = {email, tenant};
     const bool nulls[] = {false, any_tenant};
@@ -107,7 +107,7 @@ bool find_by_email(Definition& d, Datum email, Datum tenant, bool any_tenant, Da
         MemoryContextSwitchTo(spi);
     }
     SPI_finish();
-    pg::stop_acting(acting);
+    pg::restore_security_context(before);
     return found == 1;
 }
 
@@ -139,7 +139,7 @@ ROLECALL_FUNCTION(rolecall_me_by_email, rolecall::pg::takes_null(JSONBOID, TEXTO
     const bool any_tenant = PG_ARGISNULL(1);
     if (!find_by_email(d, PG_GETARG_DATUM(0), any_tenant ? Datum{0} : PG_GETARG_DATUM(1), any_tenant, key))
         PG_RETURN_NULL();
-    const Answer answer = read_document(d, key);
+    const Reading answer = read_document(d, key);
     if (!answer.found)
         PG_RETURN_NULL();
     PG_RETURN_POINTER(answer.document);

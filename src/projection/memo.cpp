@@ -1,10 +1,10 @@
 #include "projection/memo.h"
 
+#include "cache/shared.h"
 #include "pg/settings.h"
 #include "pg/snapshot.h"
 #include "pg/testing.h"
 #include "projection/document.h"
-#include "projection/shared.h"
 
 extern "C" {
 #include "access/parallel.h"
@@ -199,7 +199,9 @@ Moment memo_moment(const Definition& d, std::uint64_t key_hash) {
             .command = GetCurrentCommandId(false),
             .messages = SharedInvalidMessageCounter,
             .own_id = GetTopTransactionIdIfAny(),
-            .versions = d.ttl > 0 ? floor_versions(d.floor) + stamp_versions({key_hash, d.floor, {}}) : 0};
+            .versions = d.ttl > 0
+                            ? cache::floor_versions(d.floor) + cache::stamp_versions({key_hash, d.floor, {}})
+                            : 0};
 }
 
 Remembered* memo_repeat(const Definition& d, std::string_view key) {

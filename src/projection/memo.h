@@ -6,7 +6,7 @@
 #include "pg/pg.h"
 
 #include "core/cache.h"
-#include "projection/definition.h"
+#include "definition/definition.h"
 #include "projection/load.h"
 
 namespace rolecall::projection {

@@ -1,16 +1,16 @@
 #include "projection/read.h"
 
+#include "cache/flight.h"
+#include "cache/shared.h"
 #include "core/first_level.h"
+#include "definition/check.h"
+#include "definition/own_changes.h"
 #include "pg/settings.h"
 #include "pg/snapshot.h"
 #include "pg/testing.h"
-#include "projection/announce.h"
-#include "projection/check.h"
 #include "projection/document.h"
-#include "projection/flight.h"
 #include "projection/load.h"
 #include "projection/memo.h"
-#include "projection/shared.h"
 
 extern "C" {
 #include "access/parallel.h"
@@ -31,10 +31,10 @@ core::FirstLevel first_level;
 
 // What the caller's transaction may do with cached documents. A mode other than "use" comes with what to
 // count.
-struct Standing {
+struct Eligibility {
     bool may_use = false;
     bool may_install = false;
-    Count why;
+    cache::Count why;
     core::FullXid xmin = 0;                  // of the snapshot
     const SnapshotData* snapshot = nullptr;  // what is active; nullptr: nothing that is plain
 
@@ -74,30 +74,30 @@ bool needs_predicate_locks() {
 }
 
 // A transaction that has an id may have changed what it reads.
-[[gnu::noinline]] void be_careful(Standing& s, Definition& d) {
+[[gnu::noinline]] void be_careful(Eligibility& s, Definition& d) {
     s.may_install = false;
     const bool changes_definitions =
         definitions_are_changing_here() && !testing::fault(Fault::own_changes_ignored);
     s.may_use = !changes_definitions && !may_have_written(d);
 }
 
-inline Standing standing_of(Definition& d) {
+inline Eligibility eligibility_of(Definition& d) {
     if (!settings::cache) [[unlikely]]
-        return {.why = Count::bypass_off};
-    if (!floor_is_ready()) [[unlikely]]
-        return {.why = Count::bypass_recovery};
+        return {.why = cache::Count::bypass_off};
+    if (!cache::floor_is_ready()) [[unlikely]]
+        return {.why = cache::Count::bypass_recovery};
     if (!ActiveSnapshotSet()) [[unlikely]]
-        return {.why = Count::bypass_snapshot};
+        return {.why = cache::Count::bypass_snapshot};
     const SnapshotData* snapshot = GetActiveSnapshot();
     if (!pg::is_plain(snapshot)) [[unlikely]]
-        return {.why = Count::bypass_snapshot};
+        return {.why = cache::Count::bypass_snapshot};
     if (needs_predicate_locks() && !testing::fault(Fault::serializable_hit)) [[unlikely]]
-        return {.why = Count::bypass_serializable};
-    Standing s{.may_use = true,
-               .may_install = true,
-               .why = Count::bypass_own_writes,
-               .xmin = pg::full_xmin(snapshot),
-               .snapshot = snapshot};
+        return {.why = cache::Count::bypass_serializable};
+    Eligibility s{.may_use = true,
+                  .may_install = true,
+                  .why = cache::Count::bypass_own_writes,
+                  .xmin = pg::full_xmin(snapshot),
+                  .snapshot = snapshot};
     if (TransactionIdIsValid(GetTopTransactionIdIfAny()) && !testing::fault(Fault::own_writes_ignored))
         [[unlikely]]
         be_careful(s, d);
@@ -126,25 +126,25 @@ bool is_within_ttl(const Definition& d, const core::EntryHead& head) {
     return GetCurrentStatementStartTimestamp() < head.loaded_at + d.ttl;
 }
 
-[[gnu::noinline]] bool is_settled(const Dependencies& on, const Standing& standing,
+[[gnu::noinline]] bool is_settled(const cache::Dependencies& on, const Eligibility& eligibility,
                                   const core::EntryHead& head) {
     std::uint64_t versions = 0;
-    return settled(on, standing.xids(), versions) && versions == head.versions;
+    return cache::settled(on, eligibility.xids(), versions) && versions == head.versions;
 }
 
 // Is what was copied what the view would return? With a ttl: is it what nobody has asked to read anew?
-inline bool is_current(const Definition& d, const Dependencies& on, const Standing& standing,
+inline bool is_current(const Definition& d, const cache::Dependencies& on, const Eligibility& eligibility,
                        const core::EntryHead& head) {
-    const std::uint64_t floors = floor_versions(on.floor);
+    const std::uint64_t floors = cache::floor_versions(on.floor);
     const bool is_verified = floors == d.usable_at || testing::fault(Fault::floors_not_compared);
-    if (!is_verified ||
-        (floors + stamp_versions(on) != head.versions && !testing::fault(Fault::versions_not_compared)))
+    if (!is_verified || (floors + cache::stamp_versions(on) != head.versions &&
+                         !testing::fault(Fault::versions_not_compared)))
         return false;
     if (d.ttl > 0)
         return is_within_ttl(d, head);
-    if (shared.head->horizon.is_behind(standing.xmin)) [[likely]]
+    if (cache::shared.head->high_water.is_behind(eligibility.xmin)) [[likely]]
         return true;
-    return is_settled(on, standing, head);
+    return is_settled(on, eligibility, head);
 }
 
 // What is read, and what its answer came with. Its memory is asked for first, and comes while the rest is
@@ -153,31 +153,34 @@ struct Lookup {
     Definition& d;
     KeyBuffer buffer;
     core::Key key;
-    Standing standing;
+    Eligibility eligibility;
     core::EntryHead head;
     Groups groups;
 
-    Lookup(Definition& definition, Datum value) : d(definition), key(name(value)), standing(standing_of(d)) {}
-    Lookup(Definition& definition, Datum value, const Standing& known)
-        : d(definition), key(name(value)), standing(known) {}
+    Lookup(Definition& definition, Datum value)
+        : d(definition), key(name(value)), eligibility(eligibility_of(d)) {}
+    Lookup(Definition& definition, Datum value, const Eligibility& known)
+        : d(definition), key(name(value)), eligibility(known) {}
     Lookup(const Lookup&) = delete;
     Lookup& operator=(const Lookup&) = delete;
     ~Lookup() = default;
 
     core::Key name(Datum value) {
         const std::string_view bytes = canonical_key(d.key_kind, value, buffer);
-        const core::Key named{
-            .database = MyDatabaseId, .projection = d.id, .bytes = bytes, .hash = key_hash(d.id, bytes)};
-        expect(named);
+        const core::Key named{.database = MyDatabaseId,
+                              .projection = d.id,
+                              .bytes = bytes,
+                              .hash = cache::key_hash(d.id, bytes)};
+        cache::expect(named);
         return named;
     }
     // The definition was read anew: is it still the same projection?
     bool is_named_as_before() const { return key.projection == d.id; }
-    Dependencies depends_on() const { return {key.hash, d.floor, groups.of(head)}; }
+    cache::Dependencies depends_on() const { return {key.hash, d.floor, groups.of(head)}; }
     bool was_found() const { return head.document_bytes > 0; }
 };
 
-void count(const Lookup& l, Count what) { counters::add(l.d.counters, what); }
+void count(const Lookup& l, cache::Count what) { cache::counters::add(l.d.counters, what); }
 
 bool is_in_window(const core::EntryHead& head) {
     return head.window == core::Window{} || head.window.contains(GetCurrentTransactionStartTimestamp()) ||
@@ -191,43 +194,44 @@ bool hit(Lookup& l, core::Part part, Reserve&& reserve) {
     const auto reserve_any = [&](core::Part which, std::size_t size) {
         if (which == core::Part::groups)
             return l.groups.reserve(size);
-        expect(l.groups.of(l.head));  // they are there by now; the rest is still to be copied
+        cache::expect(l.groups.of(l.head));  // they are there by now; the rest is still to be copied
         return reserve(size);
     };
     const bool stamps_first = testing::fault(Fault::stamps_read_before_entry);
-    if (!shared.cache.read(l.key, stamps_first ? core::Part::groups : part, l.head, reserve_any))
+    if (!cache::shared.cache.read(l.key, stamps_first ? core::Part::groups : part, l.head, reserve_any))
         return false;
     if (!stamps_first)
         testing::point("between-entry-and-stamps");
-    if (!is_current(l.d, l.depends_on(), l.standing, l.head) &&
+    if (!is_current(l.d, l.depends_on(), l.eligibility, l.head) &&
         !(testing::fault(Fault::miss_not_stamped) && l.head.document_bytes == 0))
         return false;
     if (stamps_first) {
         testing::point("between-entry-and-stamps");
-        (void)shared.cache.read(l.key, part, l.head, reserve_any);
+        (void)cache::shared.cache.read(l.key, part, l.head, reserve_any);
     }
     return is_in_window(l.head);
 }
 
 // The same with this backend's own copies, which are made of shared entries only: what was loaded here in a
 // transaction that may be rolled back never gets there.
-const core::FirstLevel::Copy* first_level_hit(const Definition& d, Datum key, const Standing& standing) {
-    if (!standing.may_use &&
-        !(testing::fault(Fault::first_level_own_writes_ignored) && standing.why == Count::bypass_own_writes))
+const core::FirstLevel::LocalEntry* first_level_hit(const Definition& d, Datum key,
+                                                    const Eligibility& eligibility) {
+    if (!eligibility.may_use && !(testing::fault(Fault::first_level_own_writes_ignored) &&
+                                  eligibility.why == cache::Count::bypass_own_writes))
         return nullptr;
     KeyBuffer buffer;
-    const core::FirstLevel::Copy* copy = first_level.find(d.id, canonical_key(d.key_kind, key, buffer));
+    const core::FirstLevel::LocalEntry* copy = first_level.find(d.id, canonical_key(d.key_kind, key, buffer));
     if (copy == nullptr)
         return nullptr;
-    const Dependencies on{copy->hash, d.floor, copy->group_stamps()};
-    return is_current(d, on, standing, copy->head) && is_in_window(copy->head) ? copy : nullptr;
+    const cache::Dependencies on{copy->hash, d.floor, copy->group_stamps()};
+    return is_current(d, on, eligibility, copy->head) && is_in_window(copy->head) ? copy : nullptr;
 }
 
 // Would this reader be helped by what somebody loads now?
 bool is_worth_a_turn(const Lookup& l) {
     std::uint64_t versions = 0;
-    const Dependencies on{l.key.hash, l.d.floor, {}};  // which groups, the load will show
-    return l.standing.may_install && settled(on, l.standing.xids(), versions);
+    const cache::Dependencies on{l.key.hash, l.d.floor, {}};  // which groups, the load will show
+    return l.eligibility.may_install && settled(on, l.eligibility.xids(), versions);
 }
 
 // Where shared memory has no answer: what this backend knows, and else when its load begins.
@@ -246,34 +250,34 @@ struct Recall {
 // others look again when it is done.
 template <typename Reserve>
 bool try_hit(Lookup& l, core::Part part, Reserve&& reserve, Recall& recalled) {
-    if (!l.standing.may_use) {
-        count(l, l.standing.why);
+    if (!l.eligibility.may_use) {
+        count(l, l.eligibility.why);
         (void)recall(l, recalled);
         return false;
     }
     if (hit(l, part, reserve) ||
         (definition_becomes_usable(l.d) && l.is_named_as_before() && hit(l, part, reserve))) {
-        count(l, Count::hits);
+        count(l, cache::Count::hits);
         return true;
     }
     if (recall(l, recalled)) {
-        count(l, Count::misses);
+        count(l, cache::Count::misses);
         return false;
     }
-    if (is_worth_a_turn(l) && take_turn(l.key.hash) != Turn::alone && hit(l, part, reserve)) {
-        end_turn();
-        count(l, Count::hits);
+    if (is_worth_a_turn(l) && cache::take_turn(l.key.hash) != cache::Turn::alone && hit(l, part, reserve)) {
+        cache::end_turn();
+        count(l, cache::Count::hits);
         return true;
     }
-    count(l, Count::misses);
+    count(l, cache::Count::misses);
     pg::refresh_xid_reference();
     return false;
 }
 
 Loaded load_for(Lookup& l, Datum key, const Recall& recalled) {
     if (ActiveSnapshotSet()) {
-        const Loaded loaded = load(l.d, key, l.standing.may_install);
-        end_turn();
+        const Loaded loaded = load(l.d, key, l.eligibility.may_install);
+        cache::end_turn();
         if (!loaded.kept)
             memo_keep(l.d, l.key, recalled.moment, loaded);
         return loaded;
@@ -304,8 +308,8 @@ const char* check_contract(const Definition& d, const char* access) {
 
 }  // namespace
 
-Answer read_document(Definition& d, Datum key) {
-    require_preloaded();
+Reading read_document(Definition& d, Datum key) {
+    cache::require_preloaded();
     Lookup l(d, key);
     Jsonb* document = nullptr;
     const auto reserve = [&document](std::size_t bytes) {
@@ -325,7 +329,7 @@ Answer read_document(Definition& d, Datum key) {
 
 namespace {
 
-Answer known_access(const Definition& d, Remembered& known) {
+Reading known_access(const Definition& d, Remembered& known) {
     if (known.document == nullptr)
         return {};
     return {.found = true, .access = check_contract(d, memo_access(known))};
@@ -336,8 +340,8 @@ Answer known_access(const Definition& d, Remembered& known) {
     return memo_repeat(d, canonical_key(d.key_kind, key, buffer));
 }
 
-Answer read_shared_access(Definition& d, Datum key, const Standing& standing, AccessBuffer& buffer) {
-    Lookup l(d, key, standing);
+Reading read_shared_access(Definition& d, Datum key, const Eligibility& eligibility, AccessBuffer& buffer) {
+    Lookup l(d, key, eligibility);
     char* block = nullptr;
     const auto reserve = [&](std::size_t bytes) {
         return block = bytes <= AccessBuffer::size ? buffer.bytes : static_cast<char*>(palloc(bytes));
@@ -360,27 +364,27 @@ Answer read_shared_access(Definition& d, Datum key, const Standing& standing, Ac
 
 }  // namespace
 
-Answer read_access(Definition& d, Datum key, AccessBuffer& buffer) {
-    require_preloaded();
-    const Standing standing = standing_of(d);
-    if (const auto* copy = first_level_hit(d, key, standing); copy != nullptr) {
-        counters::add(d.counters, Count::hits);
+Reading read_access(Definition& d, Datum key, AccessBuffer& buffer) {
+    cache::require_preloaded();
+    const Eligibility eligibility = eligibility_of(d);
+    if (const auto* copy = first_level_hit(d, key, eligibility); copy != nullptr) {
+        cache::counters::add(d.counters, cache::Count::hits);
         if (copy->head.document_bytes == 0)
             return {};
         return {.found = true, .access = check_contract(d, copy->block)};
     }
-    if (!standing.may_use) [[unlikely]]
+    if (!eligibility.may_use) [[unlikely]]
         if (Remembered* known = repeat(d, key); known != nullptr) {
-            counters::add(d.counters, standing.why);
+            cache::counters::add(d.counters, eligibility.why);
             return known_access(d, *known);
         }
-    return read_shared_access(d, key, standing, buffer);
+    return read_shared_access(d, key, eligibility, buffer);
 }
 
 // The text is an entry of its own, made from the document's, with its versions, its groups and its window: it
 // is as current as that one was. It is made of entries only, so that it is there for who asks more than once.
 text* read_text(Definition& d, Datum key) {
-    require_preloaded();
+    cache::require_preloaded();
     Lookup l(d, key);
     text* result = nullptr;
     const auto reserve = [&result](std::size_t bytes) {
@@ -388,8 +392,8 @@ text* read_text(Definition& d, Datum key) {
         return reinterpret_cast<char*>(result);
     };
     l.key.form = core::Form::text;
-    if (l.standing.may_use && hit(l, core::Part::document, reserve)) {
-        count(l, Count::hits);
+    if (l.eligibility.may_use && hit(l, core::Part::document, reserve)) {
+        count(l, cache::Count::hits);
         return l.was_found() ? result : nullptr;
     }
 
@@ -410,13 +414,13 @@ text* read_text(Definition& d, Datum key) {
 
     result = document_text(document);
     testing::point("before-text");
-    if (was_hit && l.standing.may_install) {
+    if (was_hit && l.eligibility.may_install) {
         l.key.form = core::Form::text;
         l.head.document_bytes = VARSIZE(result);
         l.head.access_bytes = 0;
         const std::span<const std::uint32_t> groups = l.groups.of(l.head);
         if (testing::fault(Fault::text_of_newest_versions))
-            l.head.versions = floor_versions(l.d.floor) + stamp_versions(l.depends_on());
+            l.head.versions = cache::floor_versions(l.d.floor) + cache::stamp_versions(l.depends_on());
         count(l, put(l.key, l.head,
                      {.groups = reinterpret_cast<const char*>(groups.data()),
                       .access = nullptr,
@@ -427,15 +431,15 @@ text* read_text(Definition& d, Datum key) {
 
 namespace {
 
-const char* reason_of(Count why) {
+const char* reason_of(cache::Count why) {
     switch (why) {
-        case Count::bypass_off:
+        case cache::Count::bypass_off:
             return "rolecall.cache is off";
-        case Count::bypass_recovery:
+        case cache::Count::bypass_recovery:
             return "the server is in recovery";
-        case Count::bypass_serializable:
+        case cache::Count::bypass_serializable:
             return "the transaction is serializable";
-        case Count::bypass_own_writes:
+        case cache::Count::bypass_own_writes:
             return "this transaction may have changed it";
         default:
             return "there is no snapshot that the cache can answer for";
@@ -460,15 +464,16 @@ const char* why_not_kept(const Definition& d, const core::Writers& writers) {
 Inspection inspect(Definition& d, Datum key) {
     Lookup l(d, key);
     Inspection found;
-    found.cached = shared.cache.read(l.key, core::Part::groups, l.head,
-                                     [&](core::Part, std::size_t size) { return l.groups.reserve(size); });
+    found.cached =
+        cache::shared.cache.read(l.key, core::Part::groups, l.head,
+                                 [&](core::Part, std::size_t size) { return l.groups.reserve(size); });
     if (!found.cached)
         l.head = {};
     found.head = l.head;
-    const core::Writers writers = writers_of(l.depends_on(), l.standing.xids());
+    const core::Writers writers = cache::writers_of(l.depends_on(), l.eligibility.xids());
     found.changed_by = writers.latest;
-    if (!l.standing.may_use) {
-        found.reason = reason_of(l.standing.why);
+    if (!l.eligibility.may_use) {
+        found.reason = reason_of(l.eligibility.why);
         return found;
     }
     found.reason = why_not_kept(d, writers);
@@ -476,7 +481,7 @@ Inspection inspect(Definition& d, Datum key) {
         return found;
     if (!found.cached)
         found.reason = "it was not read since the server started, or made room for others";
-    else if (!is_current(d, l.depends_on(), l.standing, l.head))
+    else if (!is_current(d, l.depends_on(), l.eligibility, l.head))
         found.reason =
             d.ttl > 0 && !is_within_ttl(d, l.head) ? "its ttl has passed" : "it changed since it was loaded";
     else if (!is_in_window(l.head))

@@ -4,7 +4,7 @@
 #include "pg/pg.h"
 
 #include "core/cache.h"
-#include "projection/definition.h"
+#include "definition/definition.h"
 
 extern "C" {
 #include "utils/jsonb.h"
@@ -12,7 +12,7 @@ extern "C" {
 
 namespace rolecall::projection {
 
-struct Answer {
+struct Reading {
     bool found = false;            // false: the view has no row for this key
     Jsonb* document = nullptr;     // when asked for; the caller's, palloc'd
     const char* access = nullptr;  // likewise: a block for core::Access
@@ -28,11 +28,11 @@ struct AccessBuffer {
 text* read_text(Definition& definition, Datum key);
 
 /// The document of `key` (of type key_type_of(definition.key_kind)) under the caller's snapshot.
-Answer read_document(Definition& definition, Datum key);
+Reading read_document(Definition& definition, Datum key);
 
 /// The compact block of its document, valid until the next read. Raises invalid_parameter_value where the
 /// document breaks the contract.
-Answer read_access(Definition& definition, Datum key, AccessBuffer& buffer);
+Reading read_access(Definition& definition, Datum key, AccessBuffer& buffer);
 
 /// What is known of a document in the cache.
 struct Inspection {

@@ -73,7 +73,7 @@ pg::Statement add_state_statement(
     {INT8ARRAYOID});
 
 // What a sync is to do to a user.
-struct Change {
+struct GrantChange {
     Sync* sync;
     std::vector<core::OwnedGrant> wanted;
     core::GrantDiff difference;
@@ -95,8 +95,8 @@ void warn_of_kept_role(std::int64_t user, const std::string& role) {
 }
 
 // free, keep, keep global, or busy.
-std::string protection(const std::string& role, const User& user, const Change& change, bool deactivating,
-                       Patience patience) {
+std::string protection(const std::string& role, const User& user, const GrantChange& change,
+                       bool deactivating, LockWait patience) {
     Columns lost;
     for (const core::OwnedGrant& grant : change.difference.removed)
         if (grant.role == role)
@@ -106,13 +106,13 @@ std::string protection(const std::string& role, const User& user, const Change& 
     return protection_statement
         .run({pg::text_parameter(role), pg::bigint_parameter(user.id), pg::text_array_parameter(lost.kinds),
               pg::text_array_parameter(lost.scopes), pg::bool_parameter(deactivating),
-              pg::bool_parameter(patience != Patience::none)})
+              pg::bool_parameter(patience != LockWait::none)})
         .string(0, 1)
         .value_or("");
 }
 
 // Takes out of a change what would leave a protected role without holder. False: busy.
-bool protect(const Rules& rules, Patience patience, Change& change) {
+bool protect(const provider::Rules& rules, LockWait patience, GrantChange& change) {
     const User& user = change.sync->user;
     for (const std::string& role : rules.protected_roles) {
         if (!change.deactivates)
@@ -151,23 +151,23 @@ std::vector<core::OwnedGrant> kept_of(const Sync& sync) {
 
 // At once, and one user after the other: the brake and the protection of last holders count on what was taken
 // away before.
-void take_away(Change& change, const Rules& rules, Patience patience, TimestampTz time) {
+void take_away(GrantChange& change, const provider::Rules& rules, LockWait patience, TimestampTz time) {
     const User& user = change.sync->user;
     Outcome& outcome = change.sync->outcome;
     if (!protect(rules, patience, change)) {
-        outcome = {.hindrance = Hindrance::busy};
+        outcome = {.obstacle = Obstacle::busy};
         return;
     }
     if (change.takes_away() && !user.provider.empty()) {
         if (!lock_revocations(user.provider, patience)) {
-            outcome = {.hindrance = Hindrance::busy};
+            outcome = {.obstacle = Obstacle::busy};
             return;
         }
         const auto excess = count_revocation(user.provider, rules, user.id, change.loss(), patience, time);
-        if (patience == Patience::brief)
+        if (patience == LockWait::brief)
             unlock_revocations(user.provider);
         if (excess) {
-            outcome = {.hindrance = Hindrance::brake, .excess = *excess};
+            outcome = {.obstacle = Obstacle::brake, .excess = *excess};
             return;
         }
     }
@@ -182,9 +182,9 @@ void take_away(Change& change, const Rules& rules, Patience patience, TimestampT
         deactivate_statement.run({id});
 }
 
-void give(std::span<const Change> changes) {
+void give(std::span<const GrantChange> changes) {
     Columns added;
-    for (const Change& change : changes)
+    for (const GrantChange& change : changes)
         added.add(change.sync->user.id, change.difference.added);
     if (added.users.empty())
         return;
@@ -195,14 +195,14 @@ void give(std::span<const Change> changes) {
 }
 
 // Whose roles are known as of now, and from which answers.
-void note(std::span<const Change> changes, TimestampTz time) {
+void note(std::span<const GrantChange> changes, TimestampTz time) {
     std::vector<std::int64_t> users, unconfirmed, fingerprints;
     std::vector<std::optional<TimestampTz>> next;
     std::vector<std::string> etags, last_modified;
-    for (const Change& change : changes) {
+    for (const GrantChange& change : changes) {
         if (change.sync->only_takes_away)
             continue;
-        const Version& version = change.sync->said.version;
+        const provider::Version& version = change.sync->said.version;
         users.push_back(change.sync->user.id);
         if (!change.sync->user.is_confirmed)
             unconfirmed.push_back(change.sync->user.id);
@@ -229,30 +229,30 @@ void note(std::span<const Change> changes, TimestampTz time) {
 
 }  // namespace
 
-void apply(std::span<Sync> syncs, const Rules& rules, Patience patience, TimestampTz time,
+void apply(std::span<Sync> syncs, const provider::Rules& rules, LockWait patience, TimestampTz time,
            const std::function<void()>& meanwhile) {
-    std::vector<Change> changes;
+    std::vector<GrantChange> changes;
     changes.reserve(syncs.size());
     std::optional<Excess> excess;
     for (Sync& sync : syncs) {
         if (excess) {
-            sync.outcome = {.hindrance = Hindrance::brake, .excess = *excess};
+            sync.outcome = {.obstacle = Obstacle::brake, .excess = *excess};
             continue;
         }
-        Change change{.sync = &sync,
-                      .wanted = sync.only_takes_away ? kept_of(sync) : sync.said.roles,
-                      .difference = {},
-                      .deactivates = sync.said.gone && sync.user.is_active &&
-                                     rules.on_not_found == Rules::OnNotFound::deactivate};
+        GrantChange change{.sync = &sync,
+                           .wanted = sync.only_takes_away ? kept_of(sync) : sync.said.roles,
+                           .difference = {},
+                           .deactivates = sync.said.gone && sync.user.is_active &&
+                                          rules.on_not_found == provider::Rules::OnNotFound::deactivate};
         change.difference = core::diff(sync.held, change.wanted);
         sync.outcome = {};
         if (change.takes_away()) {
             take_away(change, rules, patience, time);
             meanwhile();
         }
-        if (sync.outcome.hindrance == Hindrance::none)
+        if (sync.outcome.obstacle == Obstacle::none)
             changes.push_back(std::move(change));
-        else if (sync.outcome.hindrance == Hindrance::brake)
+        else if (sync.outcome.obstacle == Obstacle::brake)
             excess = sync.outcome.excess;
     }
     if (changes.empty())
@@ -261,12 +261,12 @@ void apply(std::span<Sync> syncs, const Rules& rules, Patience patience, Timesta
     meanwhile();
     std::vector<Linking> linkings;
     linkings.reserve(changes.size());
-    for (const Change& change : changes)
+    for (const GrantChange& change : changes)
         linkings.push_back({.user = change.sync->user.id, .roles = change.wanted});
     auto units = link_units(syncs.front().user.provider, linkings);
     meanwhile();
     note(changes, time);
-    for (Change& change : changes) {
+    for (GrantChange& change : changes) {
         Outcome& outcome = change.sync->outcome;
         const UnitsOutcome& linked = units[change.sync->user.id];
         outcome.roles_changed = !change.difference.empty();

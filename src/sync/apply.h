@@ -5,22 +5,22 @@
 
 #include <functional>
 
-#include "sync/brake.h"
-#include "sync/mapping.h"
+#include "provider/mapping.h"
+#include "sync/revocation_limit.h"
 #include "sync/user.h"
 
 namespace rolecall::sync {
 
 /// Why a sync was not applied; nothing was written then.
-enum class Hindrance {
+enum class Obstacle {
     none,
     busy,   ///< without patience: another transaction takes something away just now
     brake,  ///< the provider's syncs are to be stopped
 };
 
 struct Outcome {
-    Hindrance hindrance = Hindrance::none;
-    Excess excess{};  ///< with Hindrance::brake
+    Obstacle obstacle = Obstacle::none;
+    Excess excess{};  ///< with Obstacle::brake
     bool roles_changed = false;
     bool units_changed = false;
     bool deactivated = false;
@@ -34,7 +34,7 @@ struct Outcome {
 /// A user's sync that is about to be applied, or was.
 struct Sync {
     User user;  ///< as found under its lock, as is `held`
-    ProviderUser said;
+    provider::ProviderUser said;
     std::vector<core::OwnedGrant> held;  ///< provider_grants()
     TimestampTz next = 0;                ///< when the next one is due
     bool only_takes_away = false;  ///< what is to be given is held up: it is left out, and nothing noted
@@ -48,7 +48,7 @@ struct Sync {
 /// provider, each user comes once; after the first that the brake holds nobody is applied. Calls `meanwhile`,
 /// which must not wait, between statements.
 void apply(
-    std::span<Sync> syncs, const Rules& rules, Patience patience, TimestampTz time,
+    std::span<Sync> syncs, const provider::Rules& rules, LockWait patience, TimestampTz time,
     const std::function<void()>& meanwhile = [] {});
 
 }  // namespace rolecall::sync

@@ -4,23 +4,23 @@
 #include <set>
 #include <unordered_set>
 
-#include "pg/acting.h"
+#include "definition/distributed.h"
+#include "pg/clock.h"
 #include "pg/function.h"
 #include "pg/read_only.h"
+#include "pg/security_context.h"
 #include "pg/spi.h"
 #include "pg/version.h"
-#include "projection/distributed.h"
+#include "provider/fetch.h"
+#include "provider/home.h"
+#include "provider/mapping.h"
+#include "provider/statistics.h"
 #include "sync/apply.h"
 #include "sync/attribution.h"
-#include "sync/clock.h"
-#include "sync/fetch.h"
-#include "sync/home.h"
 #include "sync/locks.h"
-#include "sync/mapping.h"
-#include "sync/roster.h"
 #include "sync/rules.h"
-#include "sync/statistics.h"
 #include "sync/subscriber.h"
+#include "workers/registry.h"
 
 namespace rolecall::sync {
 
@@ -87,10 +87,11 @@ struct Known {
     std::vector<core::OwnedGrant> held;
 };
 
-std::map<std::string, Known> known_users(const Provider& provider, const std::vector<ProviderUser>& listed) {
+std::map<std::string, Known> known_users(const provider::Provider& provider,
+                                         const std::vector<provider::ProviderUser>& listed) {
     std::vector<std::string> subjects;
     subjects.reserve(listed.size());
-    for (const ProviderUser& user : listed)
+    for (const provider::ProviderUser& user : listed)
         subjects.push_back(user.code.value_or(""));
     const pg::Rows rows =
         known_statement.run({pg::text_parameter(provider.name), pg::text_array_parameter(subjects)});
@@ -111,19 +112,19 @@ std::map<std::string, Known> known_users(const Provider& provider, const std::ve
     return known;
 }
 
-class List {
+class FullPassRun {
  public:
-    explicit List(std::string name) : name_(std::move(name)) {}
+    explicit FullPassRun(std::string name) : name_(std::move(name)) {}
 
-    Pass run() {
-        acting([&] { prepare(); });
-        provider::Pager pager(list_request(provider_, request_id_), provider_.list_paging);
+    FullPass run() {
+        as_owner([&] { prepare(); });
+        http::Pager pager(provider::list_request(provider_, request_id_), provider_.list_paging);
         for (bool more = true; more;) {
-            const provider::Completion page = fetch_page(provider_, pager.request());
+            const http::Completion page = provider::fetch_page(provider_, pager.request());
             more = pager.advance(page);
-            acting([&] { take_page(page.body); });
+            as_owner([&] { take_page(page.body); });
         }
-        acting([&] { apply_all(); });
+        as_owner([&] { apply_all(); });
         return pass_;
     }
 
@@ -153,42 +154,42 @@ class List {
 
     struct Pending {
         std::int64_t id;
-        ProviderUser said;
+        provider::ProviderUser said;
     };
 
     template <typename F>
-    static void acting(F&& f) {
-        const pg::Acting acting = pg::call([] { return pg::act_as_owner(); });
+    static void as_owner(F&& f) {
+        const pg::SecurityContext before = pg::call([] { return pg::act_as_owner(); });
         pg::spi_connect();
         f();
         pg::spi_finish();
-        pg::call([&] { pg::stop_acting(acting); });
+        pg::call([&] { pg::restore_security_context(before); });
     }
 
     void prepare() {
-        provider_ = read_provider(name_);
+        provider_ = provider::read_provider(name_);
         if (provider_.list_request_path.empty())
             throw Error("55000", "provider \"" + name_ + "\" has no list of users", {},
                         "Set the option list_request_path of the server.");
         if (is_stopped(name_))
             throw stopped_error(name_);
-        if (const auto why = why_no_calls())
-            throw no_calls_error(*why);
+        if (const auto why = provider::why_no_calls())
+            throw provider::no_calls_error(*why);
     }
 
     // ---- The list
     // ----------------------------------------------------------------------------------------
 
     void take_page(const std::string& body) {
-        ListPage page = map_list_page(provider_, body);
+        provider::ListPage page = provider::map_list_page(provider_, body);
         if (page.total)
             total_ = page.total;
-        for (const OddUser& odd : page.odd)
+        for (const provider::OddUser& odd : page.odd)
             odd_.add(odd.name, odd.why);
         pass_.listed += static_cast<std::int64_t>(page.odd.size());
         const std::map<std::string, Known> known = known_users(provider_, page.users);
         Compared equal;
-        for (ProviderUser& said : page.users) {
+        for (provider::ProviderUser& said : page.users) {
             ++pass_.listed;
             const auto user = known.find(said.code.value_or(""));
             if (user == known.end()) {
@@ -205,7 +206,7 @@ class List {
     }
 
     // What is wrong with one user's roles stops nobody else.
-    bool may_be_granted(ProviderUser& said) {
+    bool may_be_granted(provider::ProviderUser& said) {
         try {
             check_roles(provider_.name, provider_.rules, said);
             return true;
@@ -232,12 +233,12 @@ class List {
                         "Raise that option of the server.");
     }
 
-    void sort_out(const Known& user, ProviderUser said, Compared& equal) {
+    void sort_out(const Known& user, provider::ProviderUser said, Compared& equal) {
         if (said.silent && !user.held.empty())
             return;  // no roles member is no reason to take any away
-        const bool deactivates =
-            said.gone && user.is_active && provider_.rules.on_not_found == Rules::OnNotFound::deactivate;
-        if (said.gone && provider_.rules.on_not_found == Rules::OnNotFound::keep)
+        const bool deactivates = said.gone && user.is_active &&
+                                 provider_.rules.on_not_found == provider::Rules::OnNotFound::deactivate;
+        if (said.gone && provider_.rules.on_not_found == provider::Rules::OnNotFound::keep)
             ++pass_.missing;
         else if (user.roles_synced && !deactivates && user.held == said.roles)
             equal.add(user.id, user.synced_at);
@@ -258,7 +259,7 @@ class List {
                 unchanged_.add(id, equal.synced_at[i]);
                 continue;
             }
-            ProviderUser said;
+            provider::ProviderUser said;
             said.roles = provider_grants(id);
             changed_.push_back({.id = id, .said = std::move(said)});
         }
@@ -286,7 +287,7 @@ class List {
             treat_missing();
         else
             warn_of_incomplete_list();
-        wake_workers_at_commit(due_after(now(), provider_.ttl_seconds));
+        workers::wake_workers_at_commit(due_after(pg::now(), provider_.ttl_seconds));
     }
 
     // Which of the two is right is anybody's guess.
@@ -324,7 +325,7 @@ class List {
     }
 
     void apply_changed() {
-        std::unordered_map<std::int64_t, ProviderUser> said;
+        std::unordered_map<std::int64_t, provider::ProviderUser> said;
         for (Pending& pending : changed_) {
             if (said.size() == at_once || said.contains(pending.id))
                 apply_some(said);
@@ -335,17 +336,17 @@ class List {
     }
 
     // Takes what it applies out of `said`.
-    void apply_some(std::unordered_map<std::int64_t, ProviderUser>& said) {
+    void apply_some(std::unordered_map<std::int64_t, provider::ProviderUser>& said) {
         std::vector<std::int64_t> ids;
         ids.reserve(said.size());
         for (const auto& entry : said)
             ids.push_back(entry.first);
         const auto users = find_users(ids);
         auto held = provider_grants(ids);
-        const TimestampTz time = now();
+        const TimestampTz time = pg::now();
         std::vector<Sync> syncs;
         for (const auto& [id, user] : users) {
-            ProviderUser& theirs = said[id];
+            provider::ProviderUser& theirs = said[id];
             // Somebody else's answer may be newer than ours, or the user be somebody else for the provider
             // now.
             if (user.provider != name_ || (theirs.code && *theirs.code != user.institutional_id) ||
@@ -359,19 +360,20 @@ class List {
                              .next = due_after(time, provider_.ttl_seconds)});
         }
         said.clear();
-        apply(syncs, provider_.rules, Patience::wait, time);
+        apply(syncs, provider_.rules, LockWait::wait, time);
         for (const Sync& sync : syncs)
             take_outcome(sync.outcome);
     }
 
     void take_outcome(const Outcome& outcome) {
-        if (outcome.hindrance == Hindrance::brake) {
+        if (outcome.obstacle == Obstacle::brake) {
             stop_provider_durably(name_, outcome.excess);
             throw stopped_error(name_);
         }
         without_unit_ += outcome.no_unit_known ? 1 : 0;
         ++(outcome.changed() ? pass_.changed : pass_.unchanged);
-        count_sync(provider_.server, outcome.changed() ? SyncCount::changed : SyncCount::unchanged);
+        provider::count_sync(provider_.server, outcome.changed() ? provider::SyncCount::changed
+                                                                 : provider::SyncCount::unchanged);
     }
 
     void confirm() {
@@ -381,11 +383,12 @@ class List {
             const std::size_t count = std::min(at_once, ids.size() - i);
             pass_.unchanged +=
                 confirm_statement
-                    .run({pg::bigint_array_parameter(ids.subspan(i, count)),
-                          pg::time_array_parameter(times.subspan(i, count)), pg::time_parameter(now()),
-                          Float8GetDatum(
-                              static_cast<double>(after_seconds(now(), provider_.ttl_seconds) - now()) /
-                              USECS_PER_SEC)})
+                    .run(
+                        {pg::bigint_array_parameter(ids.subspan(i, count)),
+                         pg::time_array_parameter(times.subspan(i, count)), pg::time_parameter(pg::now()),
+                         Float8GetDatum(static_cast<double>(
+                                            pg::after_seconds(pg::now(), provider_.ttl_seconds) - pg::now()) /
+                                        USECS_PER_SEC)})
                     .bigint(0, 1);
         }
         unchanged_ = {};
@@ -397,9 +400,9 @@ class List {
             missing_statement.run({pg::text_parameter(name_), pg::bigint_array_parameter(seen),
                                    pg::time_parameter(began_), pg::time_parameter(began_by_wall_clock_)});
         pass_.missing += static_cast<std::int64_t>(rows.size());
-        if (provider_.rules.on_not_found == Rules::OnNotFound::keep)
+        if (provider_.rules.on_not_found == provider::Rules::OnNotFound::keep)
             return;
-        ProviderUser said;
+        provider::ProviderUser said;
         said.gone = "It is not on the provider's list.";
         for (std::uint64_t row = 0; row < rows.size(); ++row)
             changed_.push_back({.id = rows.bigint(row, 1), .said = said});
@@ -443,11 +446,11 @@ class List {
     }
 
     std::string name_;
-    Provider provider_;
+    provider::Provider provider_;
     std::string request_id_ = current_request_id();
-    TimestampTz began_ = now();
+    TimestampTz began_ = pg::now();
     TimestampTz began_by_wall_clock_ = GetCurrentTimestamp();
-    Pass pass_;
+    FullPass pass_;
     std::int64_t without_unit_ = 0;
     std::optional<std::int64_t> total_;
     Doubts odd_;
@@ -462,7 +465,7 @@ class List {
 
 }  // namespace
 
-Pass sync_provider(const std::string& name) { return List(name).run(); }
+FullPass sync_provider(const std::string& name) { return FullPassRun(name).run(); }
 
 }  // namespace rolecall::sync
 
@@ -481,7 +484,7 @@ ROLECALL_FUNCTION(rolecall_sync_provider, pg::takes(RECORDOID, TEXTOID)) {
             require_own_users();
         });
         const char* name = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });
-        const Pass pass = sync_provider(name);
+        const FullPass pass = sync_provider(name);
         return pg::call([&] {
             TupleDesc columns = pg::result_row(fcinfo, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, BOOLOID);
             Datum values[] = {Int64GetDatum(pass.listed),  Int64GetDatum(pass.unknown),

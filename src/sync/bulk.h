@@ -3,12 +3,12 @@
 
 #include "pg/pg.h"
 
-#include "sync/provider.h"
+#include "provider/provider.h"
 
 namespace rolecall::sync {
 
 /// What a pass came to; what provider_sync_result has, in its order.
-struct Pass {
+struct FullPass {
     std::int64_t listed = 0;     ///< on the list
     std::int64_t unknown = 0;    ///< of those, without a user here
     std::int64_t changed = 0;    ///< users that were changed, those who are gone included
@@ -22,6 +22,6 @@ struct Pass {
 /// on_not_found. Who is on it twice, or of whom it says nothing that can be used, is left alone and named by
 /// a warning; the list is not complete then. Error 54000 where it takes more memory than max_list_size.
 /// Throws Error 55000 where the provider has no list, and what fetching, mapping and applying throw.
-Pass sync_provider(const std::string& name);
+FullPass sync_provider(const std::string& name);
 
 }  // namespace rolecall::sync

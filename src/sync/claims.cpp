@@ -1,10 +1,10 @@
 #include "sync/claims.h"
 
+#include "pg/clock.h"
+#include "pg/process.h"
 #include "pg/settings.h"
-#include "sync/clock.h"
+#include "provider/statistics.h"
 #include "sync/job.h"
-#include "sync/process.h"
-#include "sync/statistics.h"
 
 namespace rolecall::sync {
 
@@ -26,14 +26,16 @@ bool is_free(std::int64_t user, TimestampTz time) {
 
 Configured configuration_of(const std::string& name) {
     Configured configured;
-    (void)run_in_subtransaction(
-        [&] { configured.provider = std::make_shared<const Provider>(read_provider(name)); },
+    (void)pg::run_in_subtransaction(
+        [&] {
+            configured.provider = std::make_shared<const provider::Provider>(provider::read_provider(name));
+        },
         configured.error);
     return configured;
 }
 
-TimestampTz active_since_of(const Provider& provider, TimestampTz time) {
-    return provider.active_seconds == 0 ? DT_NOBEGIN : after_seconds(time, -provider.active_seconds);
+TimestampTz active_since_of(const provider::Provider& provider, TimestampTz time) {
+    return provider.active_seconds == 0 ? DT_NOBEGIN : pg::after_seconds(time, -provider.active_seconds);
 }
 
 bool adjust_scope(const std::string& provider, TimestampTz time, TimestampTz active_since) {
@@ -52,13 +54,13 @@ bool is_worth_asking(const Claim& claim, const Configured& configured, Timestamp
     if (claim.forced || claim.due || !is_fresh(claim.user, configured.provider->ttl_seconds, time))
         return is_free(claim.user.id, time);
     drop_request(claim.user.id);
-    count_sync(configured.provider->server, SyncCount::skipped);
+    provider::count_sync(configured.provider->server, provider::SyncCount::skipped);
     return false;
 }
 
 milliseconds pause_until(std::optional<TimestampTz> due) {
     const milliseconds nap(settings::sync_naptime);
-    const TimestampTz time = now();
+    const TimestampTz time = pg::now();
     if (due && *due <= time)  // -infinity, for one
         return nap;
     if (!due || *due > time + longest_sleep.count() * 1000)

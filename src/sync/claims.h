@@ -1,12 +1,12 @@
 // What a worker decides about the users it may take: whose provider is configured, who is worth asking for,
-// and when to look again. Inside a transaction, with SPI; times are the clock's (sync/clock.h).
+// and when to look again. Inside a transaction, with SPI; times are the clock's (pg/clock.h).
 #pragma once
 
 #include "pg/pg.h"
 
 #include <chrono>
 
-#include "sync/provider.h"
+#include "provider/provider.h"
 #include "sync/queue.h"
 
 namespace rolecall::sync {
@@ -15,7 +15,7 @@ namespace rolecall::sync {
 constexpr std::chrono::milliseconds longest_sleep{60'000};
 
 struct Configured {
-    std::shared_ptr<const Provider> provider;  ///< nullptr: misconfigured
+    std::shared_ptr<const provider::Provider> provider;  ///< nullptr: misconfigured
     std::string error;
 };
 
@@ -23,7 +23,7 @@ struct Configured {
 Configured configuration_of(const std::string& name);
 
 /// Since when a user must have been active to be due; -infinity: everybody is.
-TimestampTz active_since_of(const Provider& provider, TimestampTz time);
+TimestampTz active_since_of(const provider::Provider& provider, TimestampTz time);
 
 /// Keeps inactive users out of the queue where the provider wants that. False: there are more of them.
 bool adjust_scope(const std::string& provider, TimestampTz time, TimestampTz active_since);

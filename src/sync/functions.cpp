@@ -2,29 +2,29 @@
 #include "pg/pg.h"
 
 #include "core/error.h"
-#include "pg/acting.h"
+#include "definition/distributed.h"
+#include "pg/clock.h"
 #include "pg/function.h"
 #include "pg/read_only.h"
+#include "pg/security_context.h"
 #include "pg/settings.h"
 #include "pg/spi.h"
 #include "pg/testing.h"
 #include "pg/version.h"
-#include "projection/distributed.h"
+#include "provider/fetch.h"
+#include "provider/home.h"
+#include "provider/mapping.h"
+#include "provider/provider.h"
+#include "provider/statistics.h"
 #include "sync/apply.h"
 #include "sync/attribution.h"
-#include "sync/clock.h"
-#include "sync/fetch.h"
-#include "sync/home.h"
 #include "sync/locks.h"
 #include "sync/log.h"
-#include "sync/mapping.h"
-#include "sync/provider.h"
 #include "sync/queue.h"
-#include "sync/roster.h"
 #include "sync/rules.h"
-#include "sync/statistics.h"
 #include "sync/subscriber.h"
 #include "sync/units.h"
+#include "workers/registry.h"
 
 namespace rolecall::sync {
 
@@ -33,7 +33,7 @@ namespace {
 pg::Statement touch_statement("SELECT rolecall.touch_user($1)", {INT8OID});
 
 // What role_sync_result has, in its order.
-struct Result {
+struct SyncResult {
     std::int64_t user = 0;
     bool skipped = false;
     Outcome outcome;
@@ -42,11 +42,11 @@ struct Result {
 // Runs `f` inside SPI, as the extension's owner. After an exception the abort restores everything.
 template <typename F>
 auto as_owner(F&& f) {
-    const pg::Acting acting = pg::call([] { return pg::act_as_owner(); });
+    const pg::SecurityContext before = pg::call([] { return pg::act_as_owner(); });
     pg::spi_connect();
     auto result = f();
     pg::spi_finish();
-    pg::call([&] { pg::stop_acting(acting); });
+    pg::call([&] { pg::restore_security_context(before); });
     return result;
 }
 
@@ -66,13 +66,13 @@ void warn_unknown_user(std::int64_t id) {
     });
 }
 
-Result skipped(const User& user) {
-    Result result{.user = user.id, .skipped = true, .outcome = {}};
+SyncResult skipped(const User& user) {
+    SyncResult result{.user = user.id, .skipped = true, .outcome = {}};
     result.outcome.old_roles = result.outcome.new_roles = provider_grants(user.id);
     return result;
 }
 
-Result default_result(std::int64_t id) { return {.user = id, .skipped = false, .outcome = {}}; }
+SyncResult default_result(std::int64_t id) { return {.user = id, .skipped = false, .outcome = {}}; }
 
 void require_subject(const User& user) {
     if (user.provider.empty() || user.institutional_id.empty())
@@ -89,7 +89,7 @@ struct PassUnderWay {
 };
 
 // The user is locked: a pass that comes later sees that.
-PassUnderWay pass_under_way(const Provider& provider) {
+PassUnderWay pass_under_way(const provider::Provider& provider) {
     if (provider.name.empty() || may_sync_beside_passes(provider.name, std::chrono::milliseconds(0)))
         return {};
     return {.provider = provider.name, .patience = provider.timeout};
@@ -111,12 +111,12 @@ bool wait_for_pass(std::int64_t user, const PassUnderWay& pass) {
 // What a sync needs to know before the provider is asked.
 struct Preparation {
     std::optional<User> user;  // nullopt: there is none
-    Provider provider;
+    provider::Provider provider;
     PassUnderWay pass;  // that is to be waited for before anything else
     bool fresh = false;
-    TimestampTz asked_at = now();
+    TimestampTz asked_at = pg::now();
     std::string request_id = current_request_id();
-    provider::Validators known;  // of the answer that the user's roles are from
+    http::Validators known;  // of the answer that the user's roles are from
 };
 
 Preparation prepare(std::int64_t id, bool force) {
@@ -124,31 +124,31 @@ Preparation prepare(std::int64_t id, bool force) {
     if (!p.user)
         return p;
     require_subject(*p.user);
-    p.provider = read_provider(p.user->provider);
+    p.provider = provider::read_provider(p.user->provider);
     p.pass = pass_under_way(p.provider);
-    p.fresh = !force && is_fresh(*p.user, p.provider.ttl_seconds, now());
+    p.fresh = !force && is_fresh(*p.user, p.provider.ttl_seconds, pg::now());
     if (p.fresh)
         return p;
     if (p.user->stopped)
         throw stopped_error(p.user->provider);
-    if (const auto why = why_no_calls())
-        throw no_calls_error(*why);
+    if (const auto why = provider::why_no_calls())
+        throw provider::no_calls_error(*why);
     if (!force && gives(p.user->version, p.provider, provider_grants(id)))
         p.known = p.user->version.validators;
     return p;
 }
 
 // Applies, and sees to it that the worker comes back in time.
-Outcome apply_here(Sync sync, const Provider& provider) {
+Outcome apply_here(Sync sync, const provider::Provider& provider) {
     const User& user = sync.user;
     if (user.stopped)
         throw stopped_error(user.provider);
-    const TimestampTz time = now();
+    const TimestampTz time = pg::now();
     sync.next = due_after(time, provider.ttl_seconds);
-    wake_workers_at_commit(sync.next);
+    workers::wake_workers_at_commit(sync.next);
     touch_statement.run({pg::bigint_parameter(user.id)});
-    apply({&sync, 1}, provider.rules, Patience::brief, time);
-    if (sync.outcome.hindrance == Hindrance::brake) {
+    apply({&sync, 1}, provider.rules, LockWait::brief, time);
+    if (sync.outcome.obstacle == Obstacle::brake) {
         stop_provider_durably(user.provider, sync.outcome.excess);
         throw stopped_error(user.provider);
     }
@@ -158,21 +158,21 @@ Outcome apply_here(Sync sync, const Provider& provider) {
 }
 
 // Given by somebody, rather than asked for.
-Outcome apply_given(const User& user, ProviderUser said, const Provider& provider) {
+Outcome apply_given(const User& user, provider::ProviderUser said, const provider::Provider& provider) {
     return apply_here({.user = user, .said = std::move(said), .held = provider_grants(user.id)}, provider);
 }
 
 // Everything is read again after the fetch: it took its time.
-Result apply_answers(const Preparation& before, const Answers& answers) {
+SyncResult apply_answers(const Preparation& before, const provider::Answers& answers) {
     const User& asked = *before.user;
-    ProviderUser said = understand(before.provider, asked.institutional_id, answers);
+    provider::ProviderUser said = understand(before.provider, asked.institutional_id, answers);
     std::optional<User> user = find_user(asked.id);
     Sync sync{
         .user = user ? *std::move(user) : User(), .said = std::move(said), .held = provider_grants(asked.id)};
     if (!sync.user.has_subject_of(asked) || (sync.said.unchanged && !keep_roles(sync, before.provider)))
         throw Error("40001", "user " + std::to_string(asked.id) + " changed while the provider was asked", {},
                     "Call the function again.");
-    if (is_synced_since(sync.user, before.asked_at, now()))
+    if (is_synced_since(sync.user, before.asked_at, pg::now()))
         return skipped(sync.user);  // a pass through all users was faster
     const Attribution attribution(Cause::sync, {}, asked.provider, before.request_id);
     return {.user = asked.id, .skipped = false, .outcome = apply_here(std::move(sync), before.provider)};
@@ -183,14 +183,14 @@ std::chrono::milliseconds patience_for(std::int64_t id) {
     return as_owner([&] {
         const std::optional<User> user = find_user(id);
         if (user && !user->provider.empty())
-            return read_provider(user->provider).timeout;
+            return provider::read_provider(user->provider).timeout;
         return std::chrono::milliseconds(settings::request_timeout);
     });
 }
 
-Result sync_from_provider(std::int64_t id, bool force) {
+SyncResult sync_from_provider(std::int64_t id, bool force) {
     require_ready();
-    std::optional<Result> early;
+    std::optional<SyncResult> early;
     Preparation before;
     do {
         if (!try_lock_user(id))
@@ -207,33 +207,33 @@ Result sync_from_provider(std::int64_t id, bool force) {
         return default_result(id);
     }
     if (early) {
-        count_sync(before.provider.server, SyncCount::skipped);
+        provider::count_sync(before.provider.server, provider::SyncCount::skipped);
         return *early;
     }
     log_start(*before.user);
     testing::point("session-sync-begin");
-    Stopwatch watch(before.provider.server);
-    const Answers answers =
-        fetch(before.provider, before.user->institutional_id, before.known, before.request_id);
+    provider::Stopwatch watch(before.provider.server);
+    const provider::Answers answers =
+        provider::fetch(before.provider, before.user->institutional_id, before.known, before.request_id);
     testing::point("session-sync-fetched");
-    Result result = as_owner([&] { return apply_answers(before, answers); });
+    SyncResult result = as_owner([&] { return apply_answers(before, answers); });
     testing::point("session-sync-applied");
     watch.done(result.outcome.changed());
     return result;
 }
 
 // For users without one: nothing is forbidden.
-Provider no_provider() {
-    Provider none;
-    none.ttl_seconds = Provider::default_ttl_seconds();
+provider::Provider no_provider() {
+    provider::Provider none;
+    none.ttl_seconds = provider::Provider::default_ttl_seconds();
     return none;
 }
 
-Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
+SyncResult sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
     require_ready();
-    ProviderUser provider_user = read_provider_user(said);
+    provider::ProviderUser provider_user = provider::read_provider_user(said);
     PassUnderWay pass;
-    const auto apply_it = [&]() -> std::optional<Result> {
+    const auto apply_it = [&]() -> std::optional<SyncResult> {
         const std::optional<User> user = find_user(id);
         if (!user)
             return std::nullopt;
@@ -242,18 +242,19 @@ Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
             throw Error("22023", "invalid provider user",
                         "It is about subject \"" + *provider_user.code + "\", not \"" +
                             user->institutional_id + "\".");
-        const Provider provider = user->provider.empty() ? no_provider() : read_provider(user->provider);
-        if (!force && is_fresh(*user, provider.ttl_seconds, now()))
+        const provider::Provider provider =
+            user->provider.empty() ? no_provider() : provider::read_provider(user->provider);
+        if (!force && is_fresh(*user, provider.ttl_seconds, pg::now()))
             return skipped(*user);
         pass = pass_under_way(provider);
         if (!pass.provider.empty())
             return std::nullopt;
         check_roles(provider.name, provider.rules, provider_user);
         const Attribution attribution(Cause::given, {}, user->provider, settings::request_id);
-        return Result{
+        return SyncResult{
             .user = id, .skipped = false, .outcome = apply_given(*user, std::move(provider_user), provider)};
     };
-    std::optional<Result> result;
+    std::optional<SyncResult> result;
     do {
         pass = {};
         lock_user(id, std::chrono::milliseconds(settings::request_timeout));
@@ -268,27 +269,27 @@ Result sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
 
 // An event that names the roles, or says that the user is gone, is applied; after any other one the
 // provider is asked. nullopt: nobody here is meant.
-std::optional<Result> apply_event(const std::string& server, const Jsonb* event) {
-    Provider provider;
-    ProviderUser said;
+std::optional<SyncResult> apply_event(const std::string& server, const Jsonb* event) {
+    provider::Provider provider;
+    provider::ProviderUser said;
     bool has_roles = false;
     const std::optional<std::int64_t> id = as_owner([&]() -> std::optional<std::int64_t> {
-        provider = read_provider(server);
-        said = map_event(provider, event, has_roles);
+        provider = provider::read_provider(server);
+        said = provider::map_event(provider, event, has_roles);
         return find_subject(server, *said.code);
     });
     if (!id)
         return std::nullopt;
     PassUnderWay pass;
-    const auto apply_it = [&]() -> std::optional<Result> {
+    const auto apply_it = [&]() -> std::optional<SyncResult> {
         const std::optional<User> user = find_user(*id);
         if (!user || user->provider != server || user->institutional_id != *said.code)
             return std::nullopt;
-        const bool keeps = said.gone && provider.rules.on_not_found == Rules::OnNotFound::keep;
+        const bool keeps = said.gone && provider.rules.on_not_found == provider::Rules::OnNotFound::keep;
         if (keeps || (!said.gone && !has_roles)) {
             (void)request_sync(*id, true);
-            wake_workers_at_commit();
-            Result result = skipped(*user);
+            workers::wake_workers_at_commit();
+            SyncResult result = skipped(*user);
             result.skipped = false;
             return result;
         }
@@ -297,10 +298,10 @@ std::optional<Result> apply_event(const std::string& server, const Jsonb* event)
             return std::nullopt;
         check_roles(server, provider.rules, said);
         const Attribution attribution(Cause::event, {}, server, settings::request_id);
-        return Result{
+        return SyncResult{
             .user = *id, .skipped = false, .outcome = apply_given(*user, std::move(said), provider)};
     };
-    std::optional<Result> result;
+    std::optional<SyncResult> result;
     do {
         pass = {};
         lock_user(*id, std::chrono::milliseconds(settings::request_timeout));
@@ -309,10 +310,10 @@ std::optional<Result> apply_event(const std::string& server, const Jsonb* event)
     return result;
 }
 
-Datum to_record(FunctionCallInfo fcinfo, const Result& result) {
+Datum to_record(FunctionCallInfo fcinfo, const SyncResult& result) {
     const Outcome& o = result.outcome;
-    Jsonb* old_roles = roles_to_jsonb(o.old_roles);
-    Jsonb* new_roles = roles_to_jsonb(o.new_roles);
+    Jsonb* old_roles = provider::roles_to_jsonb(o.old_roles);
+    Jsonb* new_roles = provider::roles_to_jsonb(o.new_roles);
     if (!result.skipped)
         log_outcome(result.user, o);
     return pg::call([&] {
@@ -357,7 +358,7 @@ ROLECALL_FUNCTION(rolecall_sync_user_units, pg::takes(BOOLOID, INT8OID, JSONBOID
     return pg::guarded([&]() -> Datum {
         require_ready();
         const Jsonb* given = pg::call([&] { return PG_GETARG_JSONB_P(1); });
-        const auto roles = read_roles(given);
+        const auto roles = provider::read_roles(given);
         const std::int64_t id = PG_GETARG_INT64(0);
         lock_user(id, std::chrono::milliseconds(settings::request_timeout));
         PG_RETURN_BOOL(as_owner([&] {
@@ -383,7 +384,7 @@ ROLECALL_FUNCTION(rolecall_trigger_role_sync, pg::takes(VOIDOID, INT8OID, BOOLOI
             require_own_users();
         });
         if (as_owner([&] { return request_sync(id, force); }))
-            wake_workers_at_commit();
+            workers::wake_workers_at_commit();
         else
             warn_unknown_user(id);
         PG_RETURN_VOID();
@@ -405,7 +406,7 @@ ROLECALL_FUNCTION(rolecall_apply_provider_event, pg::takes(RECORDOID, TEXTOID, J
 
 ROLECALL_FUNCTION(rolecall_wake_worker, pg::takes(VOIDOID)) {
     pg::require_writable("wake the worker");
-    wake_workers_at_commit();
+    workers::wake_workers_at_commit();
     PG_RETURN_VOID();
 }
 

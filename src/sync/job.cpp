@@ -4,15 +4,15 @@
 #include <unordered_set>
 
 #include "core/backoff.h"
+#include "pg/clock.h"
+#include "pg/process.h"
 #include "pg/testing.h"
+#include "provider/mapping.h"
+#include "provider/statistics.h"
 #include "sync/apply.h"
 #include "sync/attribution.h"
-#include "sync/clock.h"
 #include "sync/log.h"
-#include "sync/mapping.h"
-#include "sync/process.h"
 #include "sync/rules.h"
-#include "sync/statistics.h"
 #include "sync/units.h"
 
 extern "C" {
@@ -44,9 +44,9 @@ TimestampTz careful_until = 0;                 // likewise: somebody held someth
 
 // How a batch goes about what somebody else may hold.
 struct Care {
-    bool locks_first = false;      // and leaves out whom it cannot lock
-    bool only_takes_away = false;  // what is to be given waits for somebody
-    int patience = lock_patience;  // milliseconds
+    bool locks_first = false;            // and leaves out whom it cannot lock
+    bool only_takes_away = false;        // what is to be given waits for somebody
+    int patience = pg::usual_lock_wait;  // milliseconds
 };
 
 enum class End { applied, failed, given_back, stopped };
@@ -58,13 +58,13 @@ struct Settled {
 
 // What could not be applied is for later.
 End hold_back(const Job& job, const Outcome& outcome, TimestampTz time) {
-    const bool busy = outcome.hindrance == Hindrance::busy;
+    const bool busy = outcome.obstacle == Obstacle::busy;
     put_back(job.claim.user.id, busy ? after_hold(job.claim.user.id, time) : time);
     return !busy && stop_provider(job.provider->name, outcome.excess) ? End::stopped : End::given_back;
 }
 
 // What the providers said, each in `said`. A job whose answer cannot be understood gets its error.
-void understand_all(std::span<const JobPtr> jobs, std::span<ProviderUser> said,
+void understand_all(std::span<const JobPtr> jobs, std::span<provider::ProviderUser> said,
                     const std::function<void()>& meanwhile) {
     MemoryContext caller = CurrentMemoryContext;
     MemoryContext scratch = pg::call([&] {
@@ -86,7 +86,7 @@ void understand_all(std::span<const JobPtr> jobs, std::span<ProviderUser> said,
     };
     while (next < jobs.size()) {
         std::string error;
-        if (!run_in_subtransaction(understand_next, error))
+        if (!pg::run_in_subtransaction(understand_next, error))
             jobs[next++]->error = error;
     }
     pg::call([&] { MemoryContextDelete(scratch); });
@@ -95,29 +95,29 @@ void understand_all(std::span<const JobPtr> jobs, std::span<ProviderUser> said,
 // The jobs of one batch that are one provider's, and what comes of each.
 class Group {
  public:
-    void add(Job& job, ProviderUser& said, Settled& settled) {
+    void add(Job& job, provider::ProviderUser& said, Settled& settled) {
         members_.push_back({.job = &job, .said = &said, .settled = &settled});
     }
 
     // Inside the transaction of settle().
     void settle(const Care& care, const std::function<void()>& meanwhile) {
-        time_ = now();
+        time_ = pg::now();
         care_ = care;
-        keep_if([&](Member& member) { return is_understood(member); });
+        keep_if([&](BatchMember& member) { return is_understood(member); });
         std::unordered_set<std::int64_t> locked;
-        keep_if([&](Member& member) { return lock(member, locked); });
+        keep_if([&](BatchMember& member) { return lock(member, locked); });
         if (members_.empty())
             return;
         std::vector<std::int64_t> ids(locked.begin(), locked.end());
         if (care.locks_first) {
             const std::unordered_set<std::int64_t> free = lock_rows(ids);
-            keep_if([&](Member& member) { return free.contains(id_of(member)) || give_back(member); });
+            keep_if([&](BatchMember& member) { return free.contains(id_of(member)) || give_back(member); });
         }
         auto users = find_users(ids);
         auto held = provider_grants(ids);
         std::vector<Sync> syncs;
         std::unordered_map<std::int64_t, std::string> request_ids;
-        keep_if([&](Member& member) {
+        keep_if([&](BatchMember& member) {
             Job& job = *member.job;
             const auto user = users.find(job.claim.user.id);
             if (user == users.end())
@@ -135,29 +135,29 @@ class Group {
         });
         if (members_.empty())
             return;
-        const Provider& provider = *members_.front().job->provider;
+        const provider::Provider& provider = *members_.front().job->provider;
         const Attribution attribution(Cause::sync, "rolecall sync worker", provider.name,
                                       std::move(request_ids));
         meanwhile();
-        apply(syncs, provider.rules, Patience::none, time_, meanwhile);
+        apply(syncs, provider.rules, LockWait::none, time_, meanwhile);
         meanwhile();
         for (std::size_t i = 0; i < members_.size(); ++i)
             note(members_[i], std::move(syncs[i].outcome));
     }
 
  private:
-    struct Member {
+    struct BatchMember {
         Job* job;
-        ProviderUser* said;
+        provider::ProviderUser* said;
         Settled* settled;
     };
 
     template <typename Predicate>
     void keep_if(Predicate&& stays) {
-        std::erase_if(members_, [&](Member& member) { return !stays(member); });
+        std::erase_if(members_, [&](BatchMember& member) { return !stays(member); });
     }
 
-    bool is_understood(Member& member) const {
+    bool is_understood(BatchMember& member) const {
         if (member.job->error.empty())
             return true;
         note_failed(member.job->claim, member.job->error, time_);
@@ -165,7 +165,7 @@ class Group {
         return false;
     }
 
-    bool lock(Member& member, std::unordered_set<std::int64_t>& locked) const {
+    bool lock(BatchMember& member, std::unordered_set<std::int64_t>& locked) const {
         const User& user = member.job->claim.user;
         if (try_lock_user(user.id) && may_sync_beside_passes(user.provider, std::chrono::milliseconds(0)) &&
             locked.insert(user.id).second)
@@ -173,10 +173,10 @@ class Group {
         return give_back(member);
     }
 
-    static std::int64_t id_of(const Member& member) { return member.job->claim.user.id; }
+    static std::int64_t id_of(const BatchMember& member) { return member.job->claim.user.id; }
 
     // Somebody holds the user. False: it is not one of us any more.
-    bool give_back(const Member& member) const {
+    bool give_back(const BatchMember& member) const {
         put_back(id_of(member), after_hold(id_of(member), time_));
         return false;
     }
@@ -194,12 +194,12 @@ class Group {
         return false;
     }
 
-    void note(Member& member, Outcome outcome) const {
+    void note(BatchMember& member, Outcome outcome) const {
         Settled& settled = *member.settled;
         settled.end = End::applied;
         if (outcome.no_unit_known)
             warn_of_unknown_units(member.job->claim.user.id);
-        if (outcome.hindrance != Hindrance::none)
+        if (outcome.obstacle != Obstacle::none)
             settled.end = hold_back(*member.job, outcome, time_);
         else if (care_.only_takes_away)
             give_back(member);
@@ -208,32 +208,32 @@ class Group {
         settled.outcome = std::move(outcome);
     }
 
-    std::vector<Member> members_;
+    std::vector<BatchMember> members_;
     TimestampTz time_ = 0;
     Care care_;
 };
 
 void report(const Job& job, const Settled& settled) {
     if (settled.end == End::failed) {
-        count_failure(job.provider->server, job.error);
+        provider::count_failure(job.provider->server, job.error);
         log_failure(job.claim.user, job.error, job.claim.attempts + 1);
     } else if (settled.end == End::applied) {
-        count_sync(job.provider->server, settled.outcome.changed(),
-                   std::chrono::steady_clock::now() - job.started);
+        provider::count_sync(job.provider->server, settled.outcome.changed(),
+                             std::chrono::steady_clock::now() - job.started);
         log_outcome(job.claim.user.id, settled.outcome);
     } else if (settled.end == End::stopped) {
         log_stop(job.provider->name, settled.outcome.excess);
     }
 }
 
-std::optional<Failure> settle_together(std::span<const JobPtr> jobs, const Care& care,
-                                       const std::function<void()>& meanwhile) {
+std::optional<pg::Failure> settle_together(std::span<const JobPtr> jobs, const Care& care,
+                                           const std::function<void()>& meanwhile) {
     std::vector<Settled> settled(jobs.size());
-    std::vector<ProviderUser> said(jobs.size());
-    std::optional<Failure> failure = transact_as_owner(
+    std::vector<provider::ProviderUser> said(jobs.size());
+    std::optional<pg::Failure> failure = pg::transact_as_owner(
         [&] {
             understand_all(jobs, said, meanwhile);
-            std::map<const Provider*, Group> groups;
+            std::map<const provider::Provider*, Group> groups;
             for (std::size_t i = 0; i < jobs.size(); ++i)
                 groups[jobs[i]->provider.get()].add(*jobs[i], said[i], settled[i]);
             for (auto& entry : groups)
@@ -249,21 +249,21 @@ std::optional<Failure> settle_together(std::span<const JobPtr> jobs, const Care&
 
 // What is to be given may wait for a role that somebody is adding: what is to be taken away does not wait for
 // that.
-std::optional<Failure> settle_held(const JobPtr& job) {
+std::optional<pg::Failure> settle_held(const JobPtr& job) {
     if (job->error.empty()) {
-        const Care care{.locks_first = true, .only_takes_away = true, .patience = lock_patience_alone};
-        std::optional<Failure> again = settle_together({&job, 1}, care, [] {});
+        const Care care{.locks_first = true, .only_takes_away = true, .patience = pg::brief_lock_wait};
+        std::optional<pg::Failure> again = settle_together({&job, 1}, care, [] {});
         if (!again || again->cancelled)
             return again;
     }
     const std::int64_t user = job->claim.user.id;
-    return transact_as_owner([&] { put_back(user, after_hold(user, now())); }, lock_patience_alone);
+    return pg::transact_as_owner([&] { put_back(user, after_hold(user, pg::now())); }, pg::brief_lock_wait);
 }
 
 // When not even the job's own transaction goes through, its failure is noted in another. False: cancelled.
 bool settle_alone(const JobPtr& job) {
-    std::optional<Failure> failure =
-        settle_together({&job, 1}, {.locks_first = true, .patience = lock_patience_alone}, [] {});
+    std::optional<pg::Failure> failure =
+        settle_together({&job, 1}, {.locks_first = true, .patience = pg::brief_lock_wait}, [] {});
     if (failure && failure->held_up)
         failure = settle_held(job);
     if (!failure || failure->held_up)
@@ -271,7 +271,8 @@ bool settle_alone(const JobPtr& job) {
     if (failure->cancelled)
         return false;
     job->error = failure->message;
-    failure = transact_as_owner([&] { note_failed(job->claim, job->error, now()); }, lock_patience_alone);
+    failure =
+        pg::transact_as_owner([&] { note_failed(job->claim, job->error, pg::now()); }, pg::brief_lock_wait);
     if (!failure)
         report(*job, {.end = End::failed, .outcome = {}});
     else
@@ -282,13 +283,14 @@ bool settle_alone(const JobPtr& job) {
 }  // namespace
 
 void note_failed(const Claim& claim, const std::string& error, TimestampTz time) {
-    note_failure(claim.user.id, error, time, time + user_backoff.full_jitter(claim.attempts + 1, chance()));
+    note_failure(claim.user.id, error, time,
+                 time + user_backoff.full_jitter(claim.attempts + 1, pg::chance()));
 }
 
 std::size_t Job::bytes() const { return error.size() + answers.bytes; }
 
 TimestampTz after_hold(std::int64_t user, TimestampTz time) {
-    const TimestampTz now = steady_now();
+    const TimestampTz now = pg::steady_now();
     if (holds.size() >= most_held)
         holds.clear();
     Hold& hold = holds[user];
@@ -304,10 +306,10 @@ TimestampTz after_hold(std::int64_t user, TimestampTz time) {
 
 bool settle(const std::vector<JobPtr>& jobs, const std::function<void()>& meanwhile) {
     if (jobs.size() > 1) {
-        const bool careful = steady_now() < careful_until;
-        std::optional<Failure> failure = settle_together(jobs, {.locks_first = careful}, meanwhile);
+        const bool careful = pg::steady_now() < careful_until;
+        std::optional<pg::Failure> failure = settle_together(jobs, {.locks_first = careful}, meanwhile);
         if (failure && failure->held_up && !careful) {
-            careful_until = steady_now() + careful_time;
+            careful_until = pg::steady_now() + careful_time;
             failure = settle_together(jobs, {.locks_first = true}, meanwhile);
         }
         if (!failure)

@@ -6,20 +6,20 @@
 #include <chrono>
 #include <functional>
 
-#include "sync/fetch.h"
-#include "sync/provider.h"
+#include "provider/fetch.h"
+#include "provider/provider.h"
 #include "sync/queue.h"
 
 namespace rolecall::sync {
 
 struct Job {
     Claim claim;
-    std::shared_ptr<const Provider> provider;
+    std::shared_ptr<const provider::Provider> provider;
     std::string subject;                            ///< in_utf8()
     TimestampTz asked_at = 0;                       ///< by the clock of syncs
     std::chrono::steady_clock::time_point started;  ///< to measure how long it takes
     std::string request_id;
-    Answers answers;
+    provider::Answers answers;
     std::string error;  ///< why there is nothing to apply; empty: there is
 
     /// Of what the provider said: what bounds a batch.

@@ -2,7 +2,7 @@
 
 #include "core/hash.h"
 #include "pg/function.h"
-#include "sync/process.h"
+#include "pg/process.h"
 
 extern "C" {
 #include "storage/proc.h"
@@ -52,20 +52,20 @@ bool try_lock(const LOCKTAG& tag, LOCKMODE mode) {
     return pg::call([&] { return LockAcquire(&tag, mode, false, true) != LOCKACQUIRE_NOT_AVAIL; });
 }
 
-bool wait_until_free(const LOCKTAG& tag, LOCKMODE mode, milliseconds patience) {
-    const bool impatient = LockTimeout > 0 && LockTimeout < patience.count();  // the session itself
+bool wait_until_free(const LOCKTAG& tag, LOCKMODE mode, milliseconds most_wait) {
+    const bool impatient = LockTimeout > 0 && LockTimeout < most_wait.count();  // the session itself
     ErrorData* report = nullptr;
     auto wait = [&] {
         const int level = NewGUCNestLevel();
         if (!impatient)
-            (void)set_config_option("lock_timeout", psprintf("%d", static_cast<int>(patience.count())),
+            (void)set_config_option("lock_timeout", psprintf("%d", static_cast<int>(most_wait.count())),
                                     PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
         (void)LockAcquire(&tag, mode, false, false);
         (void)LockRelease(&tag, mode, false);
         AtEOXact_GUC(true, level);
     };
     std::string error;
-    const bool is_free = run_in_subtransaction(
+    const bool is_free = pg::run_in_subtransaction(
         [&] {
             try {
                 pg::call(wait);
@@ -81,8 +81,8 @@ bool wait_until_free(const LOCKTAG& tag, LOCKMODE mode, milliseconds patience) {
 }
 
 // What is locked in a subtransaction does not belong to the statement: it could not be unlocked.
-bool lock_within(const LOCKTAG& tag, LOCKMODE mode, milliseconds patience) {
-    const Clock::time_point until = Clock::now() + patience;
+bool lock_within(const LOCKTAG& tag, LOCKMODE mode, milliseconds most_wait) {
+    const Clock::time_point until = Clock::now() + most_wait;
     while (!try_lock(tag, mode)) {
         const auto left = std::chrono::duration_cast<milliseconds>(until - Clock::now());
         if (left.count() <= 0 || !wait_until_free(tag, mode, left))
@@ -96,7 +96,7 @@ void unlock(const LOCKTAG& tag, LOCKMODE mode) {
 }
 
 std::unordered_set<std::int64_t> users_locked_by_others(const std::unordered_set<std::int64_t>& users,
-                                                        milliseconds patience) {
+                                                        milliseconds most_wait) {
     std::vector<std::int64_t> locked;
     const LockData* locks = pg::call([] { return GetLockStatusData(); });
     for (int i = 0; i < locks->nelements; ++i) {
@@ -105,7 +105,7 @@ std::unordered_set<std::int64_t> users_locked_by_others(const std::unordered_set
             locked.push_back(key_of(lock));
     }
     std::unordered_set<std::int64_t> still;
-    const Clock::time_point until = Clock::now() + patience;
+    const Clock::time_point until = Clock::now() + most_wait;
     for (const std::int64_t user : locked) {
         const LOCKTAG tag = locktag_of_user(user);
         const auto left = std::chrono::duration_cast<milliseconds>(until - Clock::now());

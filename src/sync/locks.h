@@ -28,16 +28,16 @@ LOCKTAG locktag_of_provider(LockClass lock_class, const std::string& provider);
 bool try_lock(const LOCKTAG& tag, LOCKMODE mode);
 
 /// Waits at most so long, or as long as the session's lock_timeout lets it, which raises PostgreSQL's error.
-bool lock_within(const LOCKTAG& tag, LOCKMODE mode, std::chrono::milliseconds patience);
+bool lock_within(const LOCKTAG& tag, LOCKMODE mode, std::chrono::milliseconds most_wait);
 
 /// Likewise, and does not keep it.
-bool wait_until_free(const LOCKTAG& tag, LOCKMODE mode, std::chrono::milliseconds patience);
+bool wait_until_free(const LOCKTAG& tag, LOCKMODE mode, std::chrono::milliseconds most_wait);
 
 void unlock(const LOCKTAG& tag, LOCKMODE mode);
 
 /// Those of these users that another transaction is synchronizing, or has synchronized and not ended; after
 /// waiting for them at most so long, all together.
 std::unordered_set<std::int64_t> users_locked_by_others(const std::unordered_set<std::int64_t>& users,
-                                                        std::chrono::milliseconds patience);
+                                                        std::chrono::milliseconds most_wait);
 
 }  // namespace rolecall::sync

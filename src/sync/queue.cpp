@@ -1,7 +1,7 @@
 #include "sync/queue.h"
 
+#include "pg/clock.h"
 #include "pg/spi.h"
-#include "sync/clock.h"
 
 namespace rolecall::sync {
 
@@ -218,8 +218,8 @@ void wake_up(const std::string& provider, TimestampTz now, std::int64_t most) {
 
 std::int64_t correct_times(const std::string& provider, TimestampTz now, std::int64_t ttl_seconds,
                            std::int64_t most) {
-    const TimestampTz latest = after_seconds(now, std::max(ttl_seconds, longest_pause_seconds) + 60);
-    const double ttl = static_cast<double>(after_seconds(now, ttl_seconds) - now) / USECS_PER_SEC;
+    const TimestampTz latest = pg::after_seconds(now, std::max(ttl_seconds, longest_pause_seconds) + 60);
+    const double ttl = static_cast<double>(pg::after_seconds(now, ttl_seconds) - now) / USECS_PER_SEC;
     return static_cast<std::int64_t>(
         correct_statement
             .run({pg::text_parameter(provider), pg::time_parameter(now), pg::time_parameter(latest),

@@ -1,6 +1,6 @@
 // The queue of users to synchronize: rolecall.sync_state, with rolecall.sync_requests as its inbox. Users are
 // taken under a lease, so that what dies with a worker is taken up again. All of it needs SPI; times are the
-// clock's (sync/clock.h).
+// clock's (pg/clock.h).
 #pragma once
 
 #include "pg/pg.h"

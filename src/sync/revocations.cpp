@@ -3,8 +3,8 @@
 // dirty snapshot, as unique indexes are checked.
 #include "pg/pg.h"
 
-#include "pg/acting.h"
 #include "pg/function.h"
+#include "pg/security_context.h"
 
 extern "C" {
 #include "access/genam.h"

@@ -26,38 +26,39 @@ std::set<std::string> unknown_roles(const std::vector<core::OwnedGrant>& grants)
 
 }  // namespace
 
-void check_roles(const std::string& provider, const Rules& rules, ProviderUser& said) {
-    if (rules.unknown_roles == Rules::UnknownRoles::create || said.roles.empty())
+void check_roles(const std::string& provider, const provider::Rules& rules, provider::ProviderUser& said) {
+    if (rules.unknown_roles == provider::Rules::UnknownRoles::create || said.roles.empty())
         return;
     const std::set<std::string> unknown = unknown_roles(said.roles);
     if (unknown.empty())
         return;
-    if (rules.unknown_roles == Rules::UnknownRoles::error)
+    if (rules.unknown_roles == provider::Rules::UnknownRoles::error)
         throw Error("RC104", "provider \"" + provider + "\" gave an answer that cannot be used",
                     "Role \"" + *unknown.begin() + "\" does not exist.",
                     "Add it to rolecall.roles, or change the option unknown_roles.");
     std::erase_if(said.roles, [&](const core::OwnedGrant& grant) { return unknown.contains(grant.role); });
 }
 
-ProviderUser understand(const Provider& provider, const std::string& subject, const Answers& answers) {
-    ProviderUser said;
+provider::ProviderUser understand(const provider::Provider& provider, const std::string& subject,
+                                  const provider::Answers& answers) {
+    provider::ProviderUser said;
     if (!answers.not_found.empty())
         said.gone = answers.not_found;
     else if (!answers.failed)
-        said = map_answers(provider, subject, answers.pages);
-    else if (said = map_subject(provider, subject, answers.pages.front()); !said.gone)
+        said = provider::map_answers(provider, subject, answers.pages);
+    else if (said = provider::map_subject(provider, subject, answers.pages.front()); !said.gone)
         throw Error(*answers.failed);
-    if (said.gone && provider.rules.on_not_found == Rules::OnNotFound::keep)
+    if (said.gone && provider.rules.on_not_found == provider::Rules::OnNotFound::keep)
         throw Error("RC103", "provider \"" + provider.name + "\" does not know subject \"" + subject + "\"",
                     *said.gone);
     check_roles(provider.name, provider.rules, said);
     return said;
 }
 
-bool keep_roles(Sync& sync, const Provider& provider) {
+bool keep_roles(Sync& sync, const provider::Provider& provider) {
     sync.said.roles = sync.held;
     sync.said.version = sync.user.version;
-    return gives(sync.user.version, provider, sync.held);
+    return provider::gives(sync.user.version, provider, sync.held);
 }
 
 }  // namespace rolecall::sync

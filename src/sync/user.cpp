@@ -2,7 +2,7 @@
 
 #include "core/backoff.h"
 #include "core/error.h"
-#include "sync/clock.h"
+#include "pg/clock.h"
 #include "sync/locks.h"
 
 namespace rolecall::sync {
@@ -81,14 +81,15 @@ std::vector<core::OwnedGrant> provider_grants(std::int64_t user) {
     return std::move(provider_grants({&user, 1})[user]);
 }
 
-Version read_version(const pg::Rows& rows, std::uint64_t row, int column) {
+provider::Version read_version(const pg::Rows& rows, std::uint64_t row, int column) {
     return {.validators = {.etag = rows.string(row, column).value_or(""),
                            .last_modified = rows.string(row, column + 1).value_or("")},
             .fingerprint = rows.bigint(row, column + 2)};
 }
 
 bool is_fresh(const User& user, std::int64_t ttl_seconds, TimestampTz time) {
-    return user.last_sync && *user.last_sync <= time && after_seconds(*user.last_sync, ttl_seconds) > time;
+    return user.last_sync && *user.last_sync <= time &&
+           pg::after_seconds(*user.last_sync, ttl_seconds) > time;
 }
 
 bool is_synced_since(const User& user, TimestampTz asked_at, TimestampTz time) {
@@ -96,8 +97,8 @@ bool is_synced_since(const User& user, TimestampTz asked_at, TimestampTz time) {
 }
 
 TimestampTz due_after(TimestampTz time, std::int64_t ttl_seconds) {
-    const std::int64_t ttl = after_seconds(time, ttl_seconds) - time;
-    return after_seconds(time, 0) + core::after_success(ttl, chance());
+    const std::int64_t ttl = pg::after_seconds(time, ttl_seconds) - time;
+    return pg::after_seconds(time, 0) + core::after_success(ttl, pg::chance());
 }
 
 }  // namespace rolecall::sync

@@ -9,7 +9,7 @@
 
 #include "core/grant_set.h"
 #include "pg/spi.h"
-#include "sync/version.h"
+#include "provider/validators.h"
 
 extern "C" {
 #include "utils/timestamp.h"
@@ -26,7 +26,7 @@ struct User {
     bool is_confirmed = false;  ///< by the provider: synchronized, and not stale
     bool stopped = false;       ///< the provider's syncs are
     std::optional<TimestampTz> last_sync;
-    Version version;  ///< of the answer that was applied last
+    provider::Version version;  ///< of the answer that was applied last
 
     /// Is the other the same person for the same provider?
     bool has_subject_of(const User& other) const {
@@ -48,7 +48,7 @@ std::optional<User> find_user(std::int64_t id);
 std::unordered_map<std::int64_t, User> find_users(std::span<const std::int64_t> ids);
 
 /// The columns etag, last_modified and fingerprint, which begin at `column`.
-Version read_version(const pg::Rows& rows, std::uint64_t row, int column);
+provider::Version read_version(const pg::Rows& rows, std::uint64_t row, int column);
 
 /// The user who is this subject for a provider.
 std::optional<std::int64_t> find_subject(const std::string& provider, const std::string& subject);

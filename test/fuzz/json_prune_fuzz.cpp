@@ -5,11 +5,11 @@
 #include <string>
 
 #include "core/error.h"
-#include "provider/json_prune.h"
-#include "provider/json_reader.h"
+#include "http/json_prune.h"
+#include "http/json_reader.h"
 
 using namespace rolecall;
-using namespace rolecall::provider;
+using namespace rolecall::http;
 
 namespace {
 

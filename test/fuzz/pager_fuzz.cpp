@@ -4,10 +4,10 @@
 #include <string>
 
 #include "core/error.h"
-#include "provider/pager.h"
-#include "provider/url.h"
+#include "http/pager.h"
+#include "http/url.h"
 
-using namespace rolecall::provider;
+using namespace rolecall::http;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     if (size < 1)

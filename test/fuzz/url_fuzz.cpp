@@ -5,9 +5,9 @@
 #include <string>
 
 #include "core/error.h"
-#include "provider/url.h"
+#include "http/url.h"
 
-using namespace rolecall::provider;
+using namespace rolecall::http;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const std::string text(reinterpret_cast<const char*>(data), size);

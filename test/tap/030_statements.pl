@@ -1,5 +1,5 @@
 # Every statement that the server has, by the node tags of its headers: either it is on the list of what is harmless
-# (src/projection/reach.cpp), which is repeated here so that nothing gets onto it unseen, or an example shows that
+# (src/invalidation/reach.cpp), which is repeated here so that nothing gets onto it unseen, or an example shows that
 # it makes documents unusable. A tag that is neither fails.
 use strict;
 use warnings;

@@ -1,9 +1,9 @@
 #include <gtest/gtest.h>
 
-#include "provider/curl_transport.h"
+#include "http/curl_transport.h"
 #include "unit/http_server.h"
 
-namespace rolecall::provider {
+namespace rolecall::http {
 namespace {
 
 // Whatever arrives counts, whether libcurl keeps it, throws it away or has no end of it.
@@ -151,4 +151,4 @@ TEST(CurlTransport, ReservesItsDescriptors) {
 }
 
 }  // namespace
-}  // namespace rolecall::provider
+}  // namespace rolecall::http

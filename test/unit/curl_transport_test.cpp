@@ -1,10 +1,10 @@
-#include "provider/curl_transport.h"
+#include "http/curl_transport.h"
 
 #include <gtest/gtest.h>
 
 #include "unit/http_server.h"
 
-namespace rolecall::provider {
+namespace rolecall::http {
 namespace {
 
 TEST(CurlTransport, BringsStatusAndBody) {
@@ -251,4 +251,4 @@ TEST(CurlTransport, ConnectingHasATimeoutOfItsOwn) {
 }
 
 }  // namespace
-}  // namespace rolecall::provider
+}  // namespace rolecall::http

@@ -1,11 +1,11 @@
-#include "provider/fetcher.h"
+#include "http/fetcher.h"
 
 #include <gtest/gtest.h>
 
 #include "core/error.h"
-#include "provider/scripted_transport.h"
+#include "http/scripted_transport.h"
 
-namespace rolecall::provider {
+namespace rolecall::http {
 namespace {
 
 class FetcherTest : public testing::Test {
@@ -256,4 +256,4 @@ TEST_F(FetcherTest, AFetchThatIsCancelledBetweenPagesIsForgotten) {
 }
 
 }  // namespace
-}  // namespace rolecall::provider
+}  // namespace rolecall::http

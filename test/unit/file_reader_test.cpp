@@ -1,4 +1,4 @@
-#include "provider/file_reader.h"
+#include "http/file_reader.h"
 
 #include <gtest/gtest.h>
 
@@ -11,7 +11,7 @@
 #include <filesystem>
 #include <fstream>
 
-namespace rolecall::provider {
+namespace rolecall::http {
 namespace {
 
 class FileReaderTest : public testing::Test {
@@ -69,4 +69,4 @@ TEST_F(FileReaderTest, TakesRegularFilesOnly) {
 }
 
 }  // namespace
-}  // namespace rolecall::provider
+}  // namespace rolecall::http

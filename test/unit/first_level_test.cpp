@@ -33,7 +33,7 @@ class FirstLevelTest : public testing::Test {
 TEST_F(FirstLevelTest, ReturnsWhatIsKept) {
     EXPECT_EQ(level->find(9, "12345678"), nullptr);
     keep(9, "12345678", "block", 17);
-    const FirstLevel::Copy* copy = level->find(9, "12345678");
+    const FirstLevel::LocalEntry* copy = level->find(9, "12345678");
     ASSERT_NE(copy, nullptr);
     EXPECT_EQ(copy->head.versions, 17U);
     EXPECT_EQ(copy->hash, key_of(9, "12345678").hash);
@@ -70,7 +70,7 @@ TEST_F(FirstLevelTest, KeepsGroupsToo) {
     head.group_bytes = 12;
     const std::string name = "a";
     level->keep(key_of(9, name), head, groups, "block");
-    const FirstLevel::Copy* copy = level->find(9, "a");
+    const FirstLevel::LocalEntry* copy = level->find(9, "a");
     ASSERT_NE(copy, nullptr);
     EXPECT_EQ(std::vector<std::uint32_t>(copy->group_stamps().begin(), copy->group_stamps().end()), groups);
     const std::vector<std::uint32_t> many(FirstLevel::most_groups + 1, 7);

@@ -17,9 +17,9 @@
 #include <thread>
 #include <vector>
 
-#include "provider/curl_transport.h"
+#include "http/curl_transport.h"
 
-namespace rolecall::provider {
+namespace rolecall::http {
 
 using std::chrono::milliseconds;
 
@@ -129,4 +129,4 @@ inline Request request_for(const std::string& url) {
     return request;
 }
 
-}  // namespace rolecall::provider
+}  // namespace rolecall::http

@@ -1,10 +1,10 @@
-#include "provider/json_prune.h"
+#include "http/json_prune.h"
 
 #include <gtest/gtest.h>
 
 #include "core/error.h"
 
-namespace rolecall::provider {
+namespace rolecall::http {
 namespace {
 
 // A database that has no ideographs
@@ -132,4 +132,4 @@ TEST(JsonPrune, RefusesWhatIsNotJson) {
 }
 
 }  // namespace
-}  // namespace rolecall::provider
+}  // namespace rolecall::http

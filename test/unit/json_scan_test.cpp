@@ -1,10 +1,10 @@
-#include "provider/json_scan.h"
+#include "http/json_scan.h"
 
 #include <gtest/gtest.h>
 
 #include "core/error.h"
 
-namespace rolecall::provider {
+namespace rolecall::http {
 namespace {
 
 MemberPath path(std::string_view text) { return MemberPath::parse(text).value(); }
@@ -73,4 +73,4 @@ TEST(JsonScan, RefusesWhatIsNotJson) {
 }
 
 }  // namespace
-}  // namespace rolecall::provider
+}  // namespace rolecall::http

@@ -1,10 +1,10 @@
-#include "provider/pager.h"
+#include "http/pager.h"
 
 #include <gtest/gtest.h>
 
 #include "core/error.h"
 
-namespace rolecall::provider {
+namespace rolecall::http {
 namespace {
 
 using Style = Paging::Style;
@@ -158,4 +158,4 @@ TEST(NextLink, ReadsHeaders) {
 }
 
 }  // namespace
-}  // namespace rolecall::provider
+}  // namespace rolecall::http

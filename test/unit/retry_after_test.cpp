@@ -1,8 +1,8 @@
-#include "provider/retry_after.h"
+#include "http/retry_after.h"
 
 #include <gtest/gtest.h>
 
-namespace rolecall::provider {
+namespace rolecall::http {
 namespace {
 
 using std::chrono::seconds;
@@ -30,4 +30,4 @@ TEST(RetryAfter, IsNothingElse) {
 }
 
 }  // namespace
-}  // namespace rolecall::provider
+}  // namespace rolecall::http

@@ -23,53 +23,54 @@ std::uint64_t version(const Stamp& stamp) { return stamp.version.load(); }
 
 TEST(Stamp, NeedsItsWriterFinished) {
     Stamp stamp{};
-    Horizon horizon{};
+    HighWaterMark high_water{};
     EXPECT_TRUE(settled(stamp, before(3)));
-    add_writer(stamp, horizon, 500, before(500), everybody_runs);
+    add_writer(stamp, high_water, 500, before(500), everybody_runs);
     EXPECT_FALSE(settled(stamp, before(500)));
     EXPECT_TRUE(settled(stamp, before(501)));
 }
 
 TEST(Stamp, NamesNobodyAboveTheHorizon) {
     Stamp stamp{};
-    Horizon horizon{};
-    EXPECT_TRUE(horizon.is_behind(0));
-    add_writer(stamp, horizon, 500, before(500), everybody_runs);
-    EXPECT_FALSE(horizon.is_behind(500));
-    EXPECT_TRUE(horizon.is_behind(501));
-    add_writer(stamp, horizon, 400, before(400), everybody_runs);
-    EXPECT_FALSE(horizon.is_behind(500));
-    raise_bound(stamp, horizon, 600);
-    EXPECT_FALSE(horizon.is_behind(599));
-    EXPECT_TRUE(horizon.is_behind(600));
+    HighWaterMark high_water{};
+    EXPECT_TRUE(high_water.is_behind(0));
+    add_writer(stamp, high_water, 500, before(500), everybody_runs);
+    EXPECT_FALSE(high_water.is_behind(500));
+    EXPECT_TRUE(high_water.is_behind(501));
+    add_writer(stamp, high_water, 400, before(400), everybody_runs);
+    EXPECT_FALSE(high_water.is_behind(500));
+    raise_bound(stamp, high_water, 600);
+    EXPECT_FALSE(high_water.is_behind(599));
+    EXPECT_TRUE(high_water.is_behind(600));
     const FullXid instead[] = {700, 650};
-    replace_bound(stamp, horizon, 600, instead);
-    EXPECT_FALSE(horizon.is_behind(700));
-    EXPECT_TRUE(horizon.is_behind(701));
+    replace_bound(stamp, high_water, 600, instead);
+    EXPECT_FALSE(high_water.is_behind(700));
+    EXPECT_TRUE(high_water.is_behind(701));
 }
 
 TEST(Stamp, TransactionsThatDidNotWriteDoNotMatter) {
     Stamp stamp{};
-    Horizon horizon{};
+    HighWaterMark high_water{};
     const std::uint32_t idle[] = {100};
-    add_writer(stamp, horizon, 200, {.xmin = 100, .xmax = 200, .own = 200, .running = idle}, everybody_runs);
+    add_writer(stamp, high_water, 200, {.xmin = 100, .xmax = 200, .own = 200, .running = idle},
+               everybody_runs);
     EXPECT_TRUE(settled(stamp, {.xmin = 100, .xmax = 201, .own = 0, .running = idle}));
     // Nor do they when many have written and ended since.
     for (std::uint32_t writer = 201; writer < 300; ++writer)
-        add_writer(stamp, horizon, writer, {.xmin = 100, .xmax = writer, .own = writer, .running = idle},
+        add_writer(stamp, high_water, writer, {.xmin = 100, .xmax = writer, .own = writer, .running = idle},
                    everybody_runs);
     EXPECT_TRUE(settled(stamp, {.xmin = 100, .xmax = 300, .own = 0, .running = idle}));
     EXPECT_FALSE(settled(stamp, {.xmin = 100, .xmax = 299, .own = 0, .running = idle}));
     // Until one of them does write.
-    add_writer(stamp, horizon, 100, before(100), everybody_runs);
+    add_writer(stamp, high_water, 100, before(100), everybody_runs);
     EXPECT_FALSE(settled(stamp, {.xmin = 100, .xmax = 300, .own = 0, .running = idle}));
 }
 
 TEST(Stamp, MoreWritersAtOnceThanItNames) {
     Stamp stamp{};
-    Horizon horizon{};
+    HighWaterMark high_water{};
     for (const FullXid writer : {FullXid{12}, FullXid{10}, FullXid{11}, FullXid{13}})
-        add_writer(stamp, horizon, writer, before(10), everybody_runs);
+        add_writer(stamp, high_water, writer, before(10), everybody_runs);
     for (const FullXid xmin : {FullXid{10}, FullXid{11}, FullXid{12}, FullXid{13}})
         EXPECT_FALSE(settled(stamp, before(xmin))) << xmin;
     EXPECT_TRUE(settled(stamp, before(14)));
@@ -77,16 +78,16 @@ TEST(Stamp, MoreWritersAtOnceThanItNames) {
 
 TEST(Stamp, AsksWhoRunsOnlyWhereItMust) {
     Stamp stamp{};
-    Horizon horizon{};
+    HighWaterMark high_water{};
     int asked = 0;
     const auto running = [&](FullXid) {
         ++asked;
         return false;
     };
-    add_writer(stamp, horizon, 10, before(10), running);
-    add_writer(stamp, horizon, 11, before(10), running);
+    add_writer(stamp, high_water, 10, before(10), running);
+    add_writer(stamp, high_water, 11, before(10), running);
     EXPECT_EQ(asked, 0);
-    add_writer(stamp, horizon, 12, before(10), running);
+    add_writer(stamp, high_water, 12, before(10), running);
     EXPECT_EQ(asked, 2);
     const std::uint32_t one[] = {9};
     EXPECT_TRUE(settled(stamp, {.xmin = 9, .xmax = 13, .own = 0, .running = one}));
@@ -94,42 +95,42 @@ TEST(Stamp, AsksWhoRunsOnlyWhereItMust) {
 
 TEST(Stamp, VersionsTellAdditionsOfOthersOnly) {
     Stamp stamp{};
-    Horizon horizon{};
-    add_writer(stamp, horizon, 10, before(10), nobody_runs);
+    HighWaterMark high_water{};
+    add_writer(stamp, high_water, 10, before(10), nobody_runs);
     const std::uint64_t first = version(stamp);
-    add_writer(stamp, horizon, 10, before(10), nobody_runs);
+    add_writer(stamp, high_water, 10, before(10), nobody_runs);
     EXPECT_EQ(version(stamp), first);
-    add_writer(stamp, horizon, 11, before(10), nobody_runs);
+    add_writer(stamp, high_water, 11, before(10), nobody_runs);
     EXPECT_GT(version(stamp), first);
     const std::uint64_t second = version(stamp);
-    raise_bound(stamp, horizon, 20);
+    raise_bound(stamp, high_water, 20);
     EXPECT_GT(version(stamp), second);
     EXPECT_FALSE(settled(stamp, before(19)));
     EXPECT_TRUE(settled(stamp, before(20)));
-    raise_bound(stamp, horizon, 15);
+    raise_bound(stamp, high_water, 15);
     EXPECT_FALSE(settled(stamp, before(19)));
 }
 
 TEST(Stamp, ABoundGivesWayToThoseItStoodFor) {
     Stamp stamp{};
-    Horizon horizon{};
-    raise_bound(stamp, horizon, 50);
+    HighWaterMark high_water{};
+    raise_bound(stamp, high_water, 50);
     const std::uint32_t idle[] = {40};
     const Snapshot beside_idle{.xmin = 40, .xmax = 60, .own = 0, .running = idle};
     EXPECT_FALSE(settled(stamp, beside_idle));
     const FullXid caller[] = {55};
-    replace_bound(stamp, horizon, 49, caller);
+    replace_bound(stamp, high_water, 49, caller);
     EXPECT_FALSE(settled(stamp, beside_idle)) << "the bound was another";
-    replace_bound(stamp, horizon, 50, caller);
+    replace_bound(stamp, high_water, 50, caller);
     EXPECT_TRUE(settled(stamp, beside_idle));
     const std::uint32_t older[] = {40, 55};
     EXPECT_FALSE(settled(stamp, {.xmin = 40, .xmax = 60, .own = 0, .running = older}));
     // Somebody else who has written keeps being named, more than there are names are covered by a bound.
     Stamp other{};
-    raise_bound(other, horizon, 50);
-    add_writer(other, horizon, 52, before(40), everybody_runs);
+    raise_bound(other, high_water, 50);
+    add_writer(other, high_water, 52, before(40), everybody_runs);
     const FullXid prepared[] = {55, 41, 42};
-    replace_bound(other, horizon, 50, prepared);
+    replace_bound(other, high_water, 50, prepared);
     for (const std::uint32_t runs : {41U, 42U, 52U, 55U}) {
         const std::uint32_t running[] = {runs};
         EXPECT_FALSE(settled(other, {.xmin = runs, .xmax = 60, .own = 0, .running = running})) << runs;
@@ -147,7 +148,7 @@ TEST(Stamp, LosesNoWriterAmongThreads) {
     constexpr int threads = 4;
     constexpr int rounds = 20'000;
     Stamp stamp{};
-    Horizon horizon{};
+    HighWaterMark high_water{};
     std::atomic<bool> stop{false};
     std::thread reader([&] {
         // A bound never falls: once everybody below has been dropped, they were all running.
@@ -161,7 +162,7 @@ TEST(Stamp, LosesNoWriterAmongThreads) {
     for (int t = 0; t < threads; ++t)
         writers.emplace_back([&, t] {
             for (int i = 0; i < rounds; ++i)
-                add_writer(stamp, horizon, 10 + i * threads + t, before(3), everybody_runs);
+                add_writer(stamp, high_water, 10 + i * threads + t, before(3), everybody_runs);
         });
     for (std::thread& writer : writers)
         writer.join();
@@ -176,15 +177,15 @@ TEST(Stamp, LosesNoWriterAmongThreads) {
 TEST(Stamp, ShowsNobodyBeforeTheHorizonDoes) {
     constexpr FullXid writers = 1'000'000;
     Stamp stamp{};
-    Horizon horizon{};
+    HighWaterMark high_water{};
     std::thread writer([&] {
         for (FullXid w = 1; w <= writers; ++w)
-            add_writer(stamp, horizon, w, before(w), nobody_runs);
+            add_writer(stamp, high_water, w, before(w), nobody_runs);
     });
     bool is_above = true;
     for (std::uint64_t added = 0; added < writers;) {
         added = version_of(stamp) / 2;
-        is_above = is_above && (added == 0 || !horizon.is_behind(added));
+        is_above = is_above && (added == 0 || !high_water.is_behind(added));
     }
     writer.join();
     EXPECT_TRUE(is_above);
@@ -235,15 +236,15 @@ struct History {
                       .running = s.running};
     }
 
-    // Stamp and horizon as they are after all that happened until `time`.
-    void replay(int time, Stamp& stamp, Horizon& horizon) const {
+    // Stamp and high_water as they are after all that happened until `time`.
+    void replay(int time, Stamp& stamp, HighWaterMark& high_water) const {
         for (int now = 0; now <= time; ++now)
             for (int w = 0; w < writers; ++w) {
                 if (writer[w].stamped != now)
                     continue;
                 Seen known;
                 take_snapshot(well_informed ? now : -1, known);
-                add_writer(stamp, horizon, first + w, known.snapshot,
+                add_writer(stamp, high_water, first + w, known.snapshot,
                            [&](FullXid other) { return writer[other - first].finished > now; });
             }
     }
@@ -264,7 +265,7 @@ TEST(Rule, HoldsInEverySmallHistory) {
                     for (const bool informed : {false, true}) {
                         const History history{{a, b, c}, idle, informed};
                         std::vector<Stamp> stamps(History::times);
-                        std::vector<Horizon> horizons(History::times);
+                        std::vector<HighWaterMark> horizons(History::times);
                         std::vector<History::Seen> seen(History::times);
                         for (int t = 0; t < History::times; ++t) {
                             history.replay(t, stamps[t], horizons[t]);

@@ -1,10 +1,10 @@
-#include "provider/url.h"
+#include "http/url.h"
 
 #include <gtest/gtest.h>
 
 #include "core/error.h"
 
-namespace rolecall::provider {
+namespace rolecall::http {
 namespace {
 
 TEST(BaseUrl, LosesTrailingSlashes) {
@@ -66,4 +66,4 @@ TEST(SameOrigin, ComparesSchemeHostAndPort) {
 }
 
 }  // namespace
-}  // namespace rolecall::provider
+}  // namespace rolecall::http

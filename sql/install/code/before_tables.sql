@@ -7,7 +7,7 @@ $$;
 COMMENT ON FUNCTION rolecall.random_id() IS 'an id that was never used before';
 
 -- A restore brings the audit and the sync state along itself, and so does replication. A restore is recognized by all that
--- pg_dump's scripts and pg_restore set in their session, or declared by rolecall.restoring (src/sync/home.cpp).
+-- pg_dump's scripts and pg_restore set in their session, or declared by rolecall.restoring (src/provider/home.cpp).
 CREATE OR REPLACE FUNCTION rolecall.is_restore() RETURNS boolean
 LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'rolecall_is_restore';
 COMMENT ON FUNCTION rolecall.is_restore() IS 'is this session restoring a dump? For functions that run as the extension''s owner';

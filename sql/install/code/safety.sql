@@ -18,7 +18,7 @@ LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_revoc
 COMMENT ON FUNCTION rolecall.revocations_since(text, timestamptz)
 IS 'the window of a provider that began since: what was added up, and what was not, of transactions that have not ended too';
 
--- For callers that hold the provider's lock (src/sync/brake.cpp): nobody else counts meanwhile. A transaction that may stay
+-- For callers that hold the provider's lock (src/sync/revocation_limit.cpp): nobody else counts meanwhile. A transaction that may stay
 -- open adds a row, and locks none.
 CREATE OR REPLACE FUNCTION rolecall.count_revocation(
     name text, uid bigint, revoked bigint, deactivated bigint, most double precision, many bigint, length interval, at timestamptz, stays_open boolean,

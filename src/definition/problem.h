@@ -1,0 +1,32 @@
+// Why the documents of a projection cannot be cached, or its view must not be run: what check_projections()
+// shows.
+#pragma once
+
+#include "pg/pg.h"
+
+extern "C" {
+#include "nodes/pg_list.h"
+}
+
+namespace rolecall::projection {
+
+struct Problem {
+    Oid relation;  // or InvalidOid
+    bool lasting;  // no watch would help
+    const char* text;
+    const char* repair;  // a statement, or a sentence; nullptr
+};
+
+struct Verdict {
+    List* problems;      // of Problem *, in the current memory context; NIL: everything is in place
+    const char* unsafe;  // why the view must not even be run; nullptr: it may be. One of the problems, then
+};
+
+/// Adds a problem to a list of them, in the current memory context.
+inline void add_problem(List** problems, const Problem& problem) {
+    auto* copy = static_cast<Problem*>(palloc(sizeof(Problem)));
+    *copy = problem;
+    *problems = lappend(*problems, copy);
+}
+
+}  // namespace rolecall::projection

@@ -1,0 +1,428 @@
+#include "provider/mapping.h"
+
+#include "core/error.h"
+#include "pg/json_path.h"
+#include "pg/role_json.h"
+#include "provider/answer.h"
+
+extern "C" {
+#include "mb/pg_wchar.h"
+#include "utils/json.h"
+#include "utils/numeric.h"
+}
+
+namespace rolecall::provider {
+
+namespace {
+
+[[noreturn]] void bad_argument(const std::string& detail) {
+    throw Error(
+        "22023", "invalid provider user", detail,
+        R"(Give {"code": ..., "roles": [{"role": "name", "on": "global" | {"<kind>": "id"}}, ...]}.)");
+}
+
+// What a path finds: a string, or a number as text; nullopt for null and nothing. `fits` becomes false for
+// anything else.
+std::optional<std::string> text_at(const Jsonb* json, const std::string& path, bool& fits) {
+    JsonbValue value;
+    if (!pg::json_first(json, path, value))
+        return std::nullopt;
+    if (value.type == jbvString)
+        return std::string(pg::json_text(value));
+    if (value.type == jbvNumeric)
+        return std::string(pg::call([&] {
+            return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric)));
+        }));
+    fits = fits && value.type == jbvNull;
+    return std::nullopt;
+}
+
+// ---- Roles
+// -------------------------------------------------------------------------------------------------
+
+// Words that describe a scope and are none: {"kind": "global"} would be a scope of kind "kind".
+bool is_kind(std::string_view kind) {
+    return !kind.empty() && kind != core::global_kind && kind != "kind" && kind != "id" && kind != "type" &&
+           kind != "scope" && kind != "scope_kind" && kind != "scope_id";
+}
+
+// "name", "name@global" or "name@kind:id". The name ends at the first "@", the kind at the next ":".
+bool read_role_text(std::string_view text, core::OwnedGrant& grant) {
+    const std::size_t at = text.find('@');
+    grant = {.role = std::string(text.substr(0, at)), .kind = std::string(core::global_kind), .scope = {}};
+    if (grant.role.empty())
+        return false;
+    if (at == std::string_view::npos || text.substr(at + 1) == core::global_kind)
+        return true;
+    const std::string_view scope = text.substr(at + 1);
+    const std::size_t colon = scope.find(':');
+    if (colon == std::string_view::npos)
+        return false;
+    grant.kind = scope.substr(0, colon);
+    grant.scope = scope.substr(colon + 1);
+    return is_kind(grant.kind) && !grant.scope.empty();
+}
+
+enum class RoleIs { granted, skipped, unscoped, odd };
+
+// Of one whose scope is not where the paths say. It is for all only if somebody has said so.
+RoleIs without_scope(const Mapping& mapping) {
+    switch (mapping.scope_absent) {
+        case Mapping::ScopeAbsent::skip:
+            return RoleIs::skipped;
+        case Mapping::ScopeAbsent::global:
+            return RoleIs::granted;
+        case Mapping::ScopeAbsent::error:
+            break;
+    }
+    return RoleIs::unscoped;
+}
+
+RoleIs read_scope_by_contract(const Jsonb* role, core::OwnedGrant& grant) {
+    JsonbValue on;
+    if (!pg::json_first(role, "$.on", on))
+        return RoleIs::granted;
+    core::Grant scope{.role = {}, .kind = core::global_kind, .scope = {}};
+    if (!pg::read_scope(on, scope) || (scope.kind != core::global_kind && !is_kind(scope.kind)))
+        return RoleIs::odd;  // taken for global, a role on one unit would become a role on all
+    grant.kind = scope.kind;
+    grant.scope = scope.scope;
+    return RoleIs::granted;
+}
+
+RoleIs read_scope_by_paths(const Mapping& mapping, const Jsonb* role, core::OwnedGrant& grant) {
+    bool fits = true;
+    const auto kind = text_at(role, mapping.scope_kind, fits);
+    const auto id = text_at(role, mapping.scope_id, fits);
+    if (!fits || (kind && kind->empty()))
+        return RoleIs::odd;
+    if (id && !id->empty()) {
+        grant.kind = kind.value_or("institutional");
+        grant.scope = *id;
+        return is_kind(grant.kind) ? RoleIs::granted : RoleIs::odd;
+    }
+    if (kind && *kind == core::global_kind)
+        return RoleIs::granted;
+    const RoleIs verdict = without_scope(mapping);
+    return kind && verdict == RoleIs::granted ? RoleIs::unscoped : verdict;  // a unit, which is not named
+}
+
+// A role of an answer.
+RoleIs read_mapped_role(const Mapping& mapping, JsonbValue& element, core::OwnedGrant& grant) {
+    if (element.type == jbvString) {
+        if (!read_role_text(pg::json_text(element), grant))
+            return RoleIs::odd;
+        const bool says = pg::json_text(element).find('@') != std::string_view::npos;
+        return says || !mapping.has_scope_paths() ? RoleIs::granted : without_scope(mapping);
+    }
+    const Jsonb* role = pg::json_document(element);
+    bool fits = true;
+    const auto name = text_at(role, mapping.role, fits);
+    if (!name || name->empty())
+        return RoleIs::odd;
+    grant = {.role = *name, .kind = std::string(core::global_kind), .scope = {}};
+    return mapping.has_scope_paths() ? read_scope_by_paths(mapping, role, grant)
+                                     : read_scope_by_contract(role, grant);
+}
+
+// What goes to logs is not the provider's to fill.
+std::string clipped(const std::string& text) {
+    constexpr int most = 64;
+    return text.substr(
+        0, static_cast<std::size_t>(pg_mbcliplen(text.data(), static_cast<int>(text.size()), most)));
+}
+
+bool is_active(const Provider& provider, const Jsonb* answer) {
+    JsonbValue value;
+    if (pg::json_first(answer, provider.mapping.active, value) && value.type == jbvBool)
+        return value.val.boolean;
+    bad_answer(provider, "The response does not say whether the subject is active.",
+               "Correct active_path if it is wrong: it must find true or false.");
+}
+
+// Whom an answer is about.
+ProviderUser read_person(const Provider& provider, const Jsonb* answer) {
+    bool fits = true;
+    ProviderUser user;
+    user.code = text_at(answer, provider.mapping.subject, fits);
+    if (!provider.mapping.active.empty() && !is_active(provider, answer))
+        user.gone = "It says that the subject is inactive.";
+    return user;
+}
+
+// The subject that was asked for, or an error.
+ProviderUser read_profile(const Provider& provider, const std::string& subject, const Jsonb* answer) {
+    ProviderUser user = read_person(provider, answer);
+    if (user.code != subject)
+        bad_answer(provider,
+                   user.code ? "The response is about subject \"" + clipped(*user.code) + "\", not \"" +
+                                   subject + "\"."
+                             : "The response does not say whom it is about.",
+                   "Correct subject_path if it is wrong.");
+    return user;
+}
+
+// What a filter leaves out must be left out for a reason: null, or an item without the member that the
+// condition asks for, fits neither the condition nor its negation.
+std::size_t count_unknown(const Jsonb* json, const std::vector<std::string>& paths) {
+    std::size_t count = 0;
+    for (const std::string& path : paths)
+        count += pg::json_all(json, path).size();
+    return count;
+}
+
+[[noreturn]] void bad_items(const Provider& provider, const char* option, std::size_t count) {
+    bad_answer(provider,
+               "For " + std::to_string(count) + " items of the response the condition of " + option +
+                   " is neither true nor false.",
+               "A member that it asks for is missing, null or of another type. Say in " +
+                   std::string(option) + " what such an item is, for example by (...) is unknown.");
+}
+
+[[noreturn]] void bad_role(const Provider& provider, std::size_t number, RoleIs verdict) {
+    const std::string role = "Role " + std::to_string(number) + " of the response";
+    if (verdict == RoleIs::unscoped)
+        bad_answer(
+            provider, role + " has no scope where scope_kind_path and scope_id_path say.",
+            "It is never taken for a role on everything. Correct the paths if they are wrong, or say by "
+            "scope_absent what such a role is.");
+    bad_answer(provider, role + " has an unexpected shape.",
+               "Correct role_path, scope_kind_path and scope_id_path if they are wrong.");
+}
+
+// Adds the roles of an answer, or of one page of it. False: it has none, where they may be absent.
+bool read_answered_roles(const Provider& provider, const Jsonb* answer,
+                         std::vector<core::OwnedGrant>& roles) {
+    const Mapping& mapping = provider.mapping;
+    if (!pg::json_path_fits(answer, mapping.roles))
+        bad_answer(
+            provider, "The response has no roles where roles_path says.",
+            "An answer without the roles member never removes a role. Correct roles_path if it is wrong.");
+    if (const std::size_t unknown = count_unknown(answer, mapping.roles_unknown); unknown > 0)
+        bad_items(provider, "roles_path", unknown);
+    const std::span<JsonbValue> found = pg::json_all(answer, mapping.roles);
+    if (roles.size() + found.size() > static_cast<std::size_t>(provider.max_roles))
+        bad_answer(provider, "The response has more than " + std::to_string(provider.max_roles) + " roles.",
+                   "Raise the option max_roles if that can be right.");
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        core::OwnedGrant grant;
+        const RoleIs verdict = read_mapped_role(mapping, found[i], grant);
+        if (verdict == RoleIs::granted)
+            roles.push_back(std::move(grant));
+        else if (verdict != RoleIs::skipped)
+            bad_role(provider, i + 1, verdict);
+    }
+    return !found.empty() || !mapping.roles_may_be_absent;
+}
+
+// ---- Users given in SQL
+// ------------------------------------------------------------------------------------
+
+std::optional<std::string> text_member(const JsonbValue& object, std::string_view name) {
+    JsonbValue value;
+    if (!pg::json_member(object.val.binary.data, name, value) || value.type == jbvNull)
+        return std::nullopt;
+    if (value.type != jbvString)
+        bad_argument("Its member \"" + std::string(name) + "\" is not a string.");
+    return std::string(pg::json_text(value));
+}
+
+std::vector<core::OwnedGrant> read_given_roles(const JsonbValue& value) {
+    std::span<JsonbValue> elements;
+    if (!pg::call([&] { return pg::json_elements(value, elements); }))
+        bad_argument("Its roles are not an array.");
+    std::vector<core::OwnedGrant> roles(elements.size());
+    for (std::size_t i = 0; i < elements.size(); ++i) {
+        core::Grant grant;
+        bool fits = false;
+        if (elements[i].type == jbvString) {
+            fits = read_role_text(pg::json_text(elements[i]), roles[i]);
+        } else if (pg::call([&] { return pg::read_role(elements[i], grant); })) {
+            fits = grant.kind == core::global_kind || is_kind(grant.kind);
+            roles[i] = {std::string(grant.role), std::string(grant.kind), std::string(grant.scope)};
+        }
+        if (!fits)
+            bad_argument("Role " + std::to_string(i + 1) + " has an unexpected shape.");
+    }
+    core::normalize(roles);
+    return roles;
+}
+
+void append_json_string(std::string& to, const std::string& text) {
+    const char* escaped = pg::call([&] {
+        StringInfoData buffer;
+        initStringInfo(&buffer);
+        escape_json(&buffer, text.c_str());
+        return buffer.data;
+    });
+    to += escaped;
+}
+
+// About one user, who is the only one that an oddity stops. It is looked for where something else is wrong as
+// well: that may follow from it.
+const Jsonb* read_single_answer(const Provider& provider, const std::string& body) {
+    const Answer answer = read_answer(provider, body, provider.mapping.answer);
+    const char* oddity = answer.is_odd ? oddity_of(answer.json) : nullptr;
+    if (oddity != nullptr)
+        bad_answer(provider, oddity);
+    return answer.json;
+}
+
+// ---- Lists
+// -------------------------------------------------------------------------------------------------
+
+ProviderUser read_listed_user(const Provider& provider, const Jsonb* listed, bool may_be_odd) {
+    const char* oddity = may_be_odd ? oddity_of(listed) : nullptr;
+    if (oddity != nullptr)
+        bad_answer(provider, oddity);
+    ProviderUser user = read_person(provider, listed);
+    if (!user.code || user.code->empty())
+        bad_answer(provider, "It has no subject where subject_path says.");
+    if (!user.gone)
+        user.silent = !read_answered_roles(provider, listed, user.roles);
+    core::normalize(user.roles);
+    return user;
+}
+
+// How to name a user of whom nothing can be made.
+std::string listed_name(const Provider& provider, JsonbValue& found, std::size_t number) {
+    bool fits = true;
+    const auto code = text_at(pg::json_document(found), provider.mapping.subject, fits);
+    return code && !code->empty() ? "\"" + clipped(*code) + "\"" : "record " + std::to_string(number);
+}
+
+}  // namespace
+
+ProviderUser map_answers(const Provider& provider, const std::string& subject,
+                         const std::vector<http::Pages>& answers) {
+    std::optional<ProviderUser> user;
+    std::vector<core::OwnedGrant> roles;
+    const bool unchanged = answers.back().front().status == http::not_modified;
+    for (const http::Pages& answer : answers) {
+        if (unchanged && &answer == &answers.back())
+            break;
+        for (const http::Completion& page : answer) {
+            const Jsonb* json = read_single_answer(provider, page.body);
+            if (&answer == &answers.front()) {  // every page of it must be about the subject
+                ProviderUser said = read_profile(provider, subject, json);
+                if (said.gone)
+                    return said;
+                if (!user)
+                    user = std::move(said);
+            }
+            if (&answer == &answers.back())
+                (void)read_answered_roles(provider, json, roles);
+        }
+    }
+    if (!user)
+        user.emplace();
+    core::normalize(roles);
+    if (provider.paging.style == http::Paging::Style::none)  // else the first page speaks for itself only
+        user->version = version_of(answers.back().front(), provider, roles);
+    user->roles = std::move(roles);
+    user->unchanged = unchanged;
+    return *std::move(user);
+}
+
+ProviderUser map_subject(const Provider& provider, const std::string& subject, const http::Pages& answer) {
+    return read_profile(provider, subject, read_single_answer(provider, answer.front().body));
+}
+
+ListPage map_list_page(const Provider& provider, const std::string& page) {
+    const Answer answer = read_answer(provider, page, provider.mapping.list);
+    if (!pg::json_path_fits(answer.json, provider.mapping.users)) {
+        const char* oddity = answer.is_odd ? oddity_of(answer.json) : nullptr;
+        if (oddity != nullptr)
+            bad_answer(provider, oddity);
+        bad_answer(provider, "The list has no users where users_path says.",
+                   "Correct users_path if it is wrong.");
+    }
+    ListPage result;
+    bool fits = true;
+    if (!provider.mapping.total.empty()) {
+        const auto total = text_at(answer.json, provider.mapping.total, fits);
+        if (!total || total->size() > 18 || total->find_first_not_of("0123456789") != std::string::npos)
+            bad_answer(provider, "The list has no number of users where total_path says.",
+                       "Correct total_path if it is wrong.");
+        result.total = std::stoll(*total);
+    }
+    if (const std::size_t unknown = count_unknown(answer.json, provider.mapping.users_unknown); unknown > 0)
+        result.odd.push_back({"somebody", "The condition of users_path is neither true nor false for " +
+                                              std::to_string(unknown) + " records of a page."});
+    const std::span<JsonbValue> found = pg::json_all(answer.json, provider.mapping.users);
+    result.users.reserve(found.size());
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        ProviderUser user;
+        try {
+            user = read_listed_user(provider, pg::json_document(found[i]), answer.is_odd);
+            result.users.push_back(std::move(user));
+        } catch (const Error& error) {
+            result.odd.push_back({listed_name(provider, found[i], i + 1), error.detail()});
+        }
+    }
+    return result;
+}
+
+ProviderUser map_event(const Provider& provider, const Jsonb* event, bool& has_roles) {
+    try {
+        JsonbValue found;
+        if (!pg::json_first(event, provider.mapping.event, found))
+            bad_answer(provider, "The event has no user where event_path says.");
+        if (const std::size_t unknown = count_unknown(event, provider.mapping.event_unknown); unknown > 0)
+            bad_items(provider, "event_path", unknown);
+        const Jsonb* json = pg::json_document(found);
+        ProviderUser user = read_person(provider, json);
+        if (!user.code || user.code->empty())
+            bad_answer(provider, "The event does not say whom it is about.");
+        has_roles = pg::json_path_fits(json, provider.mapping.roles);
+        if (has_roles && !user.gone)
+            has_roles = read_answered_roles(provider, json, user.roles);
+        core::normalize(user.roles);
+        return user;
+    } catch (const Error& error) {
+        throw Error("22023", "invalid event of provider \"" + provider.name + "\"", error.detail(),
+                    error.hint());
+    }
+}
+
+ProviderUser read_provider_user(const Jsonb* jsonb) {
+    const JsonbValue value = pg::json_value(jsonb);
+    if (value.type != jbvBinary || !JsonContainerIsObject(value.val.binary.data))
+        bad_argument("It is not an object.");
+    JsonbValue roles;
+    if (!pg::json_member(value.val.binary.data, "roles", roles))
+        bad_argument("It has no roles; a user who holds none has an empty array.");
+    for (const char* name : {"email", "display_name", "function"})  // nothing is made of them
+        (void)text_member(value, name);
+    ProviderUser user;
+    user.code = text_member(value, "code");
+    user.roles = read_given_roles(roles);
+    return user;
+}
+
+std::vector<core::OwnedGrant> read_roles(const Jsonb* roles) {
+    return read_given_roles(pg::json_value(roles));
+}
+
+Jsonb* roles_to_jsonb(const std::vector<core::OwnedGrant>& roles) {
+    std::string text = "[";
+    for (const core::OwnedGrant& grant : roles) {
+        text += text.size() > 1 ? ", {\"role\": " : "{\"role\": ";
+        append_json_string(text, grant.role);
+        text += ", \"on\": ";
+        if (grant.kind == core::global_kind) {
+            text += "\"global\"}";
+            continue;
+        }
+        text += '{';
+        append_json_string(text, grant.kind == "institutional" ? "institutional_id" : grant.kind);
+        text += ": ";
+        append_json_string(text, grant.scope);
+        text += "}}";
+    }
+    text += ']';
+    return pg::call(
+        [&] { return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text.c_str()))); });
+}
+
+}  // namespace rolecall::provider

@@ -1,9 +1,0 @@
-// Statements that need a database to be empty find it so: sync workers leave before, and come back after.
-#pragma once
-
-namespace rolecall::sync {
-
-/// Installs the utility hook; called once, from _PG_init, while preloading.
-void leave_init();
-
-}  // namespace rolecall::sync

@@ -1,0 +1,9 @@
+// Statements that need a database to be empty find it so: sync workers leave before, and come back after.
+#pragma once
+
+namespace rolecall::workers {
+
+/// Installs the utility hook; called once, from _PG_init, while preloading.
+void eviction_init();
+
+}  // namespace rolecall::workers

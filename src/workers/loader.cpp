@@ -1,0 +1,252 @@
+#include "workers/loader.h"
+
+#include "pg/process.h"
+#include "pg/security_context.h"
+#include "pg/settings.h"
+#include "pg/spi.h"
+#include "pg/version.h"
+#include "projection/load_requests.h"
+#include "workers/registry.h"
+
+extern "C" {
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+}
+
+namespace rolecall::workers {
+
+namespace {
+
+using projection::FullLoad;
+using projection::LoadPhase;
+using projection::Step;
+
+constexpr long pause = 200;                  // milliseconds: while definitions change
+constexpr std::uint64_t most_failed = 1000;  // documents of one load that raise errors
+constexpr std::uint64_t most_told = 10;      // of which so many are in the log
+
+pg::WaitEvent wait_for_definitions{"RolecallLoaderDefinitions"};
+WorkerSlot place;
+
+bool is_kept_out() { return !may_stay(place); }
+
+bool is_usable() { return OidIsValid(get_extension_oid("rolecall", true)) && pg::sql_is_current(); }
+
+// rolecall.warm_on_start
+void request_everything() {
+    if (!settings::warm_on_start || !is_usable())
+        return;
+    const pg::SecurityContext before = pg::act_as_owner();
+    SPI_connect();
+    if (SPI_execute("SELECT DISTINCT ON (name) id FROM rolecall.projections ORDER BY name, builtin", true,
+                    0) != SPI_OK_SELECT)
+        elog(ERROR, "could not read the projections");
+    for (std::uint64_t i = 0; i < SPI_processed; ++i) {
+        bool is_null = false;
+        projection::request_load(static_cast<std::uint64_t>(
+            DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null))));
+    }
+    SPI_finish();
+    pg::restore_security_context(before);
+}
+
+// The name of a projection; false: there is none of this id.
+bool find_name(std::uint64_t id, NameData& name) {
+    if (!is_usable())
+        return false;
+    // A database's owner says where its sessions find operators.
+    const pg::SecurityContext before = pg::act_as_owner();
+    SPI_connect();
+    Oid type = INT8OID;
+    Datum value = Int64GetDatum(static_cast<int64>(id));
+    if (SPI_execute_with_args("SELECT name FROM rolecall.projections WHERE id = $1", 1, &type, &value,
+                              nullptr, true, 1) != SPI_OK_SELECT)
+        elog(ERROR, "could not read the projections");
+    const bool found = SPI_processed > 0;
+    bool is_null = false;
+    if (found)
+        name = *DatumGetName(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+    SPI_finish();
+    pg::restore_security_context(before);
+    return found;
+}
+
+bool report(const projection::FullLoad& pass) {
+    return projection::report_load(LoadPhase::loading, pass) && may_stay(place);
+}
+
+void wait_for_definitions_of(const projection::FullLoad& pass) {
+    (void)projection::report_load(LoadPhase::waiting, pass);
+    (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, pause,
+                    wait_for_definitions.id());
+    ResetLatch(MyLatch);
+}
+
+void end(const projection::FullLoad& pass, LoadPhase phase, const std::string& message) {
+    projection::end_load(phase, message.c_str());
+    pg::call([&] {
+        const char* name = NameStr(pass.projection);
+        switch (phase) {
+            case LoadPhase::done:
+                ereport(LOG, (errmsg("loaded " UINT64_FORMAT " of " UINT64_FORMAT
+                                     " documents of projection \"%s\"",
+                                     pass.loaded, pass.read, name)));
+                break;
+            case LoadPhase::full:
+                ereport(LOG, (errmsg("the cache is full after " UINT64_FORMAT
+                                     " documents of projection \"%s\" were loaded",
+                                     pass.loaded, name),
+                              errhint("Raise rolecall.cache_size.")));
+                break;
+            case LoadPhase::cancelled:
+                ereport(LOG, (errmsg("the load of projection \"%s\" was cancelled", name)));
+                break;
+            default:
+                ereport(LOG, (errmsg("could not load projection \"%s\": %s", name, message.c_str())));
+                break;
+        }
+    });
+}
+
+Step load_some(projection::FullLoad& pass) {
+    return pg::call([&] {
+        if (!find_name(pass.id, pass.projection))
+            return Step::gone;
+        pgstat_report_activity(STATE_RUNNING, psprintf("loading projection %s", NameStr(pass.projection)));
+        return projection::load_step(pass, report);
+    });
+}
+
+// ---- Documents that cannot be loaded
+// --------------------------------------------------------------------------------------------
+
+void note_failed(projection::FullLoad& pass, Datum key, const std::string& error) {
+    pass.failed += 1;
+    if (pass.failed <= most_told)
+        pg::call([&] {
+            ereport(LOG, (errmsg("could not load a document of projection \"%s\": %s",
+                                 NameStr(pass.projection), error.c_str()),
+                          errdetail("The key is %s.", projection::key_as_text(pass, key))));
+        });
+}
+
+// Loads it; what is raised is noted. True: loading was cancelled meanwhile.
+bool load_alone(projection::FullLoad& pass, Datum key) {
+    bool cancelled = false;
+    std::string error;
+    const bool done = pg::run_in_subtransaction(
+        [&] {
+            try {
+                pg::call([&] { projection::load_key(pass, key); });
+            } catch (const pg::PgError& raised) {
+                cancelled = raised.report()->sqlerrcode == ERRCODE_QUERY_CANCELED;
+                throw;
+            }
+        },
+        error);
+    if (!done && !cancelled)
+        note_failed(pass, key, error);
+    return cancelled || !report(pass);
+}
+
+// The view raised an error somewhere among the next documents. They are loaded one by one, and passed over
+// where it raises one again. Returns why the pass cannot go on: `failure`, if there are no more keys, or too
+// many errors.
+std::optional<pg::Failure> load_singly(projection::FullLoad& pass, const pg::Failure& failure) {
+    bool any = false;
+    bool stopped = false;
+    const std::optional<pg::Failure> lasting = pg::transact([&] {
+        for (const Datum key : pg::call([&] { return projection::next_keys(pass); })) {
+            any = true;
+            stopped = load_alone(pass, key);
+            if (stopped)
+                break;
+        }
+    });
+    if (stopped)
+        return pg::Failure{.cancelled = true, .message = {}};
+    return lasting || (any && pass.failed < most_failed) ? lasting : failure;
+}
+
+// One load. Where it is kept out it leaves without an end, and the request is given back when this process
+// ends.
+void load(std::uint64_t id) {
+    projection::FullLoad pass{};
+    pass.id = id;
+    pass.context = pg::call(
+        [] { return AllocSetContextCreate(TopMemoryContext, "rolecall load", ALLOCSET_SMALL_SIZES); });
+    while (!is_kept_out()) {
+        auto result = Step::gone;
+        std::optional<pg::Failure> failure = pg::transact([&] { result = load_some(pass); });
+        if (failure && !failure->cancelled) {
+            failure = load_singly(pass, *failure);
+            result = Step::go_on;
+        }
+        if (failure)
+            return end(pass, failure->cancelled ? LoadPhase::cancelled : LoadPhase::failed, failure->message);
+        switch (result) {
+            case Step::go_on:
+                break;
+            case Step::wait:
+                wait_for_definitions_of(pass);
+                break;
+            case Step::done:
+                return end(pass, LoadPhase::done, {});
+            case Step::full:
+                return end(pass, LoadPhase::full, "the cache is full");
+            case Step::unwatched:
+                return end(pass, LoadPhase::unwatched,
+                           pg::call([&] { return projection::why_unwatched(pass); }));
+            case Step::gone:
+                return end(pass, LoadPhase::failed, "the projection was dropped");
+            case Step::stopped:
+                if (!is_kept_out())
+                    return end(pass, LoadPhase::cancelled, {});
+                break;
+        }
+    }
+}
+
+void run() {
+    if (place.first_visit) {
+        if (const std::optional<pg::Failure> failure =
+                pg::transact([] { pg::call([] { request_everything(); }); }))
+            pg::call([&] {
+                ereport(LOG,
+                        (errmsg("could not look for projections to load: %s", failure->message.c_str())));
+            });
+        note_visited(place);
+    }
+    while (!is_kept_out()) {
+        const std::uint64_t id = projection::take_load(is_kept_out);
+        if (id == 0)
+            break;
+        load(id);
+    }
+    note_exit_reason(ExitReason::asked);
+}
+
+}  // namespace
+
+}  // namespace rolecall::workers
+
+using namespace rolecall;
+using namespace rolecall::workers;
+
+void rolecall_loader_main(Datum argument) {
+    pqsignal(SIGTERM, die);
+    BackgroundWorkerUnblockSignals();
+    if (!enter(DatumGetInt32(argument), place))
+        proc_exit(0);
+    BackgroundWorkerInitializeConnectionByOid(place.database, InvalidOid, 0);
+    pg::pin_settings();
+    SetConfigOption("default_transaction_read_only", "on", PGC_SUSET, PGC_S_OVERRIDE);
+    pg::guarded(run);
+    proc_exit(0);
+}

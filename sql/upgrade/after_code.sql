@@ -1,5 +1,5 @@
--- What an administrator disabled stays so, and what a restore left not firing always holds providers still. New triggers are as
--- the install script has them.
+-- Each trigger that was there fires as it did before: an administrator may have disabled it, and where a restore left triggers of
+-- rolecall.users that do not fire always, providers are not called. New triggers fire as the install script says.
 DO $$
 DECLARE
     t record;

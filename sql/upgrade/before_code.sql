@@ -1,5 +1,5 @@
--- Triggers as they are before those of the install script take their places: CREATE OR REPLACE TRIGGER forgets whether one was
--- disabled, or fires always, and would take one of somebody else's that has the same name. after_code.sql reads this.
+-- Notes how each trigger of the extension's tables fires, and which function it calls; after_code.sql reads it. CREATE OR REPLACE
+-- TRIGGER enables a trigger that was disabled, and replaces a trigger of the same name that an administrator made.
 SELECT set_config('rolecall_upgrade.triggers', coalesce(jsonb_agg(jsonb_build_object(
     'id', t.oid, 'enabled', t.tgenabled, 'function', t.tgfoid,
     'own', EXISTS (SELECT FROM pg_depend f WHERE (f.classid, f.objid, f.deptype, f.refobjid) = ('pg_proc'::regclass, t.tgfoid, 'e', e.oid)))), '[]')::text, true)

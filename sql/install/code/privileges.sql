@@ -1,8 +1,8 @@
--- Nothing is granted to PUBLIC, nor by default privileges of whoever installs; pg_monitor may read statistics. Recipes for
--- other roles stand in docs/operations.md.
+-- PUBLIC gets nothing, default privileges grant nothing, and pg_monitor may read statistics. docs/operations.md has recipes for
+-- other roles.
 --
--- Only what this script has made gets privileges. What was there before an upgrade has what administrators granted and
--- revoked, and is not touched: pg_dump would take all of it for the extension's own, and forget it.
+-- Only objects that this script has made get privileges. Those that were there before an upgrade keep what administrators
+-- granted and revoked: after a GRANT or REVOKE here pg_dump would take all of it for the extension's own, and forget it.
 DO $$
 DECLARE
     monitored_views CONSTANT oid[] = ARRAY['rolecall.stat_cache', 'rolecall.stat_held_up', 'rolecall.stat_slots', 'rolecall.stat_progress',

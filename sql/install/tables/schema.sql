@@ -1,3 +1,3 @@
--- The schema is made by CREATE EXTENSION, or by whoever installs.
+-- CREATE EXTENSION makes the schema, unless it was there.
 
 GRANT USAGE ON SCHEMA rolecall TO pg_monitor;

@@ -5,8 +5,10 @@ EXTENSION   = rolecall
 EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" rolecall.control)
 MODULE_big  = rolecall
 SCRIPT      = build/rolecall--$(EXTVERSION).sql
-DATA_built  = $(SCRIPT)
-DATA        = $(wildcard sql/upgrade/*.sql)
+RELEASED    = $(filter-out $(EXTVERSION),$(patsubst sql/upgrade/rolecall--%.sql,%,$(wildcard sql/upgrade/rolecall--*.sql)))
+UPGRADES    = $(patsubst %,build/rolecall--%--$(EXTVERSION).sql,$(RELEASED))
+DATA_built  = $(SCRIPT) $(UPGRADES)
+DATA        = $(RELEASED:%=sql/upgrade/rolecall--%.sql)
 
 OBJS       = $(patsubst %.cpp,%.o,$(sort $(wildcard src/*.cpp src/*/*.cpp)))
 PLAIN_OBJS = $(filter src/core/% src/http/%,$(OBJS))
@@ -57,12 +59,27 @@ build/server.h.gch: src/pg/pg.h src/pg/compat.h build/flags Makefile
 	$(CXX) $(CXXFLAGS) $(CPPFLAGS) -fPIC -x c++-header -c -o $@ build/server.h
 endif
 
-# The install script, in this order.
-SCRIPT_PARTS = $(addprefix sql/extension/,head.sql directory.sql sync_state.sql audit.sql safety.sql authentication.sql views.sql \
-	projections.sql projection_admin.sql nodes.sql reads.sql providers.sql sync.sql statistics.sql dump.sql privileges.sql)
-$(SCRIPT): $(SCRIPT_PARTS) rolecall.control Makefile
-	mkdir -p build
-	cat $(SCRIPT_PARTS) > $@
+# The scripts of the extension, made of these files in this order; sql/README.md says how.
+FIRST_CODE = $(addprefix sql/install/code/,head.sql before_tables.sql)
+TABLES     = $(addprefix sql/install/tables/,schema.sql directory.sql sync_state.sql home.sql audit.sql safety.sql authentication.sql \
+	projections.sql watch_references.sql providers.sql role_sync_result.sql provider_sync_result.sql)
+CODE       = $(addprefix sql/install/code/,directory.sql sync_state.sql audit.sql safety.sql authentication.sql views.sql \
+	projections.sql projection_admin.sql nodes.sql reads.sql builtin.sql sync.sql statistics.sql dump.sql privileges.sql)
+$(SCRIPT) $(UPGRADES): $(FIRST_CODE) $(TABLES) $(CODE) $(wildcard sql/upgrade/*.sql) scripts/upgrade-script rolecall.control Makefile
+
+# Plain CREATE: what is there already when the extension is created is an error.
+$(SCRIPT):
+	@mkdir -p build
+	{ printf '%s\n' '\echo Use "CREATE EXTENSION rolecall" to load this file. \quit' && \
+	  sed 's/^CREATE OR REPLACE /CREATE /' $(FIRST_CODE) $(TABLES) $(CODE); } > $@.new
+	mv $@.new $@
+
+$(UPGRADES): build/rolecall--%--$(EXTVERSION).sql:
+	@mkdir -p build
+	{ printf '%s\n' '\echo Use "ALTER EXTENSION rolecall UPDATE" to load this file. \quit' && \
+	  cat $(FIRST_CODE) && scripts/upgrade-script $* $(EXTVERSION) && \
+	  cat sql/upgrade/before_code.sql $(CODE) sql/upgrade/after_code.sql; } > $@.new
+	mv $@.new $@
 
 # ---- Tests and tools ------------------------------------------------------------------------------------------
 # tapcheck starts servers of its own and needs a build with TESTING=1; pgtapcheck needs pgTAP, pg_prove and a

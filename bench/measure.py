@@ -454,7 +454,7 @@ def syncs():
     for delay in (0.020, 0):
         with provider(users, delay * 1000) as url:
             rates = sync_rates(url, users, in_flight)
-        bound = f'; at most {in_flight / delay:,.0f} syncs a second are possible' if delay else '; the demo provider shares a core'
+        bound = f', which allows at most {in_flight / delay:,.0f} answers a second for {in_flight} requests' if delay else '; the demo provider shares a core'
         print(f'{users:,} users, {in_flight} requests in flight, and a provider that answers after {delay * 1000:.0f} ms{bound}. '
               'The service (`bench/asyncio_service.py`) uses a transaction for each user; the batching service uses a transaction '
               f'for as many users as the worker does, {SYNC_BATCH}. The bare loop (`bench/bare_fetch.cpp`) writes nothing.\n')

@@ -1,5 +1,5 @@
-// Which parts of a JSON document anybody reads. Arrays are looked through: what is said of a value holds for
-// the elements of an array in its place.
+// The parts of a JSON document that are read at all. Arrays are transparent: what is said about a value also
+// holds for the elements of an array in its place.
 #pragma once
 
 #include <map>
@@ -8,9 +8,9 @@
 namespace rolecall::core {
 
 struct JsonShape {
-    bool value = false;                                       ///< a string or a number here
-    bool whole = false;                                       ///< all that is here, however deep
-    std::map<std::string, JsonShape, std::less<>> members{};  ///< of an object here
+    bool value = false;                                       ///< a string or a number at this place is read
+    bool whole = false;                                       ///< all at this place is read, at any depth
+    std::map<std::string, JsonShape, std::less<>> members{};  ///< members of an object at this place
 };
 
 }  // namespace rolecall::core

@@ -115,8 +115,7 @@ ROLECALL_FUNCTION(rolecall_random_token, pg::takes(TEXTOID)) {
 // revoke_family_durably(family uuid)
 ROLECALL_FUNCTION(rolecall_revoke_family_durably, pg::takes(VOIDOID, UUIDOID)) {
     const pg_uuid_t* family = PG_GETARG_UUID_P(0);
-    if (RecoveryInProgress())  // on a primary another process can write, even if this transaction is
-                               // read-only
+    if (RecoveryInProgress())  // on a primary the revoker can write, even if this transaction cannot
         pg::require_writable("revoke refresh tokens");
     run_revoker(*family);
     if (!is_revoked(*family))

@@ -27,7 +27,7 @@ sub new_node {
 	$node->init(%init);
 	$node->append_conf('postgresql.conf', <<'CONF' . ($settings // ''));
 shared_preload_libraries = 'rolecall'
-rolecall.cache_size = 256MB  # and so many stamps that two keys hardly share one
+rolecall.cache_size = 256MB  # enough stamps that two keys rarely share one
 rolecall.worker = off
 max_prepared_transactions = 20
 log_statement = none

@@ -8,8 +8,8 @@
 namespace rolecall::core {
 
 struct JsonShape {
-    bool value = false;                                       ///< a string or a number at this place is read
-    bool whole = false;                                       ///< all at this place is read, at any depth
+    bool value = false;                                       ///< a string or a number here
+    bool whole = false;                                       ///< all that is here, however deep
     std::map<std::string, JsonShape, std::less<>> members{};  ///< members of an object at this place
 };
 

@@ -40,8 +40,8 @@ inline bool run_in_background(const char* function, const char* type, const void
     return true;
 }
 
-/// Overrides what is set for the database, for the role or for the server, so that the extension's workers do
-/// not depend on it. A worker calls this when it has connected.
+/// What a process of ours does is not to depend on what is set for its database, for the role it connects as,
+/// or for the server. To be called when it has connected.
 void pin_settings();
 
 /// Limits lock waits until the end of the transaction. An ordinary SET lock_timeout could not override what

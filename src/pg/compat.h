@@ -87,8 +87,8 @@ inline const config_generic* find_setting(const char* name) {
 #endif
 }
 
-/// Returns whether a setting's value comes from the role, the client or the session, rather than from the
-/// server's or the database's configuration.
+/// Does a setting come from the role, the client or the session, rather than from those who run the server
+/// or the database?
 inline bool is_set_by_user(const char* name) {
     const config_generic* record = find_setting(name);
     return record != nullptr && record->source >= PGC_S_USER && record->source != PGC_S_OVERRIDE;

@@ -102,7 +102,7 @@ SecurityContext act_for_lookup(Oid role, int flags) {
 
 namespace {
 
-// The setting belongs to PL/pgSQL. It exists if PL/pgSQL is loaded, or as a placeholder if it was set before.
+// PL/pgSQL's, which is there when that has been loaded, or before if somebody has set it.
 void pin_assertions() {
     constexpr const char* name = "plpgsql.check_asserts";
     const config_generic* record = find_setting(name);

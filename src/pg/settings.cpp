@@ -13,7 +13,7 @@ bool notify_changes = false;
 char* oauth_providers = nullptr;
 int refresh_grace = 10;
 
-// The value goes into a header of requests and into the audit.
+// It goes into a header of requests, and into the audit.
 bool check_request_id(char** value, void**, GucSource) {
     const std::string_view id = *value;
     if (id.size() <= 128 && std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < 0x7f; }))

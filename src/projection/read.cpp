@@ -230,7 +230,7 @@ const core::FirstLevel::LocalEntry* first_level_hit(const Definition& d, Datum k
 // Returns whether this reader could use what another session loads now.
 bool is_worth_a_turn(const Lookup& l) {
     std::uint64_t versions = 0;
-    const cache::Dependencies on{l.key.hash, l.d.floor, {}};  // the load finds the groups
+    const cache::Dependencies on{l.key.hash, l.d.floor, {}};  // which groups, the load will show
     return l.eligibility.may_install && settled(on, l.eligibility.xids(), versions);
 }
 

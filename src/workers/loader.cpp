@@ -174,8 +174,8 @@ std::optional<pg::Failure> load_singly(projection::FullLoad& pass, const pg::Fai
     return lasting || (any && pass.failed < most_failed) ? lasting : failure;
 }
 
-// Runs one load. If workers are kept out of the database, it returns without ending the load, and the exit of
-// this process gives the request back.
+// One load. Where it is kept out it leaves without an end, and the request is given back when this process
+// ends.
 void load(std::uint64_t id) {
     projection::FullLoad pass{};
     pass.id = id;

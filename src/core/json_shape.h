@@ -10,7 +10,7 @@ namespace rolecall::core {
 struct JsonShape {
     bool value = false;                                       ///< a string or a number here
     bool whole = false;                                       ///< all that is here, however deep
-    std::map<std::string, JsonShape, std::less<>> members{};  ///< members of an object at this place
+    std::map<std::string, JsonShape, std::less<>> members{};  ///< of an object here
 };
 
 }  // namespace rolecall::core

@@ -67,9 +67,8 @@ bool evaluate(PGFunction function, const Jsonb* json, const JsonPath* path, bool
 
 enum class Followed { found, nothing, not_at_all };
 
-// Follows a path without the jsonpath executor. This works for most paths, which are lax and name members
-// only, such as $.a.b. Other paths, and arrays on the way (which the executor unwraps), are left to
-// jsonb_path_query_first().
+// Most paths are lax and name members only, $.a.b: they are followed through objects without an executor.
+// Anything else, and an array on the way (which is unwrapped), is for jsonb_path_query_first().
 Followed follow(const Jsonb* json, JsonPath* path, JsonbValue& value) {
     if ((path->header & JSONPATH_LAX) == 0)
         return Followed::not_at_all;

@@ -15,8 +15,7 @@ extern "C" {
 
 namespace rolecall::pg {
 
-/// Finds the first value of the path. Returns false if there is none, or if the path does not fit the
-/// document.
+/// The first value that the path finds. False: there is none, or the path does not fit the document.
 bool json_first(const Jsonb* json, const std::string& path, JsonbValue& value);
 
 /// Returns whether a strict path fits the document. A path that fits may still find nothing.

@@ -18,7 +18,7 @@ ifeq ($(shell $(PG_CONFIG) --version 2>/dev/null),)
 $(error $(PG_CONFIG) was not found. Install the development package of PostgreSQL (Debian: postgresql-server-dev-15), or say where it is: make PG_CONFIG=/path/to/pg_config)
 endif
 PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server) -MMD -MP -DROLECALL_VERSION='"$(EXTVERSION)"' $(if $(TESTING),-DROLECALL_TESTING)
-PG_CXXFLAGS = -std=c++20 -fvisibility-inlines-hidden -Wall -Wextra $(if $(WERROR),-Werror)
+PG_CXXFLAGS = -std=c++20 -fvisibility-inlines-hidden -Wall -Wextra $(if $(findstring clang,$(CXX)),-Wno-unknown-warning-option -Wno-deprecated-volatile) $(if $(WERROR),-Werror)
 SHLIB_LINK  = -lcurl -lstdc++ -Wl,--version-script=src/exports.map
 EXTRA_CLEAN = build $(OBJS:.o=.d)
 

@@ -2,7 +2,6 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <source_location>
 
 namespace rolecall::pg::detail {
 
@@ -27,19 +26,19 @@ ErrorData* run_catching(void (*body)(void*), void* argument) {
 
 namespace {
 
-// By malloc: memory of PostgreSQL's could raise an error inside a catch block.
+// Copies by malloc, because allocating PostgreSQL's memory could raise an error inside a catch block.
 void keep(char*& to, const std::string& text) {
     if (!text.empty())
         to = strdup(text.c_str());
 }
 
 void keep(Caught& caught, int sqlstate, const char* message,
-          const std::source_location& where = std::source_location::current()) {
+          const SourcePlace& where = SourcePlace::current()) {
     caught.sqlstate = sqlstate;
     caught.message = strdup(message);
-    caught.file = where.file_name();
-    caught.function = where.function_name();
-    caught.line = static_cast<int>(where.line());
+    caught.file = where.file;
+    caught.function = where.function;
+    caught.line = where.line;
 }
 
 }  // namespace
@@ -63,8 +62,8 @@ void describe(Caught& caught) noexcept {
     }
 }
 
-// What ereport() does, with the place of the exception instead of this one. A copy that found no memory is
-// nullptr.
+// Does what ereport() does, but reports the place of the exception. A text is nullptr if there was no memory
+// for its copy.
 void raise(Caught& caught) {
     if (caught.report != nullptr)
         ReThrowError(caught.report);

@@ -5,6 +5,7 @@ namespace rolecall::projection {
 
 namespace detail {
 inline int noted_changes = 0;
+inline bool noted_once = false;  // in any transaction of this process, rolled back or not
 }
 
 /// Has this transaction noted what it has not yet committed? Its own reads then bypass the cache.

@@ -48,6 +48,8 @@ const char* ambiguous_function(const List* functions) {
 
 }  // namespace
 
+bool has_text(Oid function) { return text_of(function) != nullptr; }
+
 bool runs_text(const List* functions) {
     const ListCell* cell = nullptr;
     foreach (cell, functions)

@@ -14,6 +14,9 @@ extern "C" {
 
 namespace rolecall::projection {
 
+/// Is this function (an oid) one?
+bool has_text(Oid function);
+
 /// Is there one among these functions (oids)?
 bool runs_text(const List* functions);
 

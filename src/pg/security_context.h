@@ -23,6 +23,9 @@ SecurityContext act_as_pinned(Oid role);
 /// Becomes the owner of a table likewise, for a statement of the extension's own on it; no policy applies.
 SecurityContext act_as_table_owner(Oid role);
 
+/// Has every setting that decides how a language compiles a function the value that act_as_pinned() gives it?
+bool compiles_as_pinned();
+
 void restore_security_context(const SecurityContext& before);
 
 /// The extension's owner, and relations of the schema rolecall; errors where the extension is not there.

@@ -2,6 +2,7 @@
 
 #include "cache/shared.h"
 #include "definition/check.h"
+#include "definition/compiled.h"
 #include "definition/groups.h"
 #include "definition/run.h"
 #include "pg/security_context.h"
@@ -280,6 +281,10 @@ Step load_step(FullLoad& pass, bool (*report)(const FullLoad&)) {
         return Step::gone;
     if (d.problems != NIL && d.ttl == 0)
         return Step::unwatched;
+    if (d.runs_text && compiled_before_changes())
+        return Step::outdated;
+    if (d.runs_text && why_compiled_differs() != nullptr)
+        return Step::unwatched;
     pg::refresh_xid_reference();
     Run run{.pass = pass,
             .d = d,
@@ -354,7 +359,10 @@ const char* key_as_text(const FullLoad& pass, Datum key) {
 
 const char* why_unwatched(const FullLoad& pass) {
     const Definition& d = definition_seen(NameStr(pass.projection));
-    return d.problems != NIL ? static_cast<const Problem*>(linitial(d.problems))->text : "";
+    if (d.problems != NIL)
+        return static_cast<const Problem*>(linitial(d.problems))->text;
+    const char* why = d.runs_text ? why_compiled_differs() : nullptr;
+    return why != nullptr ? why : "";
 }
 
 }  // namespace rolecall::projection

@@ -1,6 +1,7 @@
 #include "projection/load.h"
 
 #include "cache/shared.h"
+#include "definition/compiled.h"
 #include "definition/groups.h"
 #include "definition/run.h"
 #include "pg/settings.h"
@@ -89,6 +90,8 @@ std::span<std::uint32_t> read_groups(const Definition& d, Datum key, MemoryConte
 cache::Count install(const Definition& d, const core::Key& key, const Loaded& loaded,
                      std::span<const std::uint32_t> groups, const core::Snapshot& snapshot, TimestampTz time,
                      core::Room room) {
+    if (d.runs_text && why_compiled_differs() != nullptr)
+        return cache::Count::skip_ddl;
     core::EntryHead head{.window = loaded.window, .loaded_at = time};
     std::span<char> access;
     if (loaded.document != nullptr) {

@@ -49,8 +49,8 @@ std::atomic<std::uint64_t>* name_changes = nullptr;  // by a database's floor
 struct Areas {
     std::size_t stamp_slots;
     core::Cache::Layout cache;
-    std::size_t texts_at, name_changes_at, floors_at, database_floors_at, invalidations_at, stamps_at, counters_at, cache_at,
-        testing_at, bytes;
+    std::size_t texts_at, name_changes_at, floors_at, database_floors_at, invalidations_at, stamps_at,
+        counters_at, cache_at, testing_at, bytes;
 };
 
 Areas plan() {

@@ -30,8 +30,8 @@ Beginning beginning{};
 bool other_settings = false;  // something may have been compiled under settings that are not the pinned ones
 
 // Who announces a change locks definitions first and counts then. So a change that is not among those counted
-// here either has ended by now, and what is compiled from now on knows it, or is found to hold its lock, or is
-// counted later. What is replayed on a standby is not counted.
+// here either has ended by now, and what is compiled from now on knows it, or is found to hold its lock, or
+// is counted later. What is replayed on a standby is not counted.
 void begin(Oid database) {
     if (!cache::preloaded() || RecoveryInProgress())
         return;
@@ -41,8 +41,8 @@ void begin(Oid database) {
 }
 
 // Asked for each function that is about to be called and is not the server's own; never by a language for the
-// text itself. What has been compiled then stays. Functions of the server's initialization are a language's, and
-// may compile whatever they are given.
+// text itself. What has been compiled then stays. Functions of the server's initialization are a language's,
+// and may compile whatever they are given.
 bool on_lookup(Oid function) {
     if (!other_settings && !pg::compiles_as_pinned() &&
         (function < FirstNormalObjectId || has_text(function)))

@@ -1,7 +1,7 @@
-// What this process may have compiled of functions. A language keeps, for as long as the process lives, what it
-// has once made of a function's text: PL/pgSQL the types of variables and what an ambiguous name means. That is
-// not dropped when a name or a type comes to mean something else. So what functions return here may differ from
-// what they return in a session that begins now, and only that is what others are to see.
+// What this process may have compiled of functions. A language keeps, for as long as the process lives, what
+// it has once made of a function's text: PL/pgSQL the types of variables and what an ambiguous name means.
+// That is not dropped when a name or a type comes to mean something else. So what functions return here may
+// differ from what they return in a session that begins now, and only that is what others are to see.
 #pragma once
 
 #include "pg/pg.h"
@@ -16,12 +16,12 @@ void compiled_init();
 /// application's. Where nobody says so of a process, what it has compiled is not known.
 void compiled_nothing_yet();
 
-/// Was something compiled here, or might it have been, before the last change of definitions? Another process,
-/// which begins now, would not have.
+/// Was something compiled here, or might it have been, before the last change of definitions? Another
+/// process, which begins now, would not have.
 bool compiled_before_changes();
 
-/// Why what functions with a text return here must not be shown to others: a phrase; nullptr: it may be. Asked
-/// when they have been run, under a snapshot taken before.
+/// Why what functions with a text return here must not be shown to others: a phrase; nullptr: it may be.
+/// Asked when they have been run, under a snapshot taken before.
 const char* why_compiled_differs();
 
 }  // namespace rolecall::projection

@@ -1,6 +1,7 @@
 #include "pg/client_session.h"
 
-// Of a port only what comes before the fields of these libraries is used, whose headers need not be installed.
+// Of a port only what comes before the fields of these libraries is used, whose headers need not be
+// installed.
 #undef ENABLE_GSS
 #undef USE_OPENSSL
 #undef USE_SSL

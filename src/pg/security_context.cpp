@@ -110,10 +110,8 @@ struct LanguageSetting {
 };
 
 constexpr LanguageSetting language_pins[] = {
-    {"plpgsql.check_asserts", "on", false},
-    {"plpgsql.extra_errors", "none", false},
-    {"plpgsql.extra_warnings", "none", false},
-    {"plpgsql.print_strict_params", "off", true},
+    {"plpgsql.check_asserts", "on", false},       {"plpgsql.extra_errors", "none", false},
+    {"plpgsql.extra_warnings", "none", false},    {"plpgsql.print_strict_params", "off", true},
     {"plpgsql.variable_conflict", "error", true},
 };
 

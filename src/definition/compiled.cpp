@@ -8,9 +8,15 @@
 #include "pg/testing.h"
 
 extern "C" {
-#include "access/transam.h"
+#include "access/htup_details.h"
 #include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "fmgr.h"
+#include "utils/hsearch.h"
+#include "utils/syscache.h"
 }
 
 namespace rolecall::projection {
@@ -18,6 +24,7 @@ namespace rolecall::projection {
 namespace {
 
 needs_fmgr_hook_type previous_needs_hook = nullptr;
+fmgr_hook_type previous_call_hook = nullptr;
 
 // When this process began: how often definitions of its database had changed.
 struct Beginning {
@@ -27,7 +34,19 @@ struct Beginning {
 };
 
 Beginning beginning{};
-bool other_settings = false;  // something may have been compiled under settings that are not the pinned ones
+bool was_validated = false;  // a language was asked to compile something outside of any call
+std::uint64_t calls_in_two_ways = 0;
+
+// What decides how a text is compiled, beside the text and the definitions: where its names are looked for,
+// and settings of languages. Where a function with a text was called in two ways, it may have been compiled
+// in either.
+struct Called {
+    Oid function;  // the key of the table
+    std::uint64_t way;
+    bool in_two_ways;
+};
+
+HTAB* called = nullptr;  // functions with a text that were called here
 
 // Who announces a change locks definitions first and counts then. So a change that is not among those counted
 // here either has ended by now, and what is compiled from now on knows it, or is found to hold its lock, or
@@ -40,14 +59,61 @@ void begin(Oid database) {
         .is_known = cache::definitions_are_quiet_in(database), .database = database, .changes = changes};
 }
 
-// Asked for each function that is about to be called and is not the server's own; never by a language for the
-// text itself. What has been compiled then stays. Functions of the server's initialization are a language's,
-// and may compile whatever they are given.
+std::uint64_t way_of_now() {
+    std::uint64_t way = pg::compiles_as_pinned() ? 1 : 0;
+    Oid path[64];
+    const int count = std::min(fetch_search_path_array(path, lengthof(path)), static_cast<int>(lengthof(path)));
+    for (int i = 0; i < count; ++i)
+        way = hash_combine64(way, path[i]);
+    return way;
+}
+
+// Takes an oid and returns nothing: as validators of languages, which compile what they are given.
+bool may_be_validator(Oid function) {
+    HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+    if (!HeapTupleIsValid(tuple))
+        return false;
+    const auto* row = reinterpret_cast<Form_pg_proc>(GETSTRUCT(tuple));
+    const bool is_one =
+        row->prorettype == VOIDOID && row->pronargs == 1 && row->proargtypes.values[0] == OIDOID;
+    ReleaseSysCache(tuple);
+    return is_one;
+}
+
+// What is compiled now stays as it is.
+void note_call(Oid function) {
+    if (!has_text(function)) {
+        was_validated |= may_be_validator(function);
+        return;
+    }
+    if (called == nullptr) {
+        HASHCTL control{};
+        control.keysize = sizeof(Oid);
+        control.entrysize = sizeof(Called);
+        called = hash_create("rolecall called functions", 64, &control, HASH_ELEM | HASH_BLOBS);
+    }
+    const std::uint64_t way = way_of_now();
+    bool found = false;
+    auto* entry = static_cast<Called*>(hash_search(called, &function, HASH_ENTER, &found));
+    if (!found)
+        *entry = {.function = function, .way = way, .in_two_ways = false};
+    entry->in_two_ways |= entry->way != way;
+    calls_in_two_ways += entry->in_two_ways ? 1 : 0;
+}
+
+// Asked of each function that is looked up to be called, and is not built in ...
 bool on_lookup(Oid function) {
-    if (!other_settings && !pg::compiles_as_pinned() &&
-        (function < FirstNormalObjectId || has_text(function)))
-        other_settings = true;
+    note_call(function);
     return previous_needs_hook != nullptr && previous_needs_hook(function);
+}
+
+// ... but for those that run as their owner or with settings of their own, of which this is told, when they
+// have them.
+void on_call(FmgrHookEventType event, FmgrInfo* function, Datum* state) {
+    if (event == FHET_START)
+        note_call(function->fn_oid);
+    if (previous_call_hook != nullptr)
+        previous_call_hook(event, function, state);
 }
 
 }  // namespace
@@ -56,6 +122,8 @@ void compiled_init() {
     pg::watch_client_sessions(begin);
     previous_needs_hook = needs_fmgr_hook;
     needs_fmgr_hook = on_lookup;
+    previous_call_hook = fmgr_hook;
+    fmgr_hook = on_call;
 }
 
 void compiled_nothing_yet() { begin(MyDatabaseId); }
@@ -68,15 +136,26 @@ bool compiled_before_changes() {
            beginning.changes != cache::changes_of_names(MyDatabaseId);
 }
 
-const char* why_compiled_differs() {
-    if (other_settings && !testing::fault(testing::Fault::old_compilations))
-        return "this session may have compiled a function of the view under settings of its own";
-    if (!compiled_before_changes())
+std::uint64_t ambiguous_calls() { return calls_in_two_ways; }
+
+bool compiled_differs(std::uint64_t ambiguous_calls_before) {
+    if (testing::fault(testing::Fault::old_compilations))
+        return false;
+    return compiled_before_changes() || was_validated || calls_in_two_ways != ambiguous_calls_before;
+}
+
+const char* why_compiled_differs(bool did) {
+    if (!did && !compiled_differs(calls_in_two_ways))
         return nullptr;
-    return detail::noted_once
-               ? "this session has changed definitions, and may have compiled a function of the view before"
-               : "definitions have changed since this session began, which may have compiled a function of "
-                 "the view before";
+    if (detail::noted_once)
+        return "this session has changed definitions, and may have compiled a function of the view before";
+    if (compiled_before_changes())
+        return "definitions have changed since this session began, which may have compiled a function of the "
+               "view before";
+    if (was_validated)
+        return "this session has compiled functions without calling them";
+    return "this session has called a function of the view under another search_path, or other settings of its "
+           "language";
 }
 
 }  // namespace rolecall::projection

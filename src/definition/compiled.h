@@ -20,8 +20,15 @@ void compiled_nothing_yet();
 /// process, which begins now, would not have.
 bool compiled_before_changes();
 
-/// Why what functions with a text return here must not be shown to others: a phrase; nullptr: it may be.
-/// Asked when they have been run, under a snapshot taken before.
-const char* why_compiled_differs();
+/// How many calls there were of functions that may have been compiled here in one of two ways: under another
+/// search_path than now, or other settings of their language. Who runs a view compares this with what it was.
+std::uint64_t ambiguous_calls();
+
+/// May what functions with a text have returned since then differ from what they return elsewhere? Then it
+/// must not be shown to others. Asked under a snapshot taken before.
+bool compiled_differs(std::uint64_t ambiguous_calls_before);
+
+/// Why it does, for people; `did`: it did the last time. nullptr: it need not.
+const char* why_compiled_differs(bool did);
 
 }  // namespace rolecall::projection

@@ -355,6 +355,7 @@ bool read_definition(Definition& d) {
     adopt(d, now, plan, group_sources, group_plans, verdict, relations);
     d.detaching = detaching;
     d.runs_text = has_text;
+    d.differs_by_calls = false;
     d.differs_here = has_text && has_temporary_schema();
     return true;
 }

@@ -47,6 +47,7 @@ void add(Collected& all, int lookup, Oid keyed, Oid member, const char* column) 
     auto* reference = static_cast<Reference*>(palloc0(sizeof(Reference)));
     reference->watch = lookup;
     reference->relation = number != InvalidAttrNumber ? keyed : member;
+    reference->is_foreign_key = true;
     namestrcpy(&reference->column, column);
     reference->number = number != InvalidAttrNumber ? number : get_attnum(member, column);
     if (!is_known(all, *reference))

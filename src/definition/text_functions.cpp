@@ -18,22 +18,30 @@ namespace rolecall::projection {
 
 namespace {
 
-// The body of a function that is read when it runs, in the current memory context; nullptr: it has none.
-const char* text_of(Oid function) {
+// Calls `with(tuple)` where a function has a body that is read when it runs. Else nothing.
+template <typename With>
+void with_text(Oid function, With&& with) {
     if (function < FirstNormalObjectId)
-        return nullptr;
+        return;
     HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
     if (!HeapTupleIsValid(tuple))
         elog(ERROR, "cache lookup failed for function %u", function);
     const Oid language = reinterpret_cast<Form_pg_proc>(GETSTRUCT(tuple))->prolang;
     bool has_no_tree = false;
-    bool has_no_text = false;
     (void)SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &has_no_tree);
-    const Datum source = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &has_no_text);
-    const bool is_text =
-        language != INTERNALlanguageId && language != ClanguageId && has_no_tree && !has_no_text;
-    const char* body = is_text ? TextDatumGetCString(source) : nullptr;
+    if (language != INTERNALlanguageId && language != ClanguageId && has_no_tree)
+        with(tuple);
     ReleaseSysCache(tuple);
+}
+
+// In the current memory context; nullptr: it has none.
+const char* text_of(Oid function) {
+    const char* body = nullptr;
+    with_text(function, [&](HeapTuple tuple) {
+        bool is_null = false;
+        const Datum source = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &is_null);
+        body = is_null ? nullptr : TextDatumGetCString(source);
+    });
     return body;
 }
 
@@ -48,12 +56,16 @@ const char* ambiguous_function(const List* functions) {
 
 }  // namespace
 
-bool has_text(Oid function) { return text_of(function) != nullptr; }
+bool has_text(Oid function) {
+    bool has = false;
+    with_text(function, [&](HeapTuple) { has = true; });
+    return has;
+}
 
 bool runs_text(const List* functions) {
     const ListCell* cell = nullptr;
     foreach (cell, functions)
-        if (text_of(lfirst_oid(cell)) != nullptr)
+        if (has_text(lfirst_oid(cell)))
             return true;
     return false;
 }

@@ -51,6 +51,7 @@ struct Run {
     Oid column_type;  // of the key
     List* group_plans;
     Batch* batch;
+    std::uint64_t ambiguous_calls;  // before the view was run
 };
 
 const char* query_of(const Definition& d, const char* columns, bool has_last) {
@@ -151,7 +152,8 @@ void install_row(const Run& run, const Candidate& row, TupleDesc columns,
     FullLoad& pass = run.pass;
     const ViewRow content = read_row(row.tuple, columns, 2);
     const Loaded loaded{.document = content.has_document ? DatumGetJsonbP(content.document) : nullptr,
-                        .window = content.window};
+                        .window = content.window,
+                        .ambiguous_calls = run.ambiguous_calls};
     const core::Snapshot snapshot = testing::fault(testing::Fault::pass_by_newest_snapshot)
                                         ? pg::xid_snapshot(GetLatestSnapshot())
                                         : run.snapshot;
@@ -283,7 +285,7 @@ Step load_step(FullLoad& pass, bool (*report)(const FullLoad&)) {
         return Step::unwatched;
     if (d.runs_text && compiled_before_changes())
         return Step::outdated;
-    if (d.runs_text && why_compiled_differs() != nullptr)
+    if (d.runs_text && why_compiled_differs(false) != nullptr)
         return Step::unwatched;
     pg::refresh_xid_reference();
     Run run{.pass = pass,
@@ -292,7 +294,8 @@ Step load_step(FullLoad& pass, bool (*report)(const FullLoad&)) {
             .began = GetCurrentTimestamp(),
             .column_type = InvalidOid,
             .group_plans = list_copy(d.group_plans),  // the view may read this projection, and its definition
-            .batch = nullptr};
+            .batch = nullptr,
+            .ambiguous_calls = ambiguous_calls()};
     if (look_at_floor(run) == Step::wait)
         return Step::wait;
 
@@ -361,7 +364,7 @@ const char* why_unwatched(const FullLoad& pass) {
     const Definition& d = definition_seen(NameStr(pass.projection));
     if (d.problems != NIL)
         return static_cast<const Problem*>(linitial(d.problems))->text;
-    const char* why = d.runs_text ? why_compiled_differs() : nullptr;
+    const char* why = d.runs_text ? why_compiled_differs(false) : nullptr;
     return why != nullptr ? why : "";
 }
 

@@ -232,7 +232,7 @@ const core::FirstLevel::LocalEntry* first_level_hit(const Definition& d, Datum k
 bool is_worth_a_turn(const Lookup& l) {
     std::uint64_t versions = 0;
     const cache::Dependencies on{l.key.hash, l.d.floor, {}};  // which groups, the load will show
-    if (l.d.runs_text && why_compiled_differs() != nullptr)
+    if (l.d.differs_by_calls)
         return false;  // nobody waits for what will not be installed
     return l.eligibility.may_install && settled(on, l.eligibility.xids(), versions);
 }
@@ -489,8 +489,9 @@ Inspection inspect(Definition& d, Datum key) {
             d.ttl > 0 && !is_within_ttl(d, l.head) ? "its ttl has passed" : "it changed since it was loaded";
     else if (!is_in_window(l.head))
         found.reason = "it does not hold at the current time";
-    if (const char* why = found.reason != nullptr && d.runs_text ? why_compiled_differs() : nullptr)
-        found.reason = why;  // reading it here would not change that
+    const bool is_of_session = found.reason != nullptr && d.runs_text;
+    if (const char* why = is_of_session ? why_compiled_differs(d.differs_by_calls) : nullptr)
+        found.reason = why;
     return found;
 }
 

@@ -11,7 +11,8 @@ use Test::More;
 use lib 'test/tap/lib';
 use Rolecall::Test;
 
-my $node = new_node('compiled', "autovacuum = off\n");
+my $node = new_node("compiled", "autovacuum = off\nrolecall.debug_points = on\n");
+create_points($node);
 my $seed = $ENV{ROLECALL_SEED} // time;
 diag("ROLECALL_SEED=$seed");
 srand($seed);
@@ -67,7 +68,7 @@ my @cases = (
 my $places = 'DROP SCHEMA IF EXISTS s3, s4, s5 CASCADE; CREATE SCHEMA s3; CREATE SCHEMA s5; CREATE TYPE s3.t AS (a int); CREATE TYPE s5.t AS (e int); CREATE TABLE s1.x (b int); CREATE TABLE app.t (f int); REVOKE grp FROM app_owner;';
 sql('CREATE ROLE app_owner; CREATE ROLE grp');
 
-sub build { my ($function, $setup) = @_; return sql("$world $places $function $view $answers" . ($setup // '')); }
+sub build { my ($function, $setup, $first) = @_; return sql("$world $places " . ($first // '') . "$function $view $answers" . ($setup // '')); }
 
 # What everybody reads in the end, where it is not what the view answers.
 sub wrong { my ($node) = @_; return sql('SELECT cached, own FROM app.answers() WHERE cached IS DISTINCT FROM own'); }
@@ -135,6 +136,9 @@ for my $case (
 	[ 'variable_conflict', $ambiguous, 'SET plpgsql.variable_conflict = use_column; SELECT app.f(1)' ],
 	[ 'variable_conflict, reset', $ambiguous, 'SET plpgsql.variable_conflict = use_variable; SELECT app.f(1); RESET plpgsql.variable_conflict' ],
 	[ 'print_strict_params, reset', $strict, 'SET plpgsql.print_strict_params = on; SELECT app.f(1); RESET plpgsql.print_strict_params' ],
+	[ 'variable_conflict, of a function that runs as its owner', $ambiguous =~ s/SET search_path = s1, s2/SECURITY DEFINER/r, 'SET plpgsql.variable_conflict = use_column; SELECT app.f(1); RESET plpgsql.variable_conflict' ],
+	[ 'variable_conflict, of a function with nothing else', $ambiguous =~ s/SET search_path = s1, s2//r, 'SET plpgsql.variable_conflict = use_column; SELECT app.f(1); RESET plpgsql.variable_conflict' ],
+	[ 'variable_conflict, which a caller sets', "$ambiguous CREATE FUNCTION app.caller() RETURNS text SET plpgsql.variable_conflict = use_column LANGUAGE plpgsql AS \$\$ BEGIN RETURN app.f(1); END \$\$;", 'SELECT app.caller()' ],
 	[ 'extra_errors', $several, q(SET plpgsql.extra_errors = 'too_many_rows'; SELECT app.f(1)) ]) {
 	my ($what, $function, $before) = @$case;
 	build("SET plpgsql.variable_conflict = use_column; $function RESET plpgsql.variable_conflict;");
@@ -146,8 +150,25 @@ for my $case (
 	$old->quit;
 }
 
+# Where a function looks for names without a search_path of its own, its first caller in a session decides.
+sub by_path {
+	my ($before) = @_;
+	my $function = function('d date;', q(d := '20260101'; RETURN d;)) =~ s/SET search_path = s1, s2//r;
+	build($function, '', 'CREATE DOMAIN s2.date AS text;');
+	my $old = session($node);
+	$old->query_safe($before);
+	$old->query_safe("UPDATE app.users SET name = name || '.'; $read");
+	my $wrong = wrong();
+	$old->quit;
+	return $wrong;
+}
+my $other_path = 'SET search_path = s2, pg_catalog; SELECT app.f(1); RESET search_path';
+is(by_path($_), '', "a function compiled under another search_path: $_") for $other_path, "$read; $other_path";
+set_fault(70);
+isnt(by_path($other_path), '', 'seeded fault 70 is found: a function compiled under another search_path');
+set_fault(0);
+
 # --- Who may install, and what is said of it.
-sub counts { my ($session) = @_; return $session->query_safe(q(SELECT installs FROM rolecall.stat_projection WHERE projection = 'p')); }
 sub reason { my ($session) = @_; return $session->query_safe(q(SELECT reason FROM rolecall.cache_entry('p', '1'))); }
 build($compiled);
 my $old = session($node);
@@ -164,9 +185,9 @@ my $young = session($node);
 $young->query_safe($read);
 is(reason($young), '', 'a session that begins afterwards keeps them');
 is(reason($old), '', '... for the older one, too');
-my $loads = sql(q(SELECT loads FROM rolecall.stat_projection WHERE name = 'p'));
+my $loads = sql(q(SELECT loads FROM rolecall.stat_projection WHERE projection = 'p'));
 $old->query_safe($read);
-is(sql(q(SELECT loads FROM rolecall.stat_projection WHERE name = 'p')), $loads, '... which reads them from the cache');
+is(sql(q(SELECT loads FROM rolecall.stat_projection WHERE projection = 'p')), $loads, '... which reads them from the cache');
 $_->quit for $old, $young;
 
 # The loader: one that begins now loads everything, one that was there before a change leaves the rest to the next.

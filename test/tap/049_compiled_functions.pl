@@ -228,6 +228,22 @@ $between->query_safe($read);
 is(wrong(), '', 'a prepared change that survives a restart');
 $between->quit;
 
+# What a language compiles without a call.
+build($ambiguous =~ s/SET search_path = s1, s2//r, '', 'SET plpgsql.variable_conflict = use_column;');
+my $validating = session($node);
+$validating->query_safe(q(SET plpgsql.variable_conflict = use_column; SELECT plpgsql_validator('app.f'::regproc); RESET plpgsql.variable_conflict));
+$validating->query($read);
+is(wrong(), '', 'a function that was compiled by its validator');
+$validating->quit;
+
+# Catalogs that are written by hand, and what is called afterwards.
+build(function('', q(RETURN 'x';)) . 'ALTER TABLE app.users ADD more int;', 'CREATE VIEW app.w AS SELECT id AS uid, to_jsonb(u) AS doc FROM app.users u;'
+	  . q(SELECT rolecall.create_projection('w', 'app.w', 'uid', 'doc', watches => '{"app.users": "id"}')));
+sql(q(SELECT rolecall.project('w', '1'), rolecall.project('w', '1')));
+sql(q(SET allow_system_table_mods = on; UPDATE pg_attribute SET attname = 'by_hand' WHERE attrelid = 'app.users'::regclass AND attname = 'more'));
+sql(q(SELECT rolecall.repair_projection('p')));
+is(sql(q(SELECT rolecall.project('w', '1') = (SELECT doc FROM app.w WHERE uid = 1))), 't', 'repairing any projection makes all documents unusable, after catalogs were written by hand');
+
 # --- At random: sessions that live long and others that are new, which compile, change, take back and read.
 build(function('r t; n app.o.a%TYPE; x d;', q(r := ROW(1); n := 1.6; x := 'x'; RETURN concat_ws(' ', to_jsonb(r), n, x);)));
 my @changes = (

@@ -11,6 +11,7 @@ extern "C" {
 #include "access/htup_details.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
@@ -62,30 +63,35 @@ void begin(Oid database) {
 std::uint64_t way_of_now() {
     std::uint64_t way = pg::compiles_as_pinned() ? 1 : 0;
     Oid path[64];
-    const int count = std::min(fetch_search_path_array(path, lengthof(path)), static_cast<int>(lengthof(path)));
+    const int count =
+        std::min(fetch_search_path_array(path, lengthof(path)), static_cast<int>(lengthof(path)));
     for (int i = 0; i < count; ++i)
         way = hash_combine64(way, path[i]);
     return way;
 }
 
-// Takes an oid and returns nothing: as validators of languages, which compile what they are given.
-bool may_be_validator(Oid function) {
+enum class Kind { other, text, validator };
+
+// What takes an oid and returns nothing may be a language's validator, which compiles what it is given.
+Kind kind_of(Oid function) {
     HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
     if (!HeapTupleIsValid(tuple))
-        return false;
+        return Kind::other;
     const auto* row = reinterpret_cast<Form_pg_proc>(GETSTRUCT(tuple));
-    const bool is_one =
+    const bool may_validate =
         row->prorettype == VOIDOID && row->pronargs == 1 && row->proargtypes.values[0] == OIDOID;
+    const bool is_kept = has_text(tuple) && (row->prolang != SQLlanguageId || pg::keeps_sql_functions);
+    const Kind kind = is_kept ? Kind::text : may_validate ? Kind::validator : Kind::other;
     ReleaseSysCache(tuple);
-    return is_one;
+    return kind;
 }
 
 // What is compiled now stays as it is.
 void note_call(Oid function) {
-    if (!has_text(function)) {
-        was_validated |= may_be_validator(function);
+    const Kind kind = kind_of(function);
+    was_validated |= kind == Kind::validator;
+    if (kind != Kind::text)
         return;
-    }
     if (called == nullptr) {
         HASHCTL control{};
         control.keysize = sizeof(Oid);
@@ -154,7 +160,8 @@ const char* why_compiled_differs(bool did) {
                "view before";
     if (was_validated)
         return "this session has compiled functions without calling them";
-    return "this session has called a function of the view under another search_path, or other settings of its "
+    return "this session has called a function of the view under another search_path, or other settings of "
+           "its "
            "language";
 }
 

@@ -18,30 +18,15 @@ namespace rolecall::projection {
 
 namespace {
 
-// Calls `with(tuple)` where a function has a body that is read when it runs. Else nothing.
-template <typename With>
-void with_text(Oid function, With&& with) {
-    if (function < FirstNormalObjectId)
-        return;
+// The body of a function that is read when it runs, in the current memory context; nullptr: it has none.
+const char* text_of(Oid function) {
     HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
     if (!HeapTupleIsValid(tuple))
         elog(ERROR, "cache lookup failed for function %u", function);
-    const Oid language = reinterpret_cast<Form_pg_proc>(GETSTRUCT(tuple))->prolang;
-    bool has_no_tree = false;
-    (void)SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &has_no_tree);
-    if (language != INTERNALlanguageId && language != ClanguageId && has_no_tree)
-        with(tuple);
+    bool is_null = false;
+    const Datum source = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &is_null);
+    const char* body = has_text(tuple) && !is_null ? TextDatumGetCString(source) : nullptr;
     ReleaseSysCache(tuple);
-}
-
-// In the current memory context; nullptr: it has none.
-const char* text_of(Oid function) {
-    const char* body = nullptr;
-    with_text(function, [&](HeapTuple tuple) {
-        bool is_null = false;
-        const Datum source = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &is_null);
-        body = is_null ? nullptr : TextDatumGetCString(source);
-    });
     return body;
 }
 
@@ -56,16 +41,18 @@ const char* ambiguous_function(const List* functions) {
 
 }  // namespace
 
-bool has_text(Oid function) {
-    bool has = false;
-    with_text(function, [&](HeapTuple) { has = true; });
-    return has;
+bool has_text(HeapTuple function) {
+    const auto* row = reinterpret_cast<Form_pg_proc>(GETSTRUCT(function));
+    bool has_no_tree = false;
+    (void)SysCacheGetAttr(PROCOID, function, Anum_pg_proc_prosqlbody, &has_no_tree);
+    return row->oid >= FirstNormalObjectId && row->prolang != INTERNALlanguageId &&
+           row->prolang != ClanguageId && has_no_tree;
 }
 
 bool runs_text(const List* functions) {
     const ListCell* cell = nullptr;
     foreach (cell, functions)
-        if (has_text(lfirst_oid(cell)))
+        if (text_of(lfirst_oid(cell)) != nullptr)
             return true;
     return false;
 }

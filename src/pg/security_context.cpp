@@ -115,9 +115,10 @@ constexpr LanguageSetting language_pins[] = {
     {"plpgsql.variable_conflict", "error", true},
 };
 
+// What of this is there changes when the language is loaded.
 bool is_pinned(const LanguageSetting& p) {
-    const config_generic* record = find_setting(p.name);
-    return record == nullptr || has_value(record, p.value);
+    const char* value = GetConfigOption(p.name, true, false);
+    return value == nullptr || strcmp(value, p.value) == 0;
 }
 
 void pin_language() {

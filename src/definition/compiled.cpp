@@ -70,27 +70,27 @@ std::uint64_t way_of_now() {
     return way;
 }
 
-enum class Kind { other, text, validator };
+enum class CallKind { other, text, validator };
 
 // What takes an oid and returns nothing may be a language's validator, which compiles what it is given.
-Kind kind_of(Oid function) {
+CallKind kind_of(Oid function) {
     HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
     if (!HeapTupleIsValid(tuple))
-        return Kind::other;
+        return CallKind::other;
     const auto* row = reinterpret_cast<Form_pg_proc>(GETSTRUCT(tuple));
     const bool may_validate =
         row->prorettype == VOIDOID && row->pronargs == 1 && row->proargtypes.values[0] == OIDOID;
     const bool is_kept = has_text(tuple) && (row->prolang != SQLlanguageId || pg::keeps_sql_functions);
-    const Kind kind = is_kept ? Kind::text : may_validate ? Kind::validator : Kind::other;
+    const CallKind kind = is_kept ? CallKind::text : may_validate ? CallKind::validator : CallKind::other;
     ReleaseSysCache(tuple);
     return kind;
 }
 
 // What is compiled now stays as it is.
 void note_call(Oid function) {
-    const Kind kind = kind_of(function);
-    was_validated |= kind == Kind::validator;
-    if (kind != Kind::text)
+    const CallKind kind = kind_of(function);
+    was_validated |= kind == CallKind::validator;
+    if (kind != CallKind::text)
         return;
     if (called == nullptr) {
         HASHCTL control{};

@@ -37,11 +37,16 @@ include $(PGXS)
 # Plain layers: postgres.h does not compile there.
 $(PLAIN_OBJS): override CPPFLAGS += -include src/core/plain.h
 
-# Headers are tracked by the compiler; a change of flags or of the server rebuilds everything.
+# Headers are tracked by the compiler; a change of flags or of the server rebuilds everything, a change of TESTING what
+# asks for it.
 -include $(OBJS:.o=.d)
-FLAGS := $(subst ',,$(PG_CPPFLAGS) $(PG_CXXFLAGS)) $(shell $(PG_CONFIG) --version)
-$(shell mkdir -p build; echo '$(FLAGS)' | cmp -s - build/flags || echo '$(FLAGS)' > build/flags)
+FLAGS   := $(filter-out -DROLECALL_TESTING,$(PG_CPPFLAGS)) $(PG_CXXFLAGS)) $(CXX) $(shell $(PG_CONFIG) --version --configure)
+keep     = $(shell mkdir -p build; echo '$(2)' | cmp -s - build/$(1) || echo '$(2)' > build/$(1))
+$(call keep,flags,$(subst ',,$(FLAGS)))
+$(call keep,testing,$(TESTING))
+TESTED  := $(shell grep -lsE 'src/pg/testing\.h' $(OBJS:.o=.d)) $(shell grep -l ROLECALL_TESTING $(OBJS:.o=.cpp))
 $(OBJS): build/flags Makefile
+$(addsuffix .o,$(basename $(TESTED))): build/testing
 $(shlib): src/exports.map
 
 # The scripts of the extension, made of these files in this order; sql/README.md says how.
@@ -72,10 +77,12 @@ $(UPGRADES): build/rolecall--%--$(EXTVERSION).sql:
 
 .PHONY: dist tapcheck pgtapcheck unitcheck fuzzcheck lint format quickcheck soak demo bench help
 
-# What PGXN takes: the last commit, in a folder that is named after the version.
-dist:
+# What PGXN takes: the last commit, in a folder that is named after the version, with the install script in one file, as
+# META.json says.
+dist: $(SCRIPT)
 	mkdir -p dist
-	git archive --format=zip --prefix=$(EXTENSION)-$(EXTVERSION)/ -o dist/$(EXTENSION)-$(EXTVERSION).zip HEAD
+	git archive --format=zip -o dist/$(EXTENSION)-$(EXTVERSION).zip --prefix=$(EXTENSION)-$(EXTVERSION)/sql/ \
+		--add-file=$(SCRIPT) --prefix=$(EXTENSION)-$(EXTVERSION)/ HEAD
 
 tapcheck:
 	$(prove_installcheck)
@@ -91,7 +98,7 @@ unitcheck:
 
 fuzzcheck:
 	cmake -S . -B build/fuzz -DCMAKE_CXX_COMPILER=clang++ -DFUZZ=ON >/dev/null
-	cmake --build build/fuzz -j2 >/dev/null
+	cmake --build build/fuzz -j2 --target fuzzers >/dev/null
 	ctest --test-dir build/fuzz -R fuzz --output-on-failure
 
 lint:

@@ -132,7 +132,8 @@ bool mark_text(std::uint64_t projection);
 void stamp_texts(CommandTag by);
 
 /// How often definitions of a database have changed so that a name or a type may mean something else in the
-/// text of a function (definition/compiled.h). Counted before the commit, by who has locked definitions.
+/// text of a function (definition/compiled.h). A transaction counts its change when it has locked
+/// definitions, before it commits.
 std::uint64_t changes_of_names(Oid database);
 void count_change_of_names();
 void count_change_of_names_everywhere();

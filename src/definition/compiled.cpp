@@ -49,9 +49,9 @@ struct Called {
 
 HTAB* called = nullptr;  // functions with a text that were called here
 
-// Who announces a change locks definitions first and counts then. So a change that is not among those counted
-// here either has ended by now, and what is compiled from now on knows it, or is found to hold its lock, or
-// is counted later. What is replayed on a standby is not counted.
+// A transaction that announces a change locks definitions first and counts then. So if a change is not
+// counted here yet, then it has ended by now, and what is compiled from now on knows it; or its lock is
+// found; or it is counted later. What is replayed on a standby is not counted.
 void begin(Oid database) {
     if (!cache::preloaded() || RecoveryInProgress())
         return;

@@ -21,7 +21,8 @@ void compiled_nothing_yet();
 bool compiled_before_changes();
 
 /// How many calls there were of functions that may have been compiled here in one of two ways: under another
-/// search_path than now, or other settings of their language. Who runs a view compares this with what it was.
+/// search_path than now, or other settings of their language. A load compares this with what it was before
+/// the view was run.
 std::uint64_t ambiguous_calls();
 
 /// May what functions with a text have returned since then differ from what they return elsewhere? Then it

@@ -185,6 +185,15 @@ void check_reference(const Reference& reference, Check& check) {
     const bool keyed = std::any_of(watches.begin(), watches.end(), [&](const Watch& w) {
         return !w.lookup && w.relation == reference.relation;
     });
+    if (!keyed && reference.is_foreign_key) {
+        const char* child = qualified_name(reference.relation);
+        add(check, lookup.relation, false,
+            psprintf("column \"%s\" of %s refers to the lookup %s, and no table above has it",
+                     NameStr(reference.column), child, qualified_name(lookup.relation)),
+            psprintf("SELECT rolecall.watch(%s, %s, '<column that holds the key>')",
+                     literal(NameStr(check.projection.name)), literal(child)));
+        return;
+    }
     if (exists(reference.relation) &&
         !column_is_in_place(check, lookup.relation, reference.relation, reference.column, reference.number))
         return;

@@ -71,6 +71,24 @@ kit(
 		[ 'security definer', sub { 'ALTER FUNCTION fn.g(text) SECURITY ' . pick('DEFINER', 'INVOKER') } ],
 	]);
 
+# --- Functions with a body that is read when they are made.
+my $body = sub { "CREATE OR REPLACE FUNCTION at.f(i int) RETURNS text IMMUTABLE LANGUAGE sql RETURN 'f$_[0]' || i" };
+kit(
+	name => 'at', key => 'int', keys => \@numbers, watches => '{"at.users": "id"}', tables => { 'at.users' => 'id' },
+	setup => join(";\n",
+		'CREATE TABLE at.users (id int PRIMARY KEY, name text NOT NULL)', 'CREATE TABLE at.names (id int PRIMARY KEY, name text)',
+		q(INSERT INTO at.users SELECT g, 'user' FROM generate_series(1, 12) g), q(INSERT INTO at.names SELECT g, 'name' FROM generate_series(1, 12) g), $body->(0), ''),
+	view => q(CREATE VIEW at.v AS SELECT u.id AS uid, jsonb_build_object('name', u.name, 'f', at.f(u.id)) AS doc FROM at.users u),
+	rows => [
+		sub { sprintf q(UPDATE at.users SET name = 'user %d' WHERE id = %d), number(1000), one_of(@_) },
+		sub { sprintf q(UPDATE at.names SET name = 'name %d'), number(1000) },
+	],
+	ddl => [
+		[ 'function is replaced', sub { $body->(number(1000)) } ],
+		[ 'function reads a table', sub { ('CREATE OR REPLACE FUNCTION at.f(i int) RETURNS text STABLE LANGUAGE sql BEGIN ATOMIC SELECT name FROM at.names WHERE id = i; END', sprintf q(UPDATE at.names SET name = 'name %d'), number(1000)) } ],
+		[ 'function is not immutable', sub { 'ALTER FUNCTION at.f(int) ' . pick(qw(VOLATILE STABLE IMMUTABLE)) } ],
+	]);
+
 # --- Enums, arrays of them and domains over them.
 kit(
 	name => 'en', key => 'int', keys => \@numbers, watches => '{"en.users": "id"}', tables => { 'en.users' => 'id' },

@@ -298,6 +298,17 @@ void check_distribution(const List* relations, Check& check) {
                 "make it a table of this node only, give the projection a ttl, or drop the projection");
 }
 
+// Groups are read from a keyed table as its owner (groups.h), which need not be the view's.
+const char* unsafe_group_source(const Description& projection) {
+    for (const Reference& reference : projection.references)
+        if (exists(reference.relation))
+            if (const char* found = unsafe_part(owner_of(reference.relation), Execution{},
+                                                list_make1_oid(reference.relation));
+                found != nullptr)
+                return found;
+    return nullptr;
+}
+
 Oid watch_function(const char* name) {
     List* qualified = list_make2(makeString(pstrdup("rolecall")), makeString(pstrdup(name)));
     return LookupFuncName(qualified, 0, nullptr, false);
@@ -322,6 +333,8 @@ Verdict check_projection(const Description& projection, const Plan& plan, const 
     }
 
     const char* unsafe = unsafe_part(plan.owner, execution, behind);
+    if (unsafe == nullptr)
+        unsafe = unsafe_group_source(projection);
     if (unsafe != nullptr)
         add(check, projection.view, true, unsafe,
             "let one role own the view and what it uses, or a role that has the rights of the view's owner");

@@ -1,4 +1,5 @@
 #include "definition/exact_walk.h"
+#include "definition/exactness.h"
 
 extern "C" {
 #include "access/htup_details.h"
@@ -163,6 +164,7 @@ bool is_exact(Oid function, bool may_ask_time) {
 
 void run_function(ExactWalk& walk, Oid function) {
     walk.found.functions = list_append_unique_oid(walk.found.functions, function);
+    run_unseen(walk, function);
     if (!is_exact(function, walk.may_ask_time))
         note(walk, psprintf("function %s is not immutable", quote_identifier(get_func_name(function))));
 }
@@ -193,10 +195,13 @@ void run_families(ExactWalk& walk, Oid number) {
     CatCList* members = SearchSysCacheList1(AMOPOPID, ObjectIdGetDatum(number));
     for (int i = 0; i < members->n_members; ++i) {
         const auto* member = reinterpret_cast<Form_pg_amop>(GETSTRUCT(&members->members[i]->tuple));
+        add_family(walk.found, member->amopfamily);
         CatCList* functions = SearchSysCacheList1(AMPROCNUM, ObjectIdGetDatum(member->amopfamily));
         for (int f = 0; f < functions->n_members; ++f)
-            run_function(walk,
-                         reinterpret_cast<Form_pg_amproc>(GETSTRUCT(&functions->members[f]->tuple))->amproc);
+            if (const Oid function =
+                    reinterpret_cast<Form_pg_amproc>(GETSTRUCT(&functions->members[f]->tuple))->amproc;
+                function >= FirstNormalObjectId)
+                run_function(walk, function);
         ReleaseSysCacheList(functions);
     }
     ReleaseSysCacheList(members);
@@ -204,15 +209,15 @@ void run_families(ExactWalk& walk, Oid number) {
 
 }  // namespace
 
-// What is built in has no others than built-in ones.
+// What is built in has no others than built-in ones, but a family of an application's may have it.
 void run_operator(ExactWalk& walk, Oid number) {
     run_function(walk, get_opcode(number));
+    run_families(walk, number);
     if (number < FirstNormalObjectId)
         return;
     for (const Oid other : {get_commutator(number), get_negator(number)})
         if (OidIsValid(other))
             run_function(walk, get_opcode(other));
-    run_families(walk, number);
 }
 
 // ---- What is passed to them
@@ -230,8 +235,10 @@ void pass_types(ExactWalk& walk, Oid function, const List* arguments) {
     (void)get_func_signature(function, &types, &count);
     ListCell* cell = nullptr;
     foreach (cell, arguments)
-        if (is_polymorphic_type(declared_type(types, count, foreach_current_index(cell))))
+        if (is_polymorphic_type(declared_type(types, count, foreach_current_index(cell)))) {
             write_type(walk, lfirst_oid(cell));
+            take_value(walk, function, lfirst_oid(cell));
+        }
 }
 
 void pass_arguments(ExactWalk& walk, Oid function, const List* arguments) {
@@ -320,6 +327,7 @@ void visit_body(ExactWalk& walk, HeapTuple tuple, Node* call, Oid collation) {
     visit(reinterpret_cast<Node*>(queries), &body);
     walk.found.functions = list_concat_unique_oid(walk.found.functions, inside.functions);
     walk.found.domains = list_concat_unique_oid(walk.found.domains, inside.domains);
+    walk.found.made = list_concat_unique_oid(walk.found.made, inside.made);
     walk.found.policed = list_concat_unique_oid(walk.found.policed, inside.policed);
     walk.found.read_inside = list_concat_unique_oid(walk.found.read_inside, inside.read_inside);
     if (walk.found.unknown == nullptr)
@@ -342,6 +350,7 @@ void visit_call(ExactWalk& walk, Node* call, Oid function, List* arguments, Oid 
         else
             walk.unknown_record = format_procedure(function);
     }
+    make_result(walk, call, function, result);
     visit_body(walk, tuple, call, collation);
     ReleaseSysCache(tuple);
 

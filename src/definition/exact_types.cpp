@@ -89,8 +89,10 @@ void add_columns(ExactWalk& walk, TupleDesc columns) {
 void run_range(ExactWalk& walk, Oid type) {
     const TypeCacheEntry* range = lookup_type_cache(type, TYPECACHE_RANGE_INFO);
     run_function(walk, range->rng_cmp_proc_finfo.fn_oid);
-    if (OidIsValid(range->rng_canonical_finfo.fn_oid))
-        run_function(walk, range->rng_canonical_finfo.fn_oid);
+    // The planner takes the difference, to estimate.
+    for (const Oid function : {range->rng_canonical_finfo.fn_oid, range->rng_subdiff_finfo.fn_oid})
+        if (OidIsValid(function))
+            run_function(walk, function);
 }
 
 void write_type(ExactWalk& walk, Oid type) {

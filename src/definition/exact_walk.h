@@ -25,10 +25,17 @@ struct ExactWalk {
     bool has_records = false;
     List* columns = NIL;                   // types of what may be a column of a record
     const char* unknown_record = nullptr;  // a function whose columns are not known
+    bool makes_records = false;            // a function may make records like those that it is given
 };
 
 /// Notes why the result is not exact, where nothing was noted yet.
 void note(ExactWalk& walk, const char* text);
+
+/// Notes that nobody knows what runs there.
+void refuse_unknown(ExactWalk& walk, const char* name);
+
+/// Adds what is known only when all of an expression, or all queries, have been visited.
+void finish(ExactWalk& walk);
 
 /// For expression_tree_walker() and its kin: `context` is a ExactWalk. Never ends early: whose code runs must
 /// be known of everything.
@@ -55,6 +62,19 @@ void visit_call(ExactWalk& walk, Node* call, Oid function, List* arguments, Oid 
 
 /// Is it one whose result is known to depend on its arguments only, types apart?
 bool is_exact(Oid function, bool may_ask_time);
+
+// ---- What is not written where a function is called
+
+/// Notes what a function may run that its name does not say: it may make values of the types that it is
+/// declared with, or run what its arguments name.
+void run_unseen(ExactWalk& walk, Oid function);
+
+/// A polymorphic function is given, or returns, a value of a type.
+void take_value(ExactWalk& walk, Oid function, Oid type);
+void make_value(ExactWalk& walk, Oid function, Oid type);
+
+/// The same for the result of a call, which may be a record.
+void make_result(ExactWalk& walk, Node* call, Oid function, Oid result);
 
 // ---- Types
 

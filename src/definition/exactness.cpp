@@ -21,18 +21,18 @@ void note(ExactWalk& walk, const char* text) {
         walk.found.inexact = text;
 }
 
+void refuse_unknown(ExactWalk& walk, const char* name) {
+    note(walk, psprintf("it uses %s, of which it is not known what it depends on", name));
+    if (walk.found.unknown == nullptr)
+        walk.found.unknown = name;
+}
+
 namespace {
 
 // As nodeToString() begins: "{XMLEXPR :op ...".
 const char* name_of(const Node* node) {
     const char* text = nodeToString(node);
     return pnstrdup(text + 1, static_cast<Size>(strcspn(text + 1, " :}")));
-}
-
-void refuse_unknown(ExactWalk& walk, const char* name) {
-    note(walk, psprintf("it uses %s, of which it is not known what it depends on", name));
-    if (walk.found.unknown == nullptr)
-        walk.found.unknown = name;
 }
 
 bool is_time(SQLValueFunctionOp op) {
@@ -114,6 +114,7 @@ void visit_window_function(ExactWalk& walk, WindowFunc* window) {
 void visit_aggregate(ExactWalk& walk, Aggref* aggregate) {
     run_aggregate(walk, aggregate->aggfnoid);
     pass_types(walk, aggregate->aggfnoid, aggregate->aggargtypes);
+    make_value(walk, aggregate->aggfnoid, aggregate->aggtype);
     visit_children(walk, reinterpret_cast<Node*>(aggregate));
 }
 
@@ -130,10 +131,8 @@ void visit_row(ExactWalk& walk, const RowExpr* row) {
 }
 
 void visit_table_function(ExactWalk& walk, const TableFunc* table) {
-    if (!pg::is_json_table(table)) {
+    if (!pg::is_json_table(table))
         note(walk, "it uses XMLTABLE");
-        return;
-    }
     ListCell* cell = nullptr;
     foreach (cell, table->coltypes) {
         read_type(walk, lfirst_oid(cell));
@@ -145,8 +144,10 @@ void visit_call_in_from(ExactWalk& walk, const RangeTblFunction* function) {
     Node* call = function->funcexpr;
     if (function->funccoltypes != NIL) {
         ListCell* cell = nullptr;
-        foreach (cell, function->funccoltypes)
+        foreach (cell, function->funccoltypes) {
             add_column(walk, lfirst_oid(cell));
+            walk.found.made = list_append_unique_oid(walk.found.made, lfirst_oid(cell));
+        }
         const char* before = walk.unknown_record;
         visit(call, &walk);
         walk.unknown_record = before;  // its columns are said here
@@ -244,6 +245,7 @@ bool visit(Node* node, void* context) {
         case T_NullIfExpr: {
             const auto* operation = reinterpret_cast<OpExpr*>(node);
             visit_operator(walk, operation->opno, operation->args);
+            make_value(walk, get_opcode(operation->opno), operation->opresulttype);
             break;
         }
         case T_ScalarArrayOpExpr: {
@@ -355,9 +357,9 @@ bool visit(Node* node, void* context) {
     return false;
 }
 
-namespace {
-
 void finish(ExactWalk& walk) {
+    if (walk.makes_records)
+        walk.found.made = list_concat_unique_oid(walk.found.made, walk.columns);
     if (!walk.has_records)
         return;
     if (walk.unknown_record != nullptr)
@@ -366,8 +368,6 @@ void finish(ExactWalk& walk) {
     foreach (cell, walk.columns)
         write_type(walk, lfirst_oid(cell));
 }
-
-}  // namespace
 
 Execution examine(List* queries, bool may_ask_time) {
     Execution found;
@@ -378,14 +378,15 @@ Execution examine(List* queries, bool may_ask_time) {
     return found;
 }
 
-void add_expression(Execution& execution, Node* expression) {
+Execution examine_expression(Node* expression) { return examine(list_make1(expression), true); }
+
+Execution examine_type(Oid type) {
     Execution found;
     List* bodies = NIL;
     ExactWalk walk{.found = found, .bodies = &bodies, .may_ask_time = true};
-    visit(expression, &walk);
+    read_type(walk, type);
     finish(walk);
-    execution.functions = list_concat_unique_oid(execution.functions, found.functions);
-    execution.domains = list_concat_unique_oid(execution.domains, found.domains);
+    return found;
 }
 
 }  // namespace rolecall::projection

@@ -18,7 +18,13 @@ namespace rolecall::projection {
 /// who calls it.
 Execution examine(List* queries, bool may_ask_time);
 
-/// Adds the functions and domains of an expression that is no part of a query, but is evaluated for it.
-void add_expression(Execution& execution, Node* expression);
+/// The same for an expression that is no part of a query, but is evaluated for it; and for what making a
+/// value of a type runs. Neither says whether anything is exact.
+Execution examine_expression(Node* expression);
+Execution examine_type(Oid type);
+
+/// Adds the functions of an operator family, those for support and those of operators, as far as they are not
+/// built in: an index, a sort, a hash table, a partition key or the planner may run any of them.
+void add_family(Execution& execution, Oid family);
 
 }  // namespace rolecall::projection

@@ -15,6 +15,7 @@ struct Execution {
     const char* unknown = nullptr;  // a node of which it is not known what it runs
     List* functions = NIL;          // of calls, operators, aggregates, casts, and what types run
     List* domains = NIL;            // whose constraints are evaluated
+    List* made = NIL;               // types of which functions may make values: what reading one runs, runs
     List* policed = NIL;            // relations whose policies apply
     List* read_inside = NIL;        // relations that functions read which are written in SQL
     bool calls_sql = false;         // there are such functions: the planner may put their bodies in place

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by the scripts: packages, a private copy of PostgreSQL, throw-away servers. To be sourced by bash.
 #
 # Nothing is written outside $WORK, a temporary directory, except for packages. Servers listen on Unix sockets in
@@ -20,7 +21,7 @@ install_packages() {
     missing=$({ dpkg-query -W -f '${Package} ${Status}\n' "$@" 2>/dev/null || true; } | awk '/ok installed$/ {print $1}' |
         sort -u | comm -13 - <(printf '%s\n' "$@" | sort -u))
     [ -z "$missing" ] && return
-    say "installing $(echo $missing)"
+    say "installing ${missing//$'\n'/ }"
     # Debian would make and start a cluster of its own.
     as_root mkdir -p /etc/postgresql-common/createcluster.d
     echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.d/no-main.conf >/dev/null
@@ -28,9 +29,8 @@ install_packages() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 }
 
-server_packages() {
-    echo "postgresql-$PGVER postgresql-server-dev-$PGVER libcurl4-openssl-dev g++ make nodejs"
-}
+# shellcheck disable=SC2034
+server_packages=("postgresql-$PGVER" "postgresql-server-dev-$PGVER" libcurl4-openssl-dev g++ make nodejs)
 
 # The user that runs servers: initdb refuses root.
 server_user() {
@@ -43,24 +43,72 @@ make_work() {
     chmod 755 "$WORK"
     chown "$(server_user)" "$WORK"
     trap 'clean_up' EXIT
-    trap 'exit 130' INT TERM
+    trap 'exit 130' INT TERM HUP
 }
 
+# The processes that this one started, and those that these started.
+descendants() {
+    cat /proc/[0-9]*/status 2>/dev/null | awk -v root=$$ '
+        /^Pid:/ {pid = $2}
+        /^PPid:/ {children[$2] = children[$2] " " pid}
+        END {
+            known = children[root]
+            while (known) {
+                n = split(known, pids, " ")
+                known = ""
+                for (i = 1; i <= n; i++) {
+                    print pids[i]
+                    known = known children[pids[i]]
+                }
+            }
+        }'
+}
+
+# Those of these processes that still run.
+still_running() {
+    local pid
+    for pid in "$@"; do
+        [ -d "/proc/$pid" ] && ! grep -qs '^State:.*[XZ] ' "/proc/$pid/status" && echo "$pid"
+    done
+    return 0
+}
+
+# Tells processes to end, and makes them after ten seconds.
+end_processes() {
+    local signal=$1 i left
+    shift
+    left=$(still_running "$@")
+    [ -z "$left" ] && return 0
+    as_root kill "-$signal" $left 2>/dev/null || true
+    for ((i = 0; i < 100; i++)); do
+        left=$(still_running $left)
+        [ -z "$left" ] && return 0
+        sleep 0.1
+    done
+    as_root kill -KILL $left 2>/dev/null || true
+}
+
+# Where an interruption ends this script, what it started ends too. A postmaster is nobody's child: servers are found by
+# their data directories.
 clean_up() {
-    local pidfile
+    local pidfile pid
+    trap '' INT TERM HUP
+    # shellcheck disable=SC2046
+    end_processes TERM $(descendants)
     for pidfile in "$WORK"/*.pid; do
         [ -f "$pidfile" ] && kill "$(cat "$pidfile")" 2>/dev/null
     done
-    for pidfile in "$WORK"/*/postmaster.pid; do
-        [ -f "$pidfile" ] && as_server pg_ctl -D "$(dirname "$pidfile")" -m immediate -s stop
+    find "$WORK" -name postmaster.pid 2>/dev/null | while read -r pidfile; do
+        pid=$(head -n 1 "$pidfile")
+        [ "/proc/$pid/cwd" -ef "$(dirname "$pidfile")" ] && end_processes QUIT "$pid"
     done
     rm -rf "$WORK"
 }
 
 # Runs a command as the server's user with the private installation first on the path.
 as_server() {
-    local environment=(env "PATH=$WORK/usr/lib/postgresql/$PGVER/bin:$PATH" "HOME=$WORK" "PGHOST=$WORK" PGUSER=postgres
-        PGDATABASE=postgres "PG_CONFIG=$WORK/usr/lib/postgresql/$PGVER/bin/pg_config")
+    local environment=(env "PATH=$WORK/usr/lib/postgresql/$PGVER/bin:$PATH" "HOME=$WORK" "TMPDIR=$WORK"
+        "PGHOST=$WORK" PGUSER=postgres PGDATABASE=postgres "PG_CONFIG=$WORK/usr/lib/postgresql/$PGVER/bin/pg_config")
     if [ "$(id -u)" = 0 ]; then
         (cd "$WORK" && runuser -u postgres -- "${environment[@]}" "$@")
     else
@@ -76,7 +124,7 @@ private_postgres() {
     # Debian has it apart from the rest.
     [ -d "$PGROOT/usr/share/postgresql" ] && cp -a "$PGROOT/usr/share/postgresql/$PGVER" "$WORK/usr/share/postgresql/"
     ln -s /usr/include "$WORK/usr/include"
-    ln -s /usr/lib/x86_64-linux-gnu "$WORK/usr/lib/" 2>/dev/null || true
+    ln -s "/usr/lib/$(uname -m)-linux-gnu" "$WORK/usr/lib/"
     [ "$(id -u)" = 0 ] && chown -R postgres: "$WORK/usr"
     return 0
 }

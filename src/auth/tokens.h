@@ -1,5 +1,5 @@
 // What SQL cannot do for OAuth states and refresh tokens: randomness, and a write that outlives an error. The
-// rest is in sql/extension/authentication.sql.
+// rest is in sql/install/code/authentication.sql.
 #pragma once
 
 #include "pg/pg.h"

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <exception>
+#include <source_location>
 #include <string>
 #include <utility>
 
@@ -12,17 +13,22 @@ namespace rolecall {
 /// `detail` and `hint` are sentences or empty. pg/guard.h turns it into a PostgreSQL error.
 class Error : public std::exception {
  public:
-    Error(const char (&sqlstate)[6], std::string message, std::string detail = {}, std::string hint = {})
+    Error(const char (&sqlstate)[6], std::string message, std::string detail = {}, std::string hint = {},
+          std::source_location where = std::source_location::current())
         : sqlstate_{sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4], '\0'},
           message_(std::move(message)),
           detail_(std::move(detail)),
-          hint_(std::move(hint)) {}
+          hint_(std::move(hint)),
+          where_(where) {}
 
     const char* what() const noexcept override { return message_.c_str(); }
     const char* sqlstate() const noexcept { return sqlstate_.data(); }
     const std::string& message() const noexcept { return message_; }
     const std::string& detail() const noexcept { return detail_; }
     const std::string& hint() const noexcept { return hint_; }
+
+    /// Where it was made: \set VERBOSITY verbose shows it.
+    const std::source_location& where() const noexcept { return where_; }
 
     /// Message and detail in one line, where only one is shown.
     std::string summary() const { return message_ + (detail_.empty() ? "" : ": " + detail_); }
@@ -32,6 +38,7 @@ class Error : public std::exception {
     std::string message_;
     std::string detail_;
     std::string hint_;
+    std::source_location where_;
 };
 
 }  // namespace rolecall

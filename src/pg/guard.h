@@ -32,19 +32,22 @@ namespace detail {
 /// Runs `body(argument)`; returns the report of the PostgreSQL error it raised, or nullptr.
 ErrorData* run_catching(void (*body)(void*), void* argument);
 
-/// What guarded() carries out of a catch block: nothing here needs a destructor.
+/// What guarded() carries out of a catch block: nothing here needs a destructor. raise() frees the texts.
 struct Caught {
     ErrorData* report = nullptr;
     int sqlstate = 0;
-    char message[512];
-    char detail[1024];
-    char hint[1024];
+    char* message = nullptr;
+    char* detail = nullptr;
+    char* hint = nullptr;
+    const char* file = nullptr;
+    const char* function = nullptr;
+    int line = 0;
 };
 
 /// Fills `caught` from the exception being handled. Called inside a catch block only.
 void describe(Caught& caught) noexcept;
 
-[[noreturn]] void raise(const Caught& caught);
+[[noreturn]] void raise(Caught& caught);
 
 }  // namespace detail
 

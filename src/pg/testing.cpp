@@ -139,6 +139,8 @@ ROLECALL_FUNCTION(rolecall_test_throw, pg::takes(TEXTOID, TEXTOID)) {
         const std::string on_the_heap(1000, 'x');
         if (strcmp(kind, "error") == 0)
             throw Error("RC999", "a message", "A detail.", "A hint.");
+        if (strcmp(kind, "long") == 0)
+            throw Error("RC999", std::string(3000, 'm'), std::string(3000, 'd'), std::string(3000, 'h'));
         if (strcmp(kind, "bad_alloc") == 0)
             throw std::bad_alloc();
         if (strcmp(kind, "exception") == 0)

@@ -1,48 +1,18 @@
 -- What a login leaves behind: states of OAuth flows under way, and refresh tokens. Of both only hashes are stored, and
 -- only hashes reach statements, errors and statistics.
 
-CREATE FUNCTION rolecall.random_token() RETURNS text
+CREATE OR REPLACE FUNCTION rolecall.random_token() RETURNS text
 LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_random_token';
 COMMENT ON FUNCTION rolecall.random_token() IS '32 random bytes as 43 characters of URL-safe base64';
 
-CREATE FUNCTION rolecall.is_token(value text) RETURNS boolean
+CREATE OR REPLACE FUNCTION rolecall.is_token(value text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 RETURN coalesce(value COLLATE "C" ~ '^[A-Za-z0-9_-]{43}$', false);
 COMMENT ON FUNCTION rolecall.is_token(text) IS 'does the value have the shape of what random_token() returns?';
 
 -- ---- OAuth states --------------------------------------------------------------------------------------------------
 
-CREATE TABLE rolecall.oauth_states (
-    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-    state varchar(255) NOT NULL UNIQUE,
-    provider varchar(50) NOT NULL,
-    user_id bigint REFERENCES rolecall.users ON DELETE CASCADE,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    expires_at timestamptz NOT NULL DEFAULT now() + interval '10 minutes',
-    pkce varchar(128),
-    nonce varchar(255),
-    redirect_uri varchar(2048)
-);
-COMMENT ON TABLE rolecall.oauth_states IS 'states of OAuth flows under way';
-COMMENT ON COLUMN rolecall.oauth_states.state IS 'the SHA-256 of the state, hexadecimal';
-COMMENT ON COLUMN rolecall.oauth_states.pkce IS 'the PKCE code verifier, or the challenge, whichever the application needs in the callback';
-
-CREATE INDEX idx_oauth_state_expires ON rolecall.oauth_states (expires_at);
-CREATE INDEX idx_oauth_state_provider ON rolecall.oauth_states (provider);
-CREATE INDEX oauth_states_user_idx ON rolecall.oauth_states (user_id);
-
-CREATE TYPE rolecall.oauth_state AS (
-    provider text,
-    user_id bigint,
-    created_at timestamptz,
-    expires_at timestamptz,
-    pkce text,
-    nonce text,
-    redirect_uri text
-);
-COMMENT ON TYPE rolecall.oauth_state IS 'what was kept with an OAuth state';
-
-CREATE FUNCTION rolecall.require_oauth_provider(provider text) RETURNS void
+CREATE OR REPLACE FUNCTION rolecall.require_oauth_provider(provider text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     known CONSTANT text[] = regexp_split_to_array(btrim(current_setting('rolecall.oauth_providers')), '[[:space:]]*,[[:space:]]*');
@@ -55,7 +25,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.require_oauth_provider(text) IS 'error RC201, unless rolecall.oauth_providers is empty or names the provider';
 
-CREATE FUNCTION rolecall.create_oauth_state(
+CREATE OR REPLACE FUNCTION rolecall.create_oauth_state(
     provider text, user_id bigint DEFAULT NULL, ttl interval DEFAULT '10 minutes',
     pkce text DEFAULT NULL, nonce text DEFAULT NULL, redirect_uri text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -75,7 +45,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.create_oauth_state(text, bigint, interval, text, text, text) IS 'begins an OAuth flow: a new state, which can be consumed once';
 
-CREATE FUNCTION rolecall.take_oauth_state(state text, provider text) RETURNS rolecall.oauth_state
+CREATE OR REPLACE FUNCTION rolecall.take_oauth_state(state text, provider text) RETURNS rolecall.oauth_state
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -94,7 +64,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.take_oauth_state(text, text) IS 'consumes a state; NULLs when it is not there, expired, or another provider''s';
 
-CREATE FUNCTION rolecall.validate_and_consume_oauth_state(state text, provider text) RETURNS boolean
+CREATE OR REPLACE FUNCTION rolecall.validate_and_consume_oauth_state(state text, provider text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN (rolecall.take_oauth_state(state, provider)).provider IS NOT NULL;
@@ -102,7 +72,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.validate_and_consume_oauth_state(text, text) IS 'true exactly once for each state; false, and nothing consumed, when it is expired or another provider''s';
 
-CREATE FUNCTION rolecall.consume_oauth_state(state text, provider text) RETURNS rolecall.oauth_state
+CREATE OR REPLACE FUNCTION rolecall.consume_oauth_state(state text, provider text) RETURNS rolecall.oauth_state
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     taken CONSTANT rolecall.oauth_state = rolecall.take_oauth_state(state, provider);
@@ -116,7 +86,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.consume_oauth_state(text, text) IS 'the same, and returns what was kept with the state; error RC202 instead of false';
 
-CREATE FUNCTION rolecall.cleanup_expired_oauth_states(most bigint DEFAULT NULL) RETURNS bigint
+CREATE OR REPLACE FUNCTION rolecall.cleanup_expired_oauth_states(most bigint DEFAULT NULL) RETURNS bigint
 LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH gone AS (
         DELETE FROM rolecall.oauth_states WHERE ctid = ANY (ARRAY(
@@ -129,28 +99,7 @@ COMMENT ON FUNCTION rolecall.cleanup_expired_oauth_states(bigint) IS 'removes ex
 
 -- ---- Refresh tokens ------------------------------------------------------------------------------------------------
 
-CREATE TABLE rolecall.refresh_tokens (
-    id bigint PRIMARY KEY GENERATED BY DEFAULT AS IDENTITY,
-    user_id bigint NOT NULL REFERENCES rolecall.users ON DELETE CASCADE,
-    token_hash bytea NOT NULL UNIQUE,
-    family uuid NOT NULL DEFAULT gen_random_uuid(),
-    revoked boolean NOT NULL DEFAULT false,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    expires_at timestamptz NOT NULL,
-    rotated_at timestamptz
-);
-COMMENT ON TABLE rolecall.refresh_tokens IS 'refresh tokens, by their SHA-256';
-COMMENT ON COLUMN rolecall.refresh_tokens.family IS 'a login: what was issued then, and all that replaced it since';
-COMMENT ON COLUMN rolecall.refresh_tokens.rotated_at IS 'when the token was first used, and replaced';
-
-CREATE INDEX idx_refresh_token_user_revoked ON rolecall.refresh_tokens (user_id, revoked);
-CREATE INDEX idx_refresh_token_expires ON rolecall.refresh_tokens (expires_at);
-CREATE INDEX refresh_tokens_family_idx ON rolecall.refresh_tokens (family);
-
-CREATE TYPE rolecall.issued_token AS (user_id bigint, token text, expires_at timestamptz);
-COMMENT ON TYPE rolecall.issued_token IS 'a refresh token for the client; it is stored nowhere';
-
-CREATE FUNCTION rolecall.require_ttl(ttl interval, most interval) RETURNS void
+CREATE OR REPLACE FUNCTION rolecall.require_ttl(ttl interval, most interval) RETURNS void
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF ttl IS NULL OR ttl <= interval '0' OR ttl > most THEN
@@ -160,7 +109,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.require_ttl(interval, interval) IS 'error 22023 for a lifetime that cannot be meant';
 
-CREATE FUNCTION rolecall.require_active_user(uid bigint) RETURNS void
+CREATE OR REPLACE FUNCTION rolecall.require_active_user(uid bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     active boolean;
@@ -178,7 +127,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.require_active_user(bigint) IS 'error RC001 or RC002, unless the user is there and active';
 
-CREATE FUNCTION rolecall.put_refresh_token(uid bigint, family uuid, ttl interval) RETURNS rolecall.issued_token
+CREATE OR REPLACE FUNCTION rolecall.put_refresh_token(uid bigint, family uuid, ttl interval) RETURNS rolecall.issued_token
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     token CONSTANT text = rolecall.random_token();
@@ -191,7 +140,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.put_refresh_token(bigint, uuid, interval) IS 'a new token of a family';
 
-CREATE FUNCTION rolecall.issue_refresh_token(uid bigint, ttl interval DEFAULT '30 days') RETURNS rolecall.issued_token
+CREATE OR REPLACE FUNCTION rolecall.issue_refresh_token(uid bigint, ttl interval DEFAULT '30 days') RETURNS rolecall.issued_token
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM rolecall.require_ttl(ttl, interval '10 years');
@@ -204,15 +153,15 @@ COMMENT ON FUNCTION rolecall.issue_refresh_token(bigint, interval) IS 'a refresh
 -- Again until nothing is left: a token that is being rotated makes us wait, and then it has a successor. That is seen by
 -- the next statement, for it comes to be in the transaction that we waited for. Each is under a snapshot of its own, whatever
 -- the isolation level: a token that was issued since the transaction began is revoked like the others.
-CREATE FUNCTION rolecall.revoke_tokens(of_family uuid, of_user bigint) RETURNS bigint
+CREATE OR REPLACE FUNCTION rolecall.revoke_tokens(of_family uuid, of_user bigint) RETURNS bigint
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_revoke_tokens';
 COMMENT ON FUNCTION rolecall.revoke_tokens(uuid, bigint) IS 'revokes all tokens of a family, or of a user; returns how many';
 
-CREATE FUNCTION rolecall.revoke_family_durably(family uuid) RETURNS void
+CREATE OR REPLACE FUNCTION rolecall.revoke_family_durably(family uuid) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_revoke_family_durably';
 COMMENT ON FUNCTION rolecall.revoke_family_durably(uuid) IS 'the same in a transaction of its own, in a background worker: an error that follows does not take it back';
 
-CREATE FUNCTION rolecall.ask_for_sync(uid bigint) RETURNS void
+CREATE OR REPLACE FUNCTION rolecall.ask_for_sync(uid bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF EXISTS (SELECT FROM rolecall.users WHERE id = uid AND provider IS NOT NULL AND institutional_id IS NOT NULL) THEN
@@ -224,7 +173,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.ask_for_sync(bigint) IS 'asks for a role sync, and is never the reason for an error';
 
-CREATE FUNCTION rolecall.refresh(token text) RETURNS rolecall.issued_token
+CREATE OR REPLACE FUNCTION rolecall.refresh(token text) RETURNS rolecall.issued_token
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     grace CONSTANT interval = current_setting('rolecall.refresh_grace');
@@ -264,7 +213,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.refresh(text) IS 'replaces a refresh token by a new one, and asks for a role sync; a token that is used again revokes its family';
 
-CREATE FUNCTION rolecall.revoke_refresh_token(token text) RETURNS boolean
+CREATE OR REPLACE FUNCTION rolecall.revoke_refresh_token(token text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     hash bytea;
@@ -280,7 +229,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.revoke_refresh_token(text) IS 'ends the login that a token belongs to; false: there was nothing to end';
 
-CREATE FUNCTION rolecall.revoke_refresh_tokens(uid bigint) RETURNS bigint
+CREATE OR REPLACE FUNCTION rolecall.revoke_refresh_tokens(uid bigint) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM FROM rolecall.users WHERE id = uid;
@@ -292,7 +241,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.revoke_refresh_tokens(bigint) IS 'ends every login of a user; returns how many tokens that were';
 
-CREATE FUNCTION rolecall.cleanup_expired_refresh_tokens(most bigint DEFAULT NULL) RETURNS bigint
+CREATE OR REPLACE FUNCTION rolecall.cleanup_expired_refresh_tokens(most bigint DEFAULT NULL) RETURNS bigint
 LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH gone AS (
         DELETE FROM rolecall.refresh_tokens WHERE ctid = ANY (ARRAY(
@@ -303,7 +252,7 @@ LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_cata
 $$;
 COMMENT ON FUNCTION rolecall.cleanup_expired_refresh_tokens(bigint) IS 'removes expired tokens, and returns how many; the worker does so by itself';
 
-CREATE FUNCTION rolecall.end_logins() RETURNS trigger
+CREATE OR REPLACE FUNCTION rolecall.end_logins() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM rolecall.revoke_tokens(NULL::uuid, NEW.id);
@@ -312,7 +261,6 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.end_logins() IS 'revokes the refresh tokens of a user who is deactivated';
 
-CREATE TRIGGER end_logins AFTER UPDATE OF is_active ON rolecall.users
+CREATE OR REPLACE TRIGGER end_logins AFTER UPDATE OF is_active ON rolecall.users
 FOR EACH ROW WHEN (OLD.is_active AND NOT NEW.is_active) EXECUTE FUNCTION rolecall.end_logins();
 ALTER TABLE rolecall.users ENABLE ALWAYS TRIGGER end_logins;
-

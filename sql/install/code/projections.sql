@@ -1,63 +1,6 @@
 -- Projections: views whose documents are held in shared memory, and the watches that keep them fresh.
 
-CREATE FUNCTION rolecall.random_id() RETURNS bigint
-LANGUAGE sql VOLATILE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT ('x' || encode(substring(uuid_send(gen_random_uuid()) FOR 8), 'hex'))::bit(64)::bigint
-$$;
-COMMENT ON FUNCTION rolecall.random_id() IS 'an id that was never used before';
-
-CREATE TABLE rolecall.projections (
-    name name NOT NULL,
-    builtin boolean NOT NULL DEFAULT false,
-    id bigint NOT NULL UNIQUE DEFAULT rolecall.random_id() CHECK (id <> 0),
-    view regclass NOT NULL,
-    key_column name NOT NULL,
-    doc_column name NOT NULL,
-    ttl interval CHECK (ttl > interval '0'),
-    query text NOT NULL,
-    view_schema name,
-    view_name name,
-    view_owner name,
-    PRIMARY KEY (name, builtin)
-);
-COMMENT ON TABLE rolecall.projections IS 'views whose documents are held in shared memory, one document per key';
-COMMENT ON COLUMN rolecall.projections.builtin IS 'made by the extension; one of the application''s with the same name takes its place';
-COMMENT ON COLUMN rolecall.projections.id IS 'random and never reused, so that nothing of a dropped projection is ever shown';
-COMMENT ON COLUMN rolecall.projections.query IS 'what a document is: one column, with $1 as the key; kept by a trigger';
-COMMENT ON COLUMN rolecall.projections.view_schema IS 'kept by a trigger, as view_name and view_owner: a view that is made anew is found by its name, if its owner is the same';
-
-CREATE TABLE rolecall.watches (
-    projection name NOT NULL,
-    builtin boolean NOT NULL DEFAULT false,
-    id bigint PRIMARY KEY DEFAULT rolecall.random_id(),
-    relation regclass NOT NULL,
-    is_lookup boolean NOT NULL DEFAULT false,
-    key_column name,
-    key_number smallint,
-    FOREIGN KEY (projection, builtin) REFERENCES rolecall.projections ON UPDATE CASCADE ON DELETE CASCADE,
-    CONSTRAINT watches_key_column_check CHECK (is_lookup OR key_column IS NOT NULL)
-);
-COMMENT ON TABLE rolecall.watches IS 'the tables behind each projection''s view';
-COMMENT ON COLUMN rolecall.watches.id IS 'random and never reused: names the groups of a lookup';
-COMMENT ON COLUMN rolecall.watches.is_lookup IS 'a row may belong to many documents';
-COMMENT ON COLUMN rolecall.watches.key_column IS 'the column that holds the key of the document a row belongs to; of a lookup: what those documents'' rows refer to, or NULL: a row belongs to all documents';
-COMMENT ON COLUMN rolecall.watches.key_number IS 'the number of that column, which stays when names change places; kept by a trigger';
-
-CREATE UNIQUE INDEX watches_key ON rolecall.watches (projection, builtin, relation, is_lookup, coalesce(key_column, ''));
-
-CREATE TABLE rolecall.watch_references (
-    watch bigint NOT NULL REFERENCES rolecall.watches ON DELETE CASCADE,
-    builtin boolean NOT NULL DEFAULT false,
-    relation regclass NOT NULL,
-    column_name name NOT NULL,
-    column_number smallint,
-    PRIMARY KEY (watch, relation, column_name)
-);
-COMMENT ON TABLE rolecall.watch_references IS 'how documents refer to rows of a lookup: by which columns of their own rows';
-COMMENT ON COLUMN rolecall.watch_references.relation IS 'a watched table, whose rows belong to one document each';
-COMMENT ON COLUMN rolecall.watch_references.column_number IS 'the number of that column; kept by a trigger';
-
-CREATE FUNCTION rolecall.set_projection_query() RETURNS trigger
+CREATE OR REPLACE FUNCTION rolecall.set_projection_query() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v record;
@@ -75,10 +18,10 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.set_projection_query() IS 'keeps projections.query, and the name and the owner of the view';
 
-CREATE TRIGGER set_query BEFORE INSERT OR UPDATE ON rolecall.projections
+CREATE OR REPLACE TRIGGER set_query BEFORE INSERT OR UPDATE ON rolecall.projections
 FOR EACH ROW EXECUTE FUNCTION rolecall.set_projection_query();
 
-CREATE FUNCTION rolecall.view_by_name(projection_id bigint) RETURNS regclass
+CREATE OR REPLACE FUNCTION rolecall.view_by_name(projection_id bigint) RETURNS regclass
 LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT c.oid FROM rolecall.projections p
     JOIN pg_namespace n ON n.nspname = p.view_schema
@@ -87,7 +30,7 @@ LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp A
 $$;
 COMMENT ON FUNCTION rolecall.view_by_name(bigint) IS 'the view that has the name and the owner of a projection''s now; NULL: there is none';
 
-CREATE FUNCTION rolecall.column_number(relation oid, column_name name) RETURNS smallint
+CREATE OR REPLACE FUNCTION rolecall.column_number(relation oid, column_name name) RETURNS smallint
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT a.attnum FROM pg_attribute a
     WHERE a.attrelid = relation AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
@@ -95,7 +38,7 @@ $$;
 COMMENT ON FUNCTION rolecall.column_number(oid, name) IS 'the number of a column; NULL: there is none';
 
 -- A restore inserts rows with numbers of another database.
-CREATE FUNCTION rolecall.set_column_number() RETURNS trigger
+CREATE OR REPLACE FUNCTION rolecall.set_column_number() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF TG_RELID = 'rolecall.watches'::regclass THEN
@@ -108,46 +51,46 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.set_column_number() IS 'keeps watches.key_number and watch_references.column_number';
 
-CREATE TRIGGER set_number BEFORE INSERT ON rolecall.watches
+CREATE OR REPLACE TRIGGER set_number BEFORE INSERT ON rolecall.watches
 FOR EACH ROW EXECUTE FUNCTION rolecall.set_column_number();
-CREATE TRIGGER set_number BEFORE INSERT ON rolecall.watch_references
+CREATE OR REPLACE TRIGGER set_number BEFORE INSERT ON rolecall.watch_references
 FOR EACH ROW EXECUTE FUNCTION rolecall.set_column_number();
 ALTER TABLE rolecall.watches ENABLE ALWAYS TRIGGER set_number;
 ALTER TABLE rolecall.watch_references ENABLE ALWAYS TRIGGER set_number;
 
-CREATE FUNCTION rolecall.definition_changed() RETURNS trigger
+CREATE OR REPLACE FUNCTION rolecall.definition_changed() RETURNS trigger
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_definition_changed';
 COMMENT ON FUNCTION rolecall.definition_changed() IS 'makes every backend read its definitions again';
 
-CREATE TRIGGER definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rolecall.projections
+CREATE OR REPLACE TRIGGER definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rolecall.projections
 FOR EACH STATEMENT EXECUTE FUNCTION rolecall.definition_changed();
-CREATE TRIGGER definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rolecall.watches
+CREATE OR REPLACE TRIGGER definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rolecall.watches
 FOR EACH STATEMENT EXECUTE FUNCTION rolecall.definition_changed();
-CREATE TRIGGER definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rolecall.watch_references
+CREATE OR REPLACE TRIGGER definition_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rolecall.watch_references
 FOR EACH STATEMENT EXECUTE FUNCTION rolecall.definition_changed();
 ALTER TABLE rolecall.projections ENABLE ALWAYS TRIGGER definition_changed;
 ALTER TABLE rolecall.watches ENABLE ALWAYS TRIGGER definition_changed;
 ALTER TABLE rolecall.watch_references ENABLE ALWAYS TRIGGER definition_changed;
 
-CREATE FUNCTION rolecall.projection_dropped() RETURNS trigger
+CREATE OR REPLACE FUNCTION rolecall.projection_dropped() RETURNS trigger
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_projection_dropped';
 COMMENT ON FUNCTION rolecall.projection_dropped() IS 'gives back the memory of a projection''s documents';
 
-CREATE TRIGGER projection_dropped AFTER DELETE ON rolecall.projections
+CREATE OR REPLACE TRIGGER projection_dropped AFTER DELETE ON rolecall.projections
 FOR EACH ROW EXECUTE FUNCTION rolecall.projection_dropped();
 ALTER TABLE rolecall.projections ENABLE ALWAYS TRIGGER projection_dropped;
 
 -- ---- Watches ------------------------------------------------------------------------------------------------
 
-CREATE FUNCTION rolecall.watch_row() RETURNS trigger
+CREATE OR REPLACE FUNCTION rolecall.watch_row() RETURNS trigger
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_watch_row';
 COMMENT ON FUNCTION rolecall.watch_row() IS 'raises the stamp of the keys that a changed row belongs to';
 
-CREATE FUNCTION rolecall.watch_truncate() RETURNS trigger
+CREATE OR REPLACE FUNCTION rolecall.watch_truncate() RETURNS trigger
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_watch_truncate';
 COMMENT ON FUNCTION rolecall.watch_truncate() IS 'raises the floor of a projection when a table behind it is truncated';
 
-CREATE FUNCTION rolecall.members_of(relation regclass) RETURNS SETOF regclass
+CREATE OR REPLACE FUNCTION rolecall.members_of(relation regclass) RETURNS SETOF regclass
 LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     WITH RECURSIVE members AS (
         SELECT relation AS oid
@@ -158,7 +101,7 @@ LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp A
 $$;
 COMMENT ON FUNCTION rolecall.members_of(regclass) IS 'a table with its partitions and children, on every level';
 
-CREATE FUNCTION rolecall.put_watch_triggers(watch bigint, part regclass DEFAULT NULL) RETURNS void
+CREATE OR REPLACE FUNCTION rolecall.put_watch_triggers(watch bigint, part regclass DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     w rolecall.watches := (SELECT w FROM rolecall.watches w WHERE w.id = watch);
@@ -189,7 +132,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.put_watch_triggers(bigint, regclass) IS 'creates the triggers of one watch on a table and its children, or on a part of them, where they are missing';
 
-CREATE FUNCTION rolecall.watch_member(member regclass) RETURNS void
+CREATE OR REPLACE FUNCTION rolecall.watch_member(member regclass) RETURNS void
 LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
     WITH RECURSIVE ancestors AS (
         SELECT i.inhparent AS oid FROM pg_inherits i WHERE i.inhrelid = member
@@ -199,26 +142,3 @@ LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_te
     SELECT rolecall.put_watch_triggers(w.id, member) FROM rolecall.watches w JOIN ancestors a ON a.oid = w.relation
 $$;
 COMMENT ON FUNCTION rolecall.watch_member(regclass) IS 'creates the triggers of the watches on a table''s parents on it, and on what is below it; a new partition or child gets them by itself';
-
--- ---- The built-in projection --------------------------------------------------------------------------------
-
-INSERT INTO rolecall.projections (name, builtin, view, key_column, doc_column)
-VALUES ('me', true, 'rolecall.me_view', 'uid', 'doc');
-
-INSERT INTO rolecall.watches (projection, builtin, relation, is_lookup, key_column)
-VALUES ('me', true, 'rolecall.users', false, 'id'),
-       ('me', true, 'rolecall.user_roles', false, 'user_id'),
-       ('me', true, 'rolecall.user_units', false, 'user_id'),
-       ('me', true, 'rolecall.roles', true, 'name'),
-       ('me', true, 'rolecall.units', true, 'id'),
-       ('me', true, 'rolecall.tenants', true, 'id');
-
-INSERT INTO rolecall.watch_references (watch, builtin, relation, column_name)
-SELECT w.id, true, r.relation, r.column_name
-FROM rolecall.watches w
-JOIN (VALUES ('rolecall.roles'::regclass, 'rolecall.user_roles'::regclass, 'role'::name),
-             ('rolecall.units', 'rolecall.user_units', 'unit_id'),
-             ('rolecall.tenants', 'rolecall.users', 'tenant_id')) r(lookup, relation, column_name) ON r.lookup = w.relation;
-
-SELECT rolecall.put_watch_triggers(w.id, NULL::regclass) FROM rolecall.watches w;
-

@@ -2,16 +2,14 @@
 // destructor, so that PostgreSQL's errors may pass through.
 #include "pg/pg.h"
 
+#include "auth/identity.h"
 #include "cache/shared.h"
 #include "core/access.h"
 #include "pg/function.h"
-#include "pg/role_json.h"
-#include "pg/settings.h"
 #include "projection/keys.h"
 #include "projection/read.h"
 
 extern "C" {
-#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 }
@@ -26,27 +24,6 @@ constexpr int errcode_user_inactive = MAKE_SQLSTATE('R', 'C', '0', '0', '2');
 Definition& me_definition() {
     cache::require_preloaded();
     return me_definition_seen();
-}
-
-// The identity the session set: rolecall.uid, or the subject of PostgREST's claims; nullptr: none.
-text* session_uid() {
-    if (settings::uid[0] != '\0')
-        return cstring_to_text(settings::uid);
-    const char* claims = GetConfigOption("request.jwt.claims", true, false);
-    if (claims == nullptr || claims[0] == '\0')
-        return nullptr;
-    Jsonb* parsed = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(claims)));
-    if (!JB_ROOT_IS_OBJECT(parsed))
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid request.jwt.claims"),
-                        errdetail("Claims must be an object.")));
-    JsonbValue subject;
-    if (!pg::json_member(&parsed->root, "sub", subject) || subject.type == jbvNull)
-        return nullptr;
-    if (subject.type != jbvString)
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        errmsg("member \"sub\" of request.jwt.claims must be a string")));
-    const std::string_view uid = pg::json_text(subject);
-    return cstring_to_text_with_len(uid.data(), static_cast<int>(uid.size()));
 }
 
 // Constants and short values of columns are as they should be.
@@ -139,6 +116,7 @@ Datum require_user(FunctionCallInfo fcinfo, Oid type) {
 }  // namespace rolecall::projection
 
 using namespace rolecall::projection;
+namespace auth = rolecall::auth;
 namespace core = rolecall::core;
 namespace pg = rolecall::pg;
 
@@ -181,7 +159,7 @@ ROLECALL_FUNCTION(rolecall_project_json, pg::takes(JSONOID, NAMEOID, TEXTOID)) {
 
 // current_uid(): the identity the session set, as text.
 ROLECALL_FUNCTION(rolecall_current_uid, pg::takes(TEXTOID)) {
-    text* uid = session_uid();
+    text* uid = auth::session_user();
     if (uid == nullptr)
         PG_RETURN_NULL();
     PG_RETURN_TEXT_P(uid);
@@ -189,7 +167,7 @@ ROLECALL_FUNCTION(rolecall_current_uid, pg::takes(TEXTOID)) {
 
 // me()
 ROLECALL_FUNCTION(rolecall_me_current, pg::takes(JSONBOID)) {
-    text* uid = session_uid();
+    text* uid = auth::session_user();
     if (uid == nullptr)
         PG_RETURN_NULL();
     Definition& d = me_definition();
@@ -201,7 +179,7 @@ ROLECALL_FUNCTION(rolecall_me_current, pg::takes(JSONBOID)) {
 
 // has_role(role text)
 ROLECALL_FUNCTION(rolecall_has_role_current, pg::takes(BOOLOID, TEXTOID)) {
-    text* uid = session_uid();
+    text* uid = auth::session_user();
     if (uid == nullptr)
         PG_RETURN_BOOL(false);
     Definition& d = me_definition();

@@ -1,5 +1,4 @@
-// For the fuzzer of the mapping (test/tap/023_mapping_fuzz.pl): a provider's answer as bytes, without a
-// provider.
+// For tests of what providers say, and of their presets, without a provider.
 #include "pg/pg.h"
 
 #ifdef ROLECALL_TESTING
@@ -8,6 +7,7 @@
 #include "pg/guard.h"
 #include "pg/spi.h"
 #include "provider/mapping.h"
+#include "provider/options.h"
 
 using namespace rolecall;
 
@@ -31,6 +31,14 @@ ROLECALL_FUNCTION(rolecall_test_map, pg::takes(JSONBOID, NAMEOID, TEXTOID, BYTEA
             MemoryContextSwitchTo(result_context);
             return JsonbPGetDatum(provider::roles_to_jsonb(user.roles));
         });
+    });
+}
+
+// presets(): raises where a preset is not valid.
+ROLECALL_FUNCTION(rolecall_test_presets, pg::takes(VOIDOID)) {
+    return pg::guarded([&]() -> Datum {
+        provider::check_presets();
+        PG_RETURN_VOID();
     });
 }
 

@@ -1,6 +1,6 @@
 -- What administrators look at.
 
-CREATE FUNCTION rolecall.cache_statistics(
+CREATE OR REPLACE FUNCTION rolecall.cache_statistics(
     OUT bytes bigint, OUT entries bigint, OUT live_bytes bigint, OUT dead_bytes bigint, OUT evictions bigint,
     OUT hits bigint, OUT misses bigint, OUT installs bigint,
     OUT bypassed_off bigint, OUT bypassed_recovery bigint, OUT bypassed_snapshot bigint,
@@ -10,10 +10,10 @@ CREATE FUNCTION rolecall.cache_statistics(
 LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_cache_statistics';
 COMMENT ON FUNCTION rolecall.cache_statistics() IS 'counters of the cache, over all databases, since the server started';
 
-CREATE VIEW rolecall.stat_cache AS SELECT * FROM rolecall.cache_statistics();
+CREATE OR REPLACE VIEW rolecall.stat_cache AS SELECT * FROM rolecall.cache_statistics();
 COMMENT ON VIEW rolecall.stat_cache IS 'what is cached, and how reads were answered, over all databases, since the server started';
 
-CREATE FUNCTION rolecall.projection_statistics(
+CREATE OR REPLACE FUNCTION rolecall.projection_statistics(
     ids bigint[], OUT id bigint, OUT entries bigint, OUT bytes bigint, OUT hits bigint, OUT misses bigint,
     OUT bypassed_off bigint, OUT bypassed_recovery bigint, OUT bypassed_snapshot bigint,
     OUT bypassed_serializable bigint, OUT bypassed_own_writes bigint,
@@ -24,7 +24,7 @@ RETURNS SETOF record
 LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'rolecall_projection_statistics';
 COMMENT ON FUNCTION rolecall.projection_statistics(bigint[]) IS 'counters of projections of this database, by id, since the server started; walks the cache';
 
-CREATE VIEW rolecall.stat_projection AS
+CREATE OR REPLACE VIEW rolecall.stat_projection AS
 SELECT p.name AS projection, p.builtin, s.entries, s.bytes, s.hits, s.misses, s.loads, s.load_ms, s.evictions,
        s.bypassed_off, s.bypassed_recovery, s.bypassed_snapshot, s.bypassed_serializable, s.bypassed_own_writes,
        s.not_installed_own_id, s.not_installed_ddl, s.not_installed_unwatched, s.not_installed_writers, s.not_installed_size,
@@ -35,7 +35,7 @@ COMMENT ON VIEW rolecall.stat_projection IS 'for each projection of this databas
 COMMENT ON COLUMN rolecall.stat_projection.invalidations IS 'how often a change of definitions made all its documents unusable';
 COMMENT ON COLUMN rolecall.stat_projection.invalidated_by IS 'the statement that did so last';
 
-CREATE FUNCTION rolecall.load_progress(
+CREATE OR REPLACE FUNCTION rolecall.load_progress(
     OUT projection bigint, OUT phase text, OUT pid integer, OUT documents_total bigint, OUT documents_read bigint,
     OUT documents_loaded bigint, OUT documents_failed bigint, OUT requested_at timestamptz, OUT started_at timestamptz,
     OUT ended_at timestamptz, OUT message text)
@@ -43,7 +43,7 @@ RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_load_progress';
 COMMENT ON FUNCTION rolecall.load_progress() IS 'loads of whole projections of this database: under way, and the last of each';
 
-CREATE VIEW rolecall.stat_progress AS
+CREATE OR REPLACE VIEW rolecall.stat_progress AS
 SELECT p.name AS projection, p.builtin, l.phase, l.pid, l.documents_total, l.documents_read, l.documents_loaded,
        l.documents_failed, l.requested_at, l.started_at, l.ended_at, l.message
 FROM rolecall.load_progress() l
@@ -52,7 +52,7 @@ COMMENT ON VIEW rolecall.stat_progress IS 'for each projection of this database 
 COMMENT ON COLUMN rolecall.stat_progress.documents_total IS 'as the planner estimates';
 COMMENT ON COLUMN rolecall.stat_progress.message IS 'why not every document was loaded';
 
-CREATE FUNCTION rolecall.provider_statistics(
+CREATE OR REPLACE FUNCTION rolecall.provider_statistics(
     OUT server oid, OUT changed bigint, OUT unchanged bigint, OUT skipped bigint, OUT failed bigint, OUT in_flight bigint,
     OUT breaker text, OUT failures_in_a_row integer, OUT next_attempt_at timestamptz,
     OUT last_success_at timestamptz, OUT last_error_at timestamptz, OUT last_error text,
@@ -62,7 +62,7 @@ LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'rolecall_provider
 COMMENT ON FUNCTION rolecall.provider_statistics() IS 'counters of syncs in this database, for each provider, since the server started';
 
 -- What the queue holds, for those who may not read the tables.
-CREATE FUNCTION rolecall.queue_statistics(
+CREATE OR REPLACE FUNCTION rolecall.queue_statistics(
     OUT provider text, OUT due bigint, OUT oldest_due timestamptz, OUT requested bigint, OUT failing bigint)
 RETURNS SETOF record
 LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -82,20 +82,20 @@ COMMENT ON FUNCTION rolecall.queue_statistics() IS 'how many users of each provi
 
 -- ---- What is held up ------------------------------------------------------------------------------------------------
 
-CREATE FUNCTION rolecall.sync_locks(OUT kind text, OUT key bigint, OUT pid integer, OUT xid xid) RETURNS SETOF record
+CREATE OR REPLACE FUNCTION rolecall.sync_locks(OUT kind text, OUT key bigint, OUT pid integer, OUT xid xid) RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'rolecall_sync_locks';
 COMMENT ON FUNCTION rolecall.sync_locks() IS 'the locks of syncs, and those that keep tables from being written, that other transactions of this database hold';
 
-CREATE FUNCTION rolecall.sync_lock_key(provider text) RETURNS bigint
+CREATE OR REPLACE FUNCTION rolecall.sync_lock_key(provider text) RETURNS bigint
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_sync_lock_key';
 COMMENT ON FUNCTION rolecall.sync_lock_key(text) IS 'by which sync_locks() names a provider';
 
-CREATE FUNCTION rolecall.row_holders(uid bigint, OUT relation text, OUT pid integer, OUT xid xid) RETURNS SETOF record
+CREATE OR REPLACE FUNCTION rolecall.row_holders(uid bigint, OUT relation text, OUT pid integer, OUT xid xid) RETURNS SETOF record
 LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'rolecall_row_holders';
 COMMENT ON FUNCTION rolecall.row_holders(bigint) IS 'the transactions that hold rows of a user';
 
 -- Of users, those who have waited longest are looked at.
-CREATE FUNCTION rolecall.held_up(OUT provider text, OUT user_id bigint, OUT held text, OUT pid integer, OUT gid text, OUT since timestamptz)
+CREATE OR REPLACE FUNCTION rolecall.held_up(OUT provider text, OUT user_id bigint, OUT held text, OUT pid integer, OUT gid text, OUT since timestamptz)
 RETURNS SETOF record
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED ROWS 10 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
     WITH locks AS MATERIALIZED (SELECT l.kind, l.key, l.pid, l.xid FROM rolecall.sync_locks() l
@@ -129,19 +129,19 @@ LANGUAGE sql VOLATILE PARALLEL RESTRICTED ROWS 10 SECURITY DEFINER SET search_pa
 $$;
 COMMENT ON FUNCTION rolecall.held_up() IS 'transactions that have held up syncs for a second, or may when those are due';
 
-CREATE VIEW rolecall.stat_held_up AS SELECT DISTINCT h.provider, h.user_id, h.held, h.pid, h.gid, h.since FROM rolecall.held_up() h;
+CREATE OR REPLACE VIEW rolecall.stat_held_up AS SELECT DISTINCT h.provider, h.user_id, h.held, h.pid, h.gid, h.since FROM rolecall.held_up() h;
 COMMENT ON VIEW rolecall.stat_held_up IS 'what other transactions hold, so that syncs are passed by and taken up later: since when, and who';
 COMMENT ON COLUMN rolecall.stat_held_up.gid IS 'of a prepared transaction, which has no pid';
 
-CREATE FUNCTION rolecall.slot_statistics(OUT name text, OUT slots bigint, OUT used bigint, OUT evicted bigint, OUT refused bigint)
+CREATE OR REPLACE FUNCTION rolecall.slot_statistics(OUT name text, OUT slots bigint, OUT used bigint, OUT evicted bigint, OUT refused bigint)
 RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_slot_statistics';
 COMMENT ON FUNCTION rolecall.slot_statistics() IS 'how full the fixed tables in shared memory are';
 
-CREATE VIEW rolecall.stat_slots AS SELECT s.name, s.slots, s.used, s.evicted, s.refused FROM rolecall.slot_statistics() s;
+CREATE OR REPLACE VIEW rolecall.stat_slots AS SELECT s.name, s.slots, s.used, s.evicted, s.refused FROM rolecall.slot_statistics() s;
 COMMENT ON VIEW rolecall.stat_slots IS 'the fixed tables of the server: how full each is, what made room for others, and how often there was none';
 
-CREATE VIEW rolecall.stat_provider AS
+CREATE OR REPLACE VIEW rolecall.stat_provider AS
 SELECT f.srvname AS provider, coalesce(q.due, 0) AS due, q.oldest_due, coalesce(q.requested, 0) AS requested,
        coalesce(q.failing, 0) AS failing,
        coalesce(p.in_flight, 0) AS in_flight, coalesce(p.changed, 0) AS changed, coalesce(p.unchanged, 0) AS unchanged,
@@ -165,7 +165,7 @@ LEFT JOIN (SELECT DISTINCT ON (o.provider) o.provider, o.held, o.since, o.pid, o
 CROSS JOIN (SELECT rolecall.why_no_calls() AS because) n;
 COMMENT ON VIEW rolecall.stat_provider IS 'for each provider: what waits, what was done since the server started, and whether it may be asked';
 
-CREATE VIEW rolecall.stat_sync AS
+CREATE OR REPLACE VIEW rolecall.stat_sync AS
 SELECT coalesce(sum(changed), 0)::bigint AS changed, coalesce(sum(unchanged), 0)::bigint AS unchanged,
        coalesce(sum(skipped), 0)::bigint AS skipped, coalesce(sum(failed), 0)::bigint AS failed,
        coalesce(sum(in_flight), 0)::bigint AS in_flight, coalesce(sum(due), 0)::bigint AS due, min(oldest_due) AS oldest_due,
@@ -177,7 +177,7 @@ FROM rolecall.stat_provider;
 COMMENT ON VIEW rolecall.stat_sync IS 'stat_provider, added up';
 
 -- 000-24, in the words of Prometheus: role_sync_total{has_changed} and role_sync_duration_seconds, a histogram.
-CREATE VIEW rolecall.sync_metrics AS
+CREATE OR REPLACE VIEW rolecall.sync_metrics AS
 SELECT 'role_sync_total' AS metric, jsonb_build_object('provider', provider, 'has_changed', has_changed) AS labels, value::double precision
 FROM rolecall.stat_provider, LATERAL (VALUES (true, changed), (false, unchanged)) v(has_changed, value)
 UNION ALL

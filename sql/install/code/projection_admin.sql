@@ -1,12 +1,12 @@
 -- Making, watching, checking and dropping projections: for the extension's owner.
 
-CREATE FUNCTION rolecall.projection_problems(
+CREATE OR REPLACE FUNCTION rolecall.projection_problems(
     projection name, OUT relation regclass, OUT lasting boolean, OUT problem text, OUT repair text)
 RETURNS SETOF record
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_projection_problems';
 COMMENT ON FUNCTION rolecall.projection_problems(name) IS 'why documents of a projection are not cached; lasting: no watch would help';
 
-CREATE FUNCTION rolecall.drop_watch_triggers(projection_id bigint, relation regclass) RETURNS void
+CREATE OR REPLACE FUNCTION rolecall.drop_watch_triggers(projection_id bigint, relation regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     may_fail boolean := rolecall.is_distributed(relation);
@@ -40,7 +40,7 @@ COMMENT ON FUNCTION rolecall.drop_watch_triggers(bigint, regclass) IS 'drops the
 
 -- pg_dump does not dump triggers on the extension's own tables: those of an application's projections come back
 -- with their watches.
-CREATE FUNCTION rolecall.restore_watch() RETURNS trigger
+CREATE OR REPLACE FUNCTION rolecall.restore_watch() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF EXISTS (SELECT FROM pg_depend d
@@ -53,10 +53,10 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.restore_watch() IS 'creates the triggers of a watch on one of the extension''s own tables';
 
-CREATE TRIGGER restore_watch AFTER INSERT ON rolecall.watches
+CREATE OR REPLACE TRIGGER restore_watch AFTER INSERT ON rolecall.watches
 FOR EACH ROW WHEN (NOT NEW.builtin) EXECUTE FUNCTION rolecall.restore_watch();
 
-CREATE FUNCTION rolecall.application_projection(projection name) RETURNS rolecall.projections
+CREATE OR REPLACE FUNCTION rolecall.application_projection(projection name) RETURNS rolecall.projections
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     found_row rolecall.projections;
@@ -75,7 +75,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.application_projection(name) IS 'the row of a projection that may be changed, or an error';
 
-CREATE FUNCTION rolecall.add_watch(projection name, relation regclass, is_lookup boolean, key_column name) RETURNS bigint
+CREATE OR REPLACE FUNCTION rolecall.add_watch(projection name, relation regclass, is_lookup boolean, key_column name) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     watch bigint;
@@ -122,7 +122,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.add_watch(name, regclass, boolean, name) IS 'what watch() and watch_lookup() share';
 
-CREATE FUNCTION rolecall.watch(projection name, relation regclass, key_column name) RETURNS void
+CREATE OR REPLACE FUNCTION rolecall.watch(projection name, relation regclass, key_column name) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF key_column IS NULL THEN
@@ -134,7 +134,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.watch(name, regclass, name) IS 'a changed row belongs to the document whose key is in this column';
 
-CREATE FUNCTION rolecall.add_lookup(projection name, relation regclass, key_column name, referencing jsonb) RETURNS void
+CREATE OR REPLACE FUNCTION rolecall.add_lookup(projection name, relation regclass, key_column name, referencing jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     new_watch bigint := rolecall.add_watch(projection, relation, true, key_column);
@@ -172,11 +172,11 @@ $$;
 COMMENT ON FUNCTION rolecall.add_lookup(name, regclass, name, jsonb) IS 'watch_lookup() where the tables of referencing have their schemas';
 
 -- In C, so that names in referencing are found by the caller's search_path, as that of the relation is.
-CREATE FUNCTION rolecall.watch_lookup(projection name, relation regclass, key_column name DEFAULT NULL, referencing jsonb DEFAULT NULL) RETURNS void
+CREATE OR REPLACE FUNCTION rolecall.watch_lookup(projection name, relation regclass, key_column name DEFAULT NULL, referencing jsonb DEFAULT NULL) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_watch_lookup';
 COMMENT ON FUNCTION rolecall.watch_lookup(name, regclass, name, jsonb) IS 'a changed row belongs to all documents; with key_column: to those whose rows refer to it';
 
-CREATE FUNCTION rolecall.unwatch(projection name, relation regclass, key_column name DEFAULT NULL) RETURNS void
+CREATE OR REPLACE FUNCTION rolecall.unwatch(projection name, relation regclass, key_column name DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     p rolecall.projections := rolecall.application_projection(projection);
@@ -195,15 +195,15 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.unwatch(name, regclass, name) IS 'ends the watches on a table, or the one by a column';
 
-CREATE FUNCTION rolecall.refuse_unsafe(projection name) RETURNS void
+CREATE OR REPLACE FUNCTION rolecall.refuse_unsafe(projection name) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_refuse_unsafe';
 COMMENT ON FUNCTION rolecall.refuse_unsafe(name) IS 'raises an error where a projection would run others'' code with the rights of its view''s owner';
 
-CREATE FUNCTION rolecall.read_one(projection name) RETURNS void
+CREATE OR REPLACE FUNCTION rolecall.read_one(projection name) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_read_one';
 COMMENT ON FUNCTION rolecall.read_one(name) IS 'reads one document as it will be read, or raises the error that every reader would get';
 
-CREATE FUNCTION rolecall.add_projection(
+CREATE OR REPLACE FUNCTION rolecall.add_projection(
     projection name, view regclass, key_column name, doc_column name, ttl interval, strict boolean, watches jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -273,17 +273,17 @@ $$;
 COMMENT ON FUNCTION rolecall.add_projection(name, regclass, name, name, interval, boolean, jsonb) IS 'create_projection() where the tables of watches have their schemas';
 
 -- In C, so that names in watches are found by the caller's search_path, as that of the view is.
-CREATE FUNCTION rolecall.create_projection(
+CREATE OR REPLACE FUNCTION rolecall.create_projection(
     projection name, view regclass, key_column name, doc_column name, ttl interval DEFAULT NULL,
     strict boolean DEFAULT true, watches jsonb DEFAULT '{}') RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_create_projection';
 COMMENT ON FUNCTION rolecall.create_projection(name, regclass, name, name, interval, boolean, jsonb) IS 'caches a view''s documents by key; one named me takes the place of the built-in one';
 
-CREATE FUNCTION rolecall.cancel_load(projection bigint) RETURNS boolean
+CREATE OR REPLACE FUNCTION rolecall.cancel_load(projection bigint) RETURNS boolean
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_cancel_load';
 COMMENT ON FUNCTION rolecall.cancel_load(bigint) IS 'ends the load of a projection, by its id';
 
-CREATE FUNCTION rolecall.drop_projection(projection name) RETURNS void
+CREATE OR REPLACE FUNCTION rolecall.drop_projection(projection name) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     p rolecall.projections := rolecall.application_projection(projection);
@@ -297,7 +297,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.drop_projection(name) IS 'drops a projection with its watches; the built-in me comes back when yours goes';
 
-CREATE FUNCTION rolecall.follow_columns(projection name, builtin boolean) RETURNS void
+CREATE OR REPLACE FUNCTION rolecall.follow_columns(projection name, builtin boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     of_watches bigint[];
@@ -331,7 +331,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.follow_columns(name, boolean) IS 'gives watches and references the names that their columns have by now';
 
-CREATE FUNCTION rolecall.repair_projection(projection name) RETURNS void
+CREATE OR REPLACE FUNCTION rolecall.repair_projection(projection name) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     p rolecall.projections;
@@ -356,7 +356,7 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.repair_projection(name) IS 'takes the view that has the name of a dropped one, follows columns to their names, and creates the triggers of a projection''s watches anew';
 
-CREATE FUNCTION rolecall.check_projections(
+CREATE OR REPLACE FUNCTION rolecall.check_projections(
     OUT projection name, OUT relation regclass, OUT problem text, OUT repair text)
 RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -385,21 +385,21 @@ END
 $$;
 COMMENT ON FUNCTION rolecall.check_projections() IS 'what keeps documents from being cached, and the command that repairs it; no row: all is in order';
 
-CREATE FUNCTION rolecall.reload(projection name) RETURNS void
+CREATE OR REPLACE FUNCTION rolecall.reload(projection name) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_reload';
 COMMENT ON FUNCTION rolecall.reload(name) IS 'every document of the projection is read anew from its view, in the background';
 
-CREATE FUNCTION rolecall.cancel_reload(projection name) RETURNS boolean
+CREATE OR REPLACE FUNCTION rolecall.cancel_reload(projection name) RETURNS boolean
 LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(bool_or(rolecall.cancel_load(p.id)), false) FROM rolecall.projections p WHERE p.name = projection
 $$;
 COMMENT ON FUNCTION rolecall.cancel_reload(name) IS 'ends the load of a projection; documents that are loaded stay; false: there is none';
 
-CREATE FUNCTION rolecall.invalidate(projection name, key text) RETURNS void
+CREATE OR REPLACE FUNCTION rolecall.invalidate(projection name, key text) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_invalidate';
 COMMENT ON FUNCTION rolecall.invalidate(name, text) IS 'the document of one key is read anew from the view';
 
-CREATE FUNCTION rolecall.cache_entry(
+CREATE OR REPLACE FUNCTION rolecall.cache_entry(
     projection name, key text, OUT cached boolean, OUT usable boolean, OUT reason text, OUT loaded_at timestamptz,
     OUT changed_by xid8, OUT valid_from timestamptz, OUT valid_until timestamptz, OUT document_bytes integer)
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'rolecall_cache_entry';

@@ -1,10 +1,7 @@
--- rolecall: the install script, put together from sql/extension/ in the order the Makefile gives.
-\echo Use "CREATE EXTENSION rolecall" to load this file. \quit
-
 -- Names below are found in pg_catalog and nowhere else, whatever is in this schema already.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
-CREATE FUNCTION rolecall.check_installation(OUT problem text, OUT repair text) RETURNS SETOF record
+CREATE OR REPLACE FUNCTION rolecall.check_installation(OUT problem text, OUT repair text) RETURNS SETOF record
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     WITH extension AS (
         SELECT e.oid, e.extowner AS owner FROM pg_extension e WHERE e.extname = 'rolecall'

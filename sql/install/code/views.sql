@@ -1,6 +1,6 @@
 -- What a user looks like as one row. Each column is worked out per user by index, and only when it is asked for.
 
-CREATE VIEW rolecall.user_profile AS
+CREATE OR REPLACE VIEW rolecall.user_profile AS
 SELECT u.id AS user_id,
        u.external_id,
        u.tenant_id,
@@ -49,7 +49,7 @@ COMMENT ON COLUMN rolecall.user_profile.is_active IS 'the user is active, and so
 COMMENT ON COLUMN rolecall.user_profile.valid_from IS 'roles are the same for every now() from here ...';
 COMMENT ON COLUMN rolecall.user_profile.valid_until IS '... to before here: when the next grant expires';
 
-CREATE VIEW rolecall.me_view AS
+CREATE OR REPLACE VIEW rolecall.me_view AS
 SELECT p.user_id AS uid,
        jsonb_build_object(
            'id', p.user_id,
@@ -73,7 +73,7 @@ SELECT p.user_id AS uid,
 FROM rolecall.user_profile p;
 COMMENT ON VIEW rolecall.me_view IS 'the document of me(uid); email and tenant_id are what me_by_email() goes by';
 
-CREATE VIEW rolecall.user_full_view AS
+CREATE OR REPLACE VIEW rolecall.user_full_view AS
 SELECT p.user_id, p.external_id, p.tenant_id, p.email, p.display_name, p.function, p.provider, p.institutional_id,
        p.is_active, p.is_superuser, p.roles_synced, p.roles_stale, p.roles, p.units, p.metadata,
        s.last_roles_sync_at

@@ -91,16 +91,3 @@ COMMENT ON TABLE rolecall.user_units IS 'membership in units, each with its most
 
 CREATE INDEX user_units_unit_idx ON rolecall.user_units (unit_id);
 CREATE INDEX user_units_role_idx ON rolecall.user_units (role);
-
-CREATE FUNCTION rolecall.set_updated_at() RETURNS trigger
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    NEW.updated_at := now();
-    RETURN NEW;
-END
-$$;
-COMMENT ON FUNCTION rolecall.set_updated_at() IS 'keeps users.updated_at';
-
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON rolecall.users
-FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION rolecall.set_updated_at();
-

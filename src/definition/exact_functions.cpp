@@ -190,34 +190,36 @@ void run_aggregate(ExactWalk& walk, Oid aggregate) {
 
 namespace {
 
-// An index, a sort or a hash table on the operator runs what its family has for that.
-void run_families(ExactWalk& walk, Oid number) {
+// An index, a sort or a hash table on the operator runs what its family has for that. `each` for each family.
+template <typename Each>
+void for_families(Oid number, Each&& each) {
     CatCList* members = SearchSysCacheList1(AMOPOPID, ObjectIdGetDatum(number));
-    for (int i = 0; i < members->n_members; ++i) {
-        const auto* member = reinterpret_cast<Form_pg_amop>(GETSTRUCT(&members->members[i]->tuple));
-        add_family(walk.found, member->amopfamily);
-        CatCList* functions = SearchSysCacheList1(AMPROCNUM, ObjectIdGetDatum(member->amopfamily));
-        for (int f = 0; f < functions->n_members; ++f)
-            if (const Oid function =
-                    reinterpret_cast<Form_pg_amproc>(GETSTRUCT(&functions->members[f]->tuple))->amproc;
-                function >= FirstNormalObjectId)
-                run_function(walk, function);
-        ReleaseSysCacheList(functions);
-    }
+    for (int i = 0; i < members->n_members; ++i)
+        each(reinterpret_cast<Form_pg_amop>(GETSTRUCT(&members->members[i]->tuple))->amopfamily);
     ReleaseSysCacheList(members);
+}
+
+void run_family(ExactWalk& walk, Oid family) {
+    CatCList* functions = SearchSysCacheList1(AMPROCNUM, ObjectIdGetDatum(family));
+    for (int i = 0; i < functions->n_members; ++i)
+        run_function(walk,
+                     reinterpret_cast<Form_pg_amproc>(GETSTRUCT(&functions->members[i]->tuple))->amproc);
+    ReleaseSysCacheList(functions);
 }
 
 }  // namespace
 
-// What is built in has no others than built-in ones, but a family of an application's may have it.
+// What is built in has no others than built-in ones, but it may be in families of an application's: these say
+// that they compare as it does, and whose code they are is looked at.
 void run_operator(ExactWalk& walk, Oid number) {
     run_function(walk, get_opcode(number));
-    run_families(walk, number);
+    for_families(number, [&walk](Oid family) { add_family(walk.found, family); });
     if (number < FirstNormalObjectId)
         return;
     for (const Oid other : {get_commutator(number), get_negator(number)})
         if (OidIsValid(other))
             run_function(walk, get_opcode(other));
+    for_families(number, [&walk](Oid family) { run_family(walk, family); });
 }
 
 // ---- What is passed to them

@@ -16,6 +16,7 @@ struct Execution {
     List* functions = NIL;          // of calls, operators, aggregates, casts, and what types run
     List* domains = NIL;            // whose constraints are evaluated
     List* made = NIL;               // types of which functions may make values: what reading one runs, runs
+    List* families = NIL;           // of operators, that were looked at
     List* policed = NIL;            // relations whose policies apply
     List* read_inside = NIL;        // relations that functions read which are written in SQL
     bool calls_sql = false;         // there are such functions: the planner may put their bodies in place

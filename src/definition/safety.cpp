@@ -201,10 +201,11 @@ const char* unsafe_owner(const Search& search, Relation relation) {
     return nullptr;
 }
 
-// A query reads the children too. Those of other sessions' temporary schemas it does not.
+// A query reads the children too, and under an older snapshot a partition that is being detached. Those of
+// other sessions' temporary schemas it does not.
 void add_children(Search& search, Oid relation) {
     ListCell* cell = nullptr;
-    foreach (cell, find_inheritance_children(relation, AccessShareLock))
+    foreach (cell, find_inheritance_children_extended(relation, false, AccessShareLock, nullptr, nullptr))
         if (!isOtherTempNamespace(get_rel_namespace(lfirst_oid(cell))))
             search.relations = list_append_unique_oid(search.relations, lfirst_oid(cell));
 }

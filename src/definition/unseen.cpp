@@ -117,6 +117,9 @@ void make_result(ExactWalk& walk, Node* call, Oid function, Oid result) {
 }
 
 void add_family(Execution& execution, Oid family) {
+    if (list_member_oid(execution.families, family))
+        return;
+    execution.families = lappend_oid(execution.families, family);
     const auto add = [&execution](Oid function) {
         if (OidIsValid(function) && !is_built_in(function))
             execution.functions = list_append_unique_oid(execution.functions, function);

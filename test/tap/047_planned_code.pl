@@ -35,9 +35,10 @@ CREATE TABLE evil.t (id int PRIMARY KEY, d evil.checked, name text); INSERT INTO
 GRANT SELECT ON evil.t TO PUBLIC;
 RESET ROLE;
 SET ROLE OWNER;
-CREATE FUNCTION app.one(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN i; END';
-CREATE FUNCTION app.compare(a int, b int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN btint4cmp(a, b); END';
-CREATE FUNCTION app.difference(a int, b int) RETURNS double precision IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN a::double precision - b; END';
+CREATE FUNCTION app.run(anyelement) RETURNS anyelement IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RAISE LOG 'own % as %', 'code ran', current_user; RETURN $1; END $$;
+CREATE FUNCTION app.one(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN app.run(i); END';
+CREATE FUNCTION app.compare(a int, b int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN app.run(btint4cmp(a, b)); END';
+CREATE FUNCTION app.difference(a int, b int) RETURNS double precision IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN app.run(a::double precision - b); END';
 CREATE DOMAIN app.checked AS int CHECK (app.one(VALUE) > 0);
 RESET ROLE;
 SQL
@@ -45,6 +46,8 @@ SQL
 sub log_position { return -s $node->logfile; }
 # What ran as somebody else than its author.
 sub evil_since { my ($position) = @_; return slurp_file($node->logfile, $position) =~ /(evil code ran as (?!lesser)\w+)/ ? $1 : ''; }
+# Code of the view's owner, likewise.
+sub own_since { my ($position, $owner) = @_; return slurp_file($node->logfile, $position) =~ /(own code ran as (?!$owner\b)\w+)/ ? $1 : ''; }
 
 sub build {
 	my ($owner, @statements) = @_;
@@ -74,7 +77,7 @@ sub refused_later {
 	my ($change, $found, $what) = @_;
 	my $session = session($node);
 	$session->query_safe(q(SELECT rolecall.project('p', '1'))) for 1 .. 2;
-	is($node->safe_psql('postgres', 'SELECT * FROM rolecall.check_projections()'), '', "in order before: $what");
+	is($node->safe_psql('postgres', 'SELECT p.* FROM rolecall.check_projections() p WHERE projection = $$p$$'), '', "in order before: $what");
 	$node->safe_psql('postgres', $change);
 	my $position = log_position();
 	like(error_of($node, q(SELECT rolecall.project('p', '2'))), qr/ERROR:  42501: projection "p" would run code.*\nDETAIL:  In the way: [^\n]*\Q$found\E/, "later: $what: reads raise an error");
@@ -132,9 +135,11 @@ for my $owner (qw(postgres owner)) {
 
 		# Code of the owner's is in order, until it is another's.
 		build($owner, $before, $made =~ s/SCHEMA/app/gr, $projection);
+		my $position = log_position();
 		is($node->safe_psql('postgres', q(SELECT rolecall.project('p', '1'))), '"one"', "admitted with code of the view's owner: $name");
+		is(own_since($position, $owner), '', '... which runs as nobody else');
 		my ($function, $arguments) = $found =~ /^(\w+)\((.*)\)/;
-		my ($result, $body) = $node->safe_psql('postgres', "SELECT pg_get_function_result(oid), regexp_replace(prosrc, 'RETURN (.*);', 'RETURN evil.run(\\1);') FROM pg_proc WHERE oid = 'app.$found'::regprocedure") =~ /(.*)\|(.*)/;
+		my ($result, $body) = $node->safe_psql('postgres', "SELECT pg_get_function_result(oid), replace(prosrc, 'app.run', 'evil.run') FROM pg_proc WHERE oid = 'app.$found'::regprocedure") =~ /(.*)\|(.*)/;
 		my $names = $function eq 'one' ? 'i int' : 'a int, b int';
 		refused_later("ALTER FUNCTION app.$found OWNER TO lesser; SET ROLE lesser; CREATE OR REPLACE FUNCTION app.$function($names) RETURNS $result IMMUTABLE LANGUAGE plpgsql AS '$body'", "function app.$found", $name);
 
@@ -152,12 +157,27 @@ CREATE FUNCTION app.of_admin(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'B
 CREATE TABLE app.t (id int, name text, at timestamptz, CHECK (length(name) < 100), CHECK (app.of_admin(1) > 0)) PARTITION BY RANGE (abs(id), app.of_admin(id));
 CREATE TABLE app.k PARTITION OF app.t DEFAULT; INSERT INTO app.t VALUES (1, 'one');
 ALTER TABLE app.t OWNER TO OWNER; ALTER TABLE app.k OWNER TO OWNER;
-CREATE INDEX ON app.t (lower(name)) WHERE date_trunc('day', at, 'UTC') > '2020-01-01'; CREATE INDEX ON app.k (app.of_admin(id)); CREATE INDEX ON app.t USING gin (string_to_array(name, ','));
-CREATE STATISTICS ON (upper(name)), (app.of_admin(id)) FROM app.t;
+CREATE INDEX ON app.t (lower(name)) WHERE at > '2020-01-01 00:00 UTC'; CREATE INDEX ON app.k (app.of_admin(id)); CREATE INDEX ON app.t USING gin (string_to_array(name, ','));
+CREATE STATISTICS app.s ON (upper(name)), (app.of_admin(id)) FROM app.t;
 SQL
 	is($node->safe_psql('postgres', q(SELECT rolecall.project('p', '1'))), '"one"', "admitted: built-in functions and a superuser's, under $owner");
 	is($node->safe_psql('postgres', 'SELECT * FROM rolecall.check_projections()'), '', '... without a problem');
 }
+
+# ---- A new partition is watched with the rights of the extension's owner, whose table it may not be
+
+build('owner', 'CREATE TABLE app.t (id int, name text) PARTITION BY LIST (id); ALTER TABLE app.t OWNER TO OWNER;', statements('owner', $query, $watches));
+my $position = log_position();
+$node->safe_psql('postgres', <<'SQL');
+SET ROLE owner;
+CREATE TABLE app.sub (id int, name text) PARTITION BY LIST ((app.one(id) + app.one(1)));
+CREATE TABLE app.leaf PARTITION OF app.sub DEFAULT;
+ALTER TABLE app.t ATTACH PARTITION app.sub FOR VALUES IN (1);
+INSERT INTO app.t VALUES (1, 'one');
+SQL
+is($node->safe_psql('postgres', q(SELECT rolecall.project('p', '1'))), '"one"', 'a new partition');
+is($node->safe_psql('postgres', 'SELECT * FROM rolecall.check_projections()'), '', '... is watched');
+is(own_since($position, 'owner'), '', '... and code of its owner ran as nobody else');
 
 # ---- What reads which groups a key belongs to does so as the table's owner
 
@@ -169,8 +189,9 @@ SQL
 my $of_members = statements('owner', 'SELECT t.id AS uid, to_jsonb(r.name) AS doc FROM app.t LEFT JOIN app.roles r ON r.id = t.role_id', $watches)
   . q(; SELECT rolecall.watch_lookup('p', 'app.roles', 'id', referencing => '{"app.t": "role_id"}'));
 build('owner', $members, 'CREATE INDEX ON app.t ((app.one(1)));');
-my $position = log_position();
+$position = log_position();
 like(error_of($node, $of_members), qr/42501: projection "p" would run code[^\n]*\nDETAIL:  In the way: function app.one\(integer\), [^\n]* does not have the rights of role postgres/, 'groups: the code of the view\'s owner does not run as the owner of a table');
+is(own_since($position, 'owner'), '', '... and did not');
 build('owner', $members, $of_members);
 is($node->safe_psql('postgres', q(SELECT rolecall.project('p', '1'))), '"reader"', 'groups: admitted without it');
 refused_later('CREATE INDEX ON app.t ((app.one(1)))', 'function app.one(integer)', 'groups');

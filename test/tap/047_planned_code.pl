@@ -167,6 +167,7 @@ SQL
 # ---- A new partition is watched with the rights of the extension's owner, whose table it may not be
 
 build('owner', 'CREATE TABLE app.t (id int, name text) PARTITION BY LIST (id); ALTER TABLE app.t OWNER TO OWNER;', statements('owner', $query, $watches));
+$node->safe_psql('postgres', 'GRANT EXECUTE ON FUNCTION rolecall.watch_row() TO owner');    # the server asks for it, to give the partition its parent's trigger
 my $position = log_position();
 $node->safe_psql('postgres', <<'SQL');
 SET ROLE owner;
@@ -186,8 +187,8 @@ CREATE TABLE app.t (id int, role_id int, name text); INSERT INTO app.t VALUES (1
 CREATE TABLE app.roles (id int PRIMARY KEY, name text); INSERT INTO app.roles VALUES (1, 'reader');
 GRANT SELECT ON app.t, app.roles TO owner;
 SQL
-my $of_members = statements('owner', 'SELECT t.id AS uid, to_jsonb(r.name) AS doc FROM app.t LEFT JOIN app.roles r ON r.id = t.role_id', $watches)
-  . q(; SELECT rolecall.watch_lookup('p', 'app.roles', 'id', referencing => '{"app.t": "role_id"}'));
+my $of_members = statements('owner', 'SELECT t.id AS uid, to_jsonb(r.name) AS doc FROM app.t LEFT JOIN app.roles r ON r.id = t.role_id',
+	q(watches => '{"app.t": "id", "app.roles": {"lookup": "id", "referencing": {"app.t": "role_id"}}}'));
 build('owner', $members, 'CREATE INDEX ON app.t ((app.one(1)));');
 $position = log_position();
 like(error_of($node, $of_members), qr/42501: projection "p" would run code[^\n]*\nDETAIL:  In the way: function app.one\(integer\), [^\n]* does not have the rights of role postgres/, 'groups: the code of the view\'s owner does not run as the owner of a table');
@@ -227,13 +228,13 @@ for my $made (
 		build($owner, $owners =~ s/SCHEMA/app/gr, $made =~ s/SCHEMA/app/gr);
 		like($node->safe_psql('postgres', q(SELECT rolecall.project('p', '1'))), qr/1/, "admitted with the owner's, under $owner");
 		next if $columns =~ /of_|XMLTABLE/;
-		refused_later('ALTER DOMAIN app.checked OWNER TO lesser; SET ROLE lesser; ALTER DOMAIN app.checked ADD CHECK (evil.one(VALUE) > 0)', 'domain app.checked', "with a ttl, under $owner");
+		refused_later('ALTER DOMAIN app.checked OWNER TO lesser', 'domain app.checked', "with a ttl, under $owner");
 	}
 }
 
 # A record says what it consists of when it is there.
 build('owner', $owners =~ s/SCHEMA/app/gr);
-refused('owner', statements('owner', 'SELECT t.id AS uid, to_jsonb(jsonb_populate_record(ROW(e.d), \'{"f1": 1}\')) AS doc FROM app.t JOIN evil.t e USING (id)', $lasting), 'domain evil.checked', 'a record like one with a column of a domain');
+refused('owner', statements('owner', 'SELECT t.id AS uid, to_jsonb(jsonb_populate_record(ROW(e.d), \'{"f1": 1}\')) AS doc FROM app.t JOIN evil.t e USING (id)', $lasting), 'values of type evil.checked', 'a record like one with a column of a domain');
 
 # Functions that are given a query, or the number of a type.
 for my $call (q(record_in('(1)', 'app.c'::regtype, -1)), q(array_in('{1}', 'evil.checked'::regtype, -1)), q(domain_in('1', 'evil.checked'::regtype, -1)),
@@ -241,7 +242,7 @@ for my $call (q(record_in('(1)', 'app.c'::regtype, -1)), q(array_in('{1}', 'evil
 	q(ts_rewrite('a', 'SELECT ''a''::tsquery, evil.one(1)::text::tsquery')), q(satisfies_hash_partition('app.t'::regclass, 1, 0, 1)), q(pg_get_partition_constraintdef('app.t'::regclass)))
 {
 	my $position = log_position();
-	like(error_of($node, 'BEGIN; ' . statements('owner', "SELECT t.id AS uid, jsonb_build_object('a', $call) AS doc FROM app.t", $lasting)),
+	like(error_of($node, 'BEGIN; DROP VIEW IF EXISTS app.v; ' . statements('owner', "SELECT t.id AS uid, jsonb_build_object('a', $call) AS doc FROM app.t", $lasting)),
 		qr/42501: projection "p" would run code[^\n]*\nDETAIL:  In the way: it is not known what code function \w+\(/, "refused: $call");
 	is(evil_since($position), '', '... and nothing of it ran');
 }
@@ -252,7 +253,7 @@ for my $case (
 	[ 'to_jsonb(d)', '' ], [ 'jsonb_build_object(\'d\', d, \'all\', (SELECT array_agg(e.d) FROM evil.t e))', '' ], [ 'to_jsonb((SELECT max(e.d) FROM evil.t e))', '' ], [ 'to_jsonb(ROW(d, name))', '' ],
 	[ 'to_jsonb(array_append(ARRAY[d], d))', '' ], [ 'to_jsonb(t)', '' ],
 	[ 'jsonb_build_object(\'a\', now(), \'b\', random(), \'c\', current_setting(\'work_mem\'), \'d\', d, \'e\', age(now()))', q(, ttl => '1 hour') ],
-	[ '(SELECT to_jsonb(r) FROM jsonb_to_record(to_jsonb(t)) AS r(id int, name text, d text[]))', q(, ttl => '1 hour') ],
+	[ '(SELECT to_jsonb(r) FROM jsonb_to_record(to_jsonb(t)) AS r(id int, name text, d text))', q(, ttl => '1 hour') ],
 	[ 'to_jsonb(quote_literal(d))', q(, ttl => '1 hour') ], [ '(SELECT jsonb_agg(to_jsonb(a)) FROM pg_stat_activity a WHERE a.pid = t.id)', q(, ttl => '1 hour') ])
 {
 	my ($doc, $ttl) = @$case;

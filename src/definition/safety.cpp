@@ -60,7 +60,7 @@ Oid owner_of_type(Oid type) {
 // Who owns a function may replace it, and chooses what it calls; who owns a domain, its constraints.
 const char* unsafe_code(Oid owner, const Execution& execution) {
     ListCell* cell = nullptr;
-    foreach (cell, execution.functions) {
+    foreach (cell, execution.as_caller) {
         const Oid function = lfirst_oid(cell);
         if (function < FirstNormalObjectId)
             continue;

@@ -23,6 +23,9 @@ SecurityContext act_as_pinned(Oid role);
 /// Becomes the owner of a table likewise, for a statement of the extension's own on it; no policy applies.
 SecurityContext act_as_table_owner(Oid role);
 
+/// As a call of a function changes it: InvalidOid and nullptr leave the role or the search_path as it is.
+SecurityContext act_inside(Oid definer, const char* search_path);
+
 void restore_security_context(const SecurityContext& before);
 
 /// The extension's owner, and relations of the schema rolecall; errors where the extension is not there.

@@ -149,7 +149,7 @@ List* queries_of(ExactWalk& walk, HeapTuple tuple, const List* types) {
         reading.call != nullptr ? try_to_analyze(reading) : "the types of its arguments are not known";
     if (failure != nullptr)
         refuse(walk, psprintf("the body of function %s cannot be analyzed: %s",
-                              format_procedure(form_of(tuple).oid), failure));
+                              format_procedure_qualified(form_of(tuple).oid), failure));
     return failure == nullptr ? reading.queries : NIL;
 }
 
@@ -221,7 +221,7 @@ void visit_queries(ExactWalk& walk, HeapTuple tuple, const List* types) {
     List* relations = NIL;
     add_relations(reinterpret_cast<Node*>(queries), static_cast<void*>(&relations));
     if (relations != NIL) {
-        refuse(walk, psprintf("function %s reads a table", format_procedure(form_of(tuple).oid)));
+        refuse(walk, psprintf("function %s reads a table", format_procedure_qualified(form_of(tuple).oid)));
         walk.found.read_inside = list_concat_unique_oid(walk.found.read_inside, relations);
     }
     visit(reinterpret_cast<Node*>(queries), &walk);
@@ -264,7 +264,7 @@ void look_inside(ExactWalk& walk, Oid function, const List* types) {
     if (!HeapTupleIsValid(tuple))
         elog(ERROR, "cache lookup failed for function %u", function);
     if (isAnyTempNamespace(form_of(tuple).pronamespace))
-        refuse(walk, psprintf("function %s is temporary", format_procedure(function)));
+        refuse(walk, psprintf("function %s is temporary", format_procedure_qualified(function)));
     visit_signature(walk, tuple);
     if (form_of(tuple).prolang == SQLlanguageId)
         visit_body(walk, tuple, types);

@@ -19,6 +19,7 @@ $node->safe_psql('postgres', <<'SQL');
 CREATE EXTENSION rolecall;
 CREATE SERVER hr FOREIGN DATA WRAPPER rolecall OPTIONS (kind 'json', base_url 'http://127.0.0.1:1');
 CREATE FUNCTION map(provider name, subject text, answer bytea) RETURNS jsonb LANGUAGE c STRICT AS 'rolecall', 'rolecall_test_map';
+CREATE FUNCTION presets() RETURNS void LANGUAGE c AS 'rolecall', 'rolecall_test_presets';
 
 -- A second opinion, written the other way round: what a role must look like. NULL: not like that.
 CREATE FUNCTION expected_role(r jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -177,6 +178,7 @@ BEGIN
     END LOOP;
 END $$;
 SQL
+is($node->safe_psql('postgres', 'SELECT presets()'), '', 'each default, and each value of a preset, is valid itself');
 
 $node->safe_psql('postgres', "SELECT fuzz($documents, " . ($seed % 1000) / 1000 . ')');
 my $wrong = $node->safe_psql('postgres', q(SELECT convert_from(document, 'LATIN1') || ' => ' || outcome FROM verdicts WHERE outcome NOT IN ('right', 'refused') ORDER BY length(document) LIMIT 10));

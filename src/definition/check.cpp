@@ -85,12 +85,12 @@ bool column_is_in_place(Check& check, Oid watched, Oid relation, const NameData&
 // ---- Watches
 
 // A relation with its children, on every level, as queries of this session see them: not other sessions'
-// temporary ones.
+// temporary ones, unless it is one itself.
 List* members_of(Oid relation) {
     List* members = NIL;
     ListCell* cell = nullptr;
     foreach (cell, find_all_inheritors(relation, AccessShareLock, nullptr))
-        if (!isOtherTempNamespace(get_rel_namespace(lfirst_oid(cell))))
+        if (lfirst_oid(cell) == relation || !isOtherTempNamespace(get_rel_namespace(lfirst_oid(cell))))
             members = lappend_oid(members, lfirst_oid(cell));
     return members;
 }
@@ -217,9 +217,12 @@ void check_is_referred_to(int number, Check& check) {
 
 void check_relation(Oid oid, Check& check) {
     const char kind = get_rel_relkind(oid);
-    if (kind == RELKIND_VIEW)
-        return;
     const char* name = qualified_name(oid);
+    if (kind == RELKIND_VIEW) {
+        if (get_rel_persistence(oid) == RELPERSISTENCE_TEMP)
+            add(check, oid, true, psprintf("%s is a temporary view", name));
+        return;
+    }
     if (oid < FirstNormalObjectId)
         add(check, oid, true, psprintf("%s is a system catalog", name));
     else if (kind == RELKIND_FOREIGN_TABLE)

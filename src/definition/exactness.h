@@ -18,13 +18,9 @@ namespace rolecall::projection {
 /// who calls it.
 Execution examine(List* queries, bool may_ask_time);
 
-/// The same for an expression that is no part of a query, but is evaluated for it; and for what making a
-/// value of a type runs. Neither says whether anything is exact.
+/// The same for an expression that is no part of a query, but is evaluated for it; and for an operator
+/// family, of which any function may run. Neither says whether anything is exact.
 Execution examine_expression(Node* expression);
-Execution examine_type(Oid type);
-
-/// Adds the functions of an operator family, those for support and those of operators, as far as they are not
-/// built in: an index, a sort, a hash table, a partition key or the planner may run any of them.
-void add_family(Execution& execution, Oid family);
+Execution examine_family(Oid family);
 
 }  // namespace rolecall::projection

@@ -66,13 +66,12 @@ struct Search {
     Oid owner;
     List* relations;  // that are read
     List* policed;    // those whose policies apply
-    List* types;      // of which functions may make values
+    List* families;   // of operators, that were looked at
 };
 
 void grow(Search& search, const Execution& execution) {
     search.relations = list_concat_unique_oid(search.relations, execution.read_inside);
     search.policed = list_concat_unique_oid(search.policed, execution.policed);
-    search.types = list_concat_unique_oid(search.types, execution.made);
 }
 
 // Who owns a function may replace it, and chooses what it calls; who owns a domain, its constraints. `where`
@@ -82,7 +81,7 @@ const char* unsafe_code(Search& search, const Execution& execution, const char* 
         return psprintf("it is not known what code %s%s runs", execution.unknown, where);
     grow(search, execution);
     ListCell* cell = nullptr;
-    foreach (cell, execution.functions) {
+    foreach (cell, execution.as_caller) {
         const Oid function = lfirst_oid(cell);
         if (function < FirstNormalObjectId)
             continue;
@@ -113,22 +112,30 @@ List* expressions_of(int cache, HeapTuple tuple, Expressions columns) {
     return expressions;
 }
 
+const char* unsafe_family(Search& search, Oid family, const char* where) {
+    if (list_member_oid(search.families, family))
+        return nullptr;
+    search.families = lappend_oid(search.families, family);
+    return unsafe_code(search, examine_family(family), where);
+}
+
 // `classes`: the column that holds the operator classes; InvalidAttrNumber: there is none.
 const char* unsafe_object(Search& search, int cache, Oid object, Expressions columns, AttrNumber classes,
                           const char* where) {
     HeapTuple tuple = SearchSysCache1(cache, ObjectIdGetDatum(object));
     if (!HeapTupleIsValid(tuple))
         return nullptr;
-    Execution planned = examine_expression(reinterpret_cast<Node*>(expressions_of(cache, tuple, columns)));
+    List* expressions = expressions_of(cache, tuple, columns);
+    const char* found = unsafe_code(search, examine_expression(reinterpret_cast<Node*>(expressions)), where);
     if (classes != InvalidAttrNumber) {
         bool is_null = false;
         const auto* all =
             reinterpret_cast<oidvector*>(DatumGetPointer(SysCacheGetAttr(cache, tuple, classes, &is_null)));
-        for (int i = 0; i < all->dim1; ++i)
-            add_family(planned, get_opclass_family(all->values[i]));
+        for (int i = 0; i < all->dim1 && found == nullptr; ++i)
+            found = unsafe_family(search, get_opclass_family(all->values[i]), where);
     }
     ReleaseSysCache(tuple);
-    return unsafe_code(search, planned, where);
+    return found;
 }
 
 const char* unsafe_partition_key(Search& search, Oid relation, const char* where) {
@@ -223,29 +230,16 @@ const char* unsafe_relation(Search& search, Oid oid) {
     return found;
 }
 
-const char* unsafe_type(Search& search, Oid type) {
-    return unsafe_code(search, examine_type(type),
-                       psprintf(", which values of type %s bring along,", format_type_be(type)));
-}
-
 }  // namespace
 
 const char* unsafe_part(Oid owner, const Execution& execution, const List* relations) {
-    Search search{.owner = owner, .relations = list_copy(relations), .policed = NIL, .types = NIL};
-    grow(search, execution);
+    Search search{.owner = owner, .relations = list_copy(relations), .policed = NIL, .families = NIL};
     const char* code = unsafe_code(search, execution, "");
     if (execution.unknown != nullptr)
         return code;
-    // What is found brings more of both.
-    int relation = 0;
-    int type = 0;
-    while (relation < list_length(search.relations) || type < list_length(search.types)) {
-        const bool is_type = relation == list_length(search.relations);
-        const char* found = is_type ? unsafe_type(search, list_nth_oid(search.types, type++))
-                                    : unsafe_relation(search, list_nth_oid(search.relations, relation++));
-        if (found != nullptr)
-            return is_type && code != nullptr ? code : found;
-    }
+    for (int i = 0; i < list_length(search.relations); ++i)  // what is found brings more
+        if (const char* found = unsafe_relation(search, list_nth_oid(search.relations, i)); found != nullptr)
+            return found;
     return code;
 }
 

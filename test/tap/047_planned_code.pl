@@ -234,7 +234,7 @@ for my $made (
 
 # A record says what it consists of when it is there.
 build('owner', $owners =~ s/SCHEMA/app/gr);
-refused('owner', statements('owner', 'SELECT t.id AS uid, to_jsonb(jsonb_populate_record(ROW(e.d), \'{"f1": 1}\')) AS doc FROM app.t JOIN evil.t e USING (id)', $lasting), 'values of type evil.checked', 'a record like one with a column of a domain');
+refused('owner', statements('owner', 'SELECT t.id AS uid, to_jsonb(jsonb_populate_record(ROW(e.d), \'{"f1": 1}\')) AS doc FROM app.t JOIN evil.t e USING (id)', $lasting), 'evil.', 'a record like one with a column of a domain');
 
 # Functions that are given a query, or the number of a type.
 for my $call (q(record_in('(1)', 'app.c'::regtype, -1)), q(array_in('{1}', 'evil.checked'::regtype, -1)), q(domain_in('1', 'evil.checked'::regtype, -1)),

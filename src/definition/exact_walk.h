@@ -18,7 +18,8 @@ struct ExactWalk {
     Execution& found;
     List** bodies;  // those that were looked at, by this walk and those around it
     bool may_ask_time;
-    bool is_inside = false;  // a function's body: that it is immutable its owner has declared
+    bool is_inside = false;   // a function's body: that it is immutable its owner has declared
+    bool as_definer = false;  // ... of one that runs as its owner, or is called by such a one
 
     List* met = NIL;       // types of which it is known whose they are
     List* made = NIL;      // types of which values are made

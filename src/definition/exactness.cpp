@@ -260,6 +260,7 @@ bool visit(Node* node, void* context) {
         case T_NullIfExpr: {
             const auto* operation = reinterpret_cast<OpExpr*>(node);
             visit_operator(walk, operation->opno, types_of(operation->args));
+            make_type(walk, operation->opresulttype);
             break;
         }
         case T_ScalarArrayOpExpr:

@@ -216,6 +216,18 @@ for my $change ('CREATE OR REPLACE VIEW app.v AS SELECT u.id AS uid, to_jsonb(u)
 $session->query_safe('ALTER TABLE app.users DROP COLUMN c CASCADE');
 $session->quit;
 
+# A text may name a row type that has the temporary one in it.
+begin_world(q(CREATE TABLE app.r (a int); CREATE FUNCTION app.f(i bigint) RETURNS jsonb IMMUTABLE LANGUAGE plpgsql AS $$ DECLARE r app.r%ROWTYPE; BEGIN r.c.a := i; RETURN to_jsonb(r); END $$;));
+$session = session($node);
+$session->query_safe('CREATE TEMP TABLE t (a int, b int); ALTER TABLE app.r ADD c pg_temp.t');
+$node->safe_psql('postgres', view('app.f(u.id)') . $create);
+is_right('a text that has a temporary row type in a variable');
+$session->query_safe($_) for 'ALTER TABLE t RENAME b TO c';
+is_right('... and after a change of that');
+is($node->safe_psql('postgres', 'SELECT invalidations FROM rolecall.stat_projection'), $session->query_safe('CREATE TEMP TABLE t2 (a int); ALTER TABLE t2 RENAME a TO b; DROP TABLE t2; SELECT invalidations FROM rolecall.stat_projection'), '... while other temporary tables invalidate nothing');
+$session->query_safe('ALTER TABLE app.r DROP COLUMN c');
+$session->quit;
+
 # A policy that reads what another session has.
 begin_world(view('u.name') . 'GRANT USAGE ON SCHEMA app TO app_owner; ALTER TABLE app.users OWNER TO app_owner; ALTER VIEW app.v OWNER TO app_owner;
 	ALTER TABLE app.users ENABLE ROW LEVEL SECURITY; ALTER TABLE app.users FORCE ROW LEVEL SECURITY; CREATE POLICY a ON app.users USING (true);' . $create);

@@ -183,12 +183,6 @@ void run_function(ExactWalk& walk, Oid function, List* types) {
 
 namespace {
 
-struct AggregateTypes {
-    List* transition;
-    List* moving;
-    List* extra;  // what the final function may be given beside the state
-};
-
 Oid state_type(Oid aggregate, Oid declared, const List* types) {
     Oid given[FUNC_MAX_ARGS];
     if (!OidIsValid(declared) || !IsPolymorphicType(declared))

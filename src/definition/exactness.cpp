@@ -42,20 +42,11 @@ void refuse_unknown(ExactWalk& walk, const char* name) {
 }
 
 bool is_time(SQLValueFunctionOp op) {
-    switch (op) {
-        case SVFOP_CURRENT_DATE:
-        case SVFOP_CURRENT_TIME:
-        case SVFOP_CURRENT_TIME_N:
-        case SVFOP_CURRENT_TIMESTAMP:
-        case SVFOP_CURRENT_TIMESTAMP_N:
-        case SVFOP_LOCALTIME:
-        case SVFOP_LOCALTIME_N:
-        case SVFOP_LOCALTIMESTAMP:
-        case SVFOP_LOCALTIMESTAMP_N:
-            return true;
-        default:
-            return false;
-    }
+    constexpr SQLValueFunctionOp times[] = {
+        SVFOP_CURRENT_DATE,      SVFOP_CURRENT_TIME,        SVFOP_CURRENT_TIME_N,
+        SVFOP_CURRENT_TIMESTAMP, SVFOP_CURRENT_TIMESTAMP_N, SVFOP_LOCALTIME,
+        SVFOP_LOCALTIME_N,       SVFOP_LOCALTIMESTAMP,      SVFOP_LOCALTIMESTAMP_N};
+    return std::find(std::begin(times), std::end(times), op) != std::end(times);
 }
 
 void add_column(ExactWalk& walk, Oid type) {

@@ -4,6 +4,7 @@ extern "C" {
 #include "access/htup_details.h"
 #include "access/transam.h"
 #include "catalog/pg_aggregate.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_amop.h"
 #include "catalog/pg_amproc.h"
 #include "catalog/pg_proc.h"
@@ -251,11 +252,17 @@ void run_family(ExactWalk& walk, Oid family) {
         run_function(walk,
                      reinterpret_cast<Form_pg_amproc>(GETSTRUCT(&functions->members[i]->tuple))->amproc);
     ReleaseSysCacheList(functions);
+}
+
+// The planner may compare by another equality of the family, and order by another order. Those of other
+// access methods are used where the query has them.
+void run_equivalents(ExactWalk& walk, Oid family) {
     CatCList* operators = SearchSysCacheList1(AMOPSTRATEGY, ObjectIdGetDatum(family));
-    for (int i = 0; i < operators->n_members; ++i)
-        run_function(
-            walk,
-            get_opcode(reinterpret_cast<Form_pg_amop>(GETSTRUCT(&operators->members[i]->tuple))->amopopr));
+    for (int i = 0; i < operators->n_members; ++i) {
+        const auto* member = reinterpret_cast<Form_pg_amop>(GETSTRUCT(&operators->members[i]->tuple));
+        if (member->amopmethod == BTREE_AM_OID || member->amopmethod == HASH_AM_OID)
+            run_function(walk, get_opcode(member->amopopr));
+    }
     ReleaseSysCacheList(operators);
 }
 
@@ -268,6 +275,7 @@ void run_families(ExactWalk& walk, Oid number) {
         if (std::max(number, family) >= FirstNormalObjectId && !list_member_oid(walk.families, family)) {
             walk.families = lappend_oid(walk.families, family);
             run_family(walk, family);
+            run_equivalents(walk, family);
         }
     }
     ReleaseSysCacheList(members);

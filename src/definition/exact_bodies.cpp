@@ -191,21 +191,23 @@ const char* search_path_of(HeapTuple tuple) {
 struct Body {
     Oid function;
     Oid role;
+    bool as_definer;  // what strangers' code it calls is the definer's matter
     const char* search_path;
     List* types;
 };
 
-bool is_new(ExactWalk& walk, Oid function, const List* types) {
+bool is_new(const ExactWalk& walk, Oid function, const List* types) {
     const ListCell* cell = nullptr;
     foreach (cell, *walk.bodies) {
         const auto& body = *static_cast<Body*>(lfirst(cell));
-        if (body.function == function && body.role == GetUserId() &&
+        if (body.function == function && body.role == GetUserId() && body.as_definer == walk.as_definer &&
             strcmp(body.search_path, namespace_search_path) == 0 && equal(body.types, types))
             return false;
     }
     auto* body = static_cast<Body*>(palloc(sizeof(Body)));
     *body = {.function = function,
              .role = GetUserId(),
+             .as_definer = walk.as_definer,
              .search_path = pstrdup(namespace_search_path),
              .types = list_copy(types)};
     *walk.bodies = lappend(*walk.bodies, body);
@@ -228,13 +230,13 @@ void visit_queries(ExactWalk& walk, HeapTuple tuple, const List* types) {
     finish(walk);
 }
 
-void add_found(ExactWalk& walk, const Execution& inside, bool as_definer) {
+void add_found(ExactWalk& walk, const Execution& inside, bool is_definer) {
     if (inside.refused != nullptr)
         refuse(walk, inside.refused);
     if (walk.found.unknown == nullptr)
         walk.found.unknown = inside.unknown;
     walk.found.functions = list_concat_unique_oid(walk.found.functions, inside.functions);
-    if (as_definer)
+    if (is_definer)
         return;
     walk.found.as_caller = list_concat_unique_oid(walk.found.as_caller, inside.as_caller);
     walk.found.domains = list_concat_unique_oid(walk.found.domains, inside.domains);
@@ -248,9 +250,12 @@ void visit_body(ExactWalk& walk, HeapTuple tuple, const List* types) {
     const pg::SecurityContext before =
         pg::act_inside(function.prosecdef ? function.proowner : InvalidOid, search_path_of(tuple));
     Execution inside;
-    ExactWalk body{.found = inside, .bodies = walk.bodies, .may_ask_time = true, .is_inside = true};
-    const bool looks = is_new(walk, function.oid, types);
-    if (looks)
+    ExactWalk body{.found = inside,
+                   .bodies = walk.bodies,
+                   .may_ask_time = true,
+                   .is_inside = true,
+                   .as_definer = walk.as_definer || function.prosecdef};
+    if (is_new(body, function.oid, types))
         visit_queries(body, tuple, types);
     pg::restore_security_context(before);
     walk.found.calls_sql = true;

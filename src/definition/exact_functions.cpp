@@ -4,6 +4,7 @@ extern "C" {
 #include "access/htup_details.h"
 #include "access/transam.h"
 #include "catalog/pg_aggregate.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_amop.h"
 #include "catalog/pg_amproc.h"
 #include "catalog/pg_proc.h"
@@ -185,12 +186,6 @@ void run_function(ExactWalk& walk, Oid function, List* types) {
 
 namespace {
 
-struct AggregateTypes {
-    List* transition;
-    List* moving;
-    List* extra;  // what the final function may be given beside the state
-};
-
 Oid state_type(Oid aggregate, Oid declared, const List* types) {
     Oid given[FUNC_MAX_ARGS];
     if (!OidIsValid(declared) || !IsPolymorphicType(declared))
@@ -251,13 +246,15 @@ void run_aggregate(ExactWalk& walk, Oid aggregate, List* types) {
     ReleaseSysCache(tuple);
 }
 
-// Those of a built-in family that are built in need no look; an application may have added others.
-void run_family(ExactWalk& walk, Oid family) {
+// Those of a built-in family that are built in need no look; an application may have added others. The
+// planner may compare by another equality of a b-tree's or hash table's family, and order by another order;
+// the operators of other access methods are used where the query has them, or in an index.
+void run_family(ExactWalk& walk, Oid family, bool in_index) {
     if (list_member_oid(walk.families, family))
         return;
     walk.families = lappend_oid(walk.families, family);
     const auto run = [&walk, family](Oid function) {
-        if (OidIsValid(function) && std::max(function, family) >= FirstNormalObjectId)
+        if (std::max(function, family) >= FirstNormalObjectId)
             run_function(walk, function);
     };
     CatCList* functions = SearchSysCacheList1(AMPROCNUM, ObjectIdGetDatum(family));
@@ -265,8 +262,11 @@ void run_family(ExactWalk& walk, Oid family) {
         run(reinterpret_cast<Form_pg_amproc>(GETSTRUCT(&functions->members[i]->tuple))->amproc);
     ReleaseSysCacheList(functions);
     CatCList* operators = SearchSysCacheList1(AMOPSTRATEGY, ObjectIdGetDatum(family));
-    for (int i = 0; i < operators->n_members; ++i)
-        run(get_opcode(reinterpret_cast<Form_pg_amop>(GETSTRUCT(&operators->members[i]->tuple))->amopopr));
+    for (int i = 0; i < operators->n_members; ++i) {
+        const auto* member = reinterpret_cast<Form_pg_amop>(GETSTRUCT(&operators->members[i]->tuple));
+        if (in_index || member->amopmethod == BTREE_AM_OID || member->amopmethod == HASH_AM_OID)
+            run(get_opcode(member->amopopr));
+    }
     ReleaseSysCacheList(operators);
 }
 
@@ -277,7 +277,8 @@ namespace {
 void run_families(ExactWalk& walk, Oid number) {
     CatCList* members = SearchSysCacheList1(AMOPOPID, ObjectIdGetDatum(number));
     for (int i = 0; i < members->n_members; ++i)
-        run_family(walk, reinterpret_cast<Form_pg_amop>(GETSTRUCT(&members->members[i]->tuple))->amopfamily);
+        run_family(walk, reinterpret_cast<Form_pg_amop>(GETSTRUCT(&members->members[i]->tuple))->amopfamily,
+                   false);
     ReleaseSysCacheList(members);
 }
 

@@ -18,7 +18,8 @@ struct ExactWalk {
     Execution& found;
     List** bodies;  // those that were looked at, by this walk and those around it
     bool may_ask_time;
-    bool is_inside = false;  // a function's body: that it is immutable its owner has declared
+    bool is_inside = false;   // a function's body: that it is immutable its owner has declared
+    bool as_definer = false;  // ... of one that runs as its owner, or is called by such a one
 
     List* met = NIL;       // types of which it is known whose they are
     List* made = NIL;      // types of which values are made
@@ -64,9 +65,10 @@ void run_operator(ExactWalk& walk, Oid number, List* types = NIL);
 /// written in SQL.
 void look_inside(ExactWalk& walk, Oid function, const List* types);
 
-/// The functions of an operator family, those for support and those of operators: an index, a sort, a hash
-/// table, a partition key or the planner may run any of them.
-void run_family(ExactWalk& walk, Oid family);
+/// The functions of an operator family run, those for support and those of operators, as an index, a
+/// partition key, a sort, a hash table or the planner may run them. `in_index`: an index or a partition key
+/// is of it.
+void run_family(ExactWalk& walk, Oid family, bool in_index);
 
 /// Notes that a built-in function runs what its arguments name, if it does.
 void refuse_named_code(ExactWalk& walk, Oid function);

@@ -42,20 +42,11 @@ const char* name_of(const Node* node) {
 }
 
 bool is_time(SQLValueFunctionOp op) {
-    switch (op) {
-        case SVFOP_CURRENT_DATE:
-        case SVFOP_CURRENT_TIME:
-        case SVFOP_CURRENT_TIME_N:
-        case SVFOP_CURRENT_TIMESTAMP:
-        case SVFOP_CURRENT_TIMESTAMP_N:
-        case SVFOP_LOCALTIME:
-        case SVFOP_LOCALTIME_N:
-        case SVFOP_LOCALTIMESTAMP:
-        case SVFOP_LOCALTIMESTAMP_N:
-            return true;
-        default:
-            return false;
-    }
+    constexpr SQLValueFunctionOp times[] = {
+        SVFOP_CURRENT_DATE,      SVFOP_CURRENT_TIME,        SVFOP_CURRENT_TIME_N,
+        SVFOP_CURRENT_TIMESTAMP, SVFOP_CURRENT_TIMESTAMP_N, SVFOP_LOCALTIME,
+        SVFOP_LOCALTIME_N,       SVFOP_LOCALTIMESTAMP,      SVFOP_LOCALTIMESTAMP_N};
+    return std::find(std::begin(times), std::end(times), op) != std::end(times);
 }
 
 void add_column(ExactWalk& walk, Oid type) {
@@ -260,6 +251,7 @@ bool visit(Node* node, void* context) {
         case T_NullIfExpr: {
             const auto* operation = reinterpret_cast<OpExpr*>(node);
             visit_operator(walk, operation->opno, types_of(operation->args));
+            make_type(walk, operation->opresulttype);
             break;
         }
         case T_ScalarArrayOpExpr:
@@ -400,7 +392,7 @@ Execution examine_family(Oid family) {
     Execution found;
     List* bodies = NIL;
     ExactWalk walk{.found = found, .bodies = &bodies, .may_ask_time = true};
-    run_family(walk, family);
+    run_family(walk, family, true);
     finish(walk);
     return found;
 }

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Servers that no package of this machine has: other versions in chroots, one with assertions. They are kept in $roots
-# and made anew where they are not. To be sourced by bash, after lib.sh.
+# Servers that this machine has no package for: other versions in chroots, and one with assertions. They are kept in
+# $roots and built if missing. Bash scripts source this file after lib.sh.
 
 roots=${ROLECALL_ROOTS:-/var/tmp/rolecall-roots}
 declare -A suites=([17]=trixie [18]=forky)
 
-# once NAME COMMAND...: makes what is not complete yet; another process may be about it, and is waited for.
+# once NAME COMMAND...: builds what is not complete yet. If another process is building it, waits for that process.
 once() {
     local name=$1
     shift
@@ -20,8 +20,8 @@ once() {
     ) 9>>"$roots/$name.lock"
 }
 
-# A chroot with another version of PostgreSQL. With security updates where there are: pg_upgrade wants a server that is
-# no older than the one it comes from.
+# Builds a chroot with another version of PostgreSQL. It includes security updates where they exist, because pg_upgrade
+# needs a server that is not older than the one it upgrades.
 make_root() {
     local version=$1 mirror security sources
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | sort | uniq -c | sort -rn | awk 'NR == 1 {print $2}')
@@ -37,7 +37,7 @@ make_root() {
         --customize-hook='touch "$1/complete-2"' "${suites[$version]}" "$roots/$version" "${sources[@]}"
 }
 
-# A server with assertions, which no package has, from Debian's source.
+# Builds a server with assertions, for which there is no package, from Debian's source.
 make_assertions() {
     local to=$roots/$PGVER-assert build version apt
     build=$(as_root mktemp -d "$roots/$PGVER-assert.XXXXXX")
@@ -66,15 +66,15 @@ make_assertions() {
     as_root rm -rf "$build"
 }
 
-# old_install ROOT FROM: copies a server of this machine, library included, into a chroot, with what it needs and that
-# does not have: the old installation of pg_upgrade.
+# old_install ROOT FROM: copies a server of this machine, including the library, into a chroot, as the old installation
+# for pg_upgrade. Also copies the shared libraries that the server needs and the chroot does not have.
 old_install() {
     local root=$1 from=$2 to=$1/old/usr library version
     version=$(basename "$from"/lib/postgresql/*)
     as_root mkdir -p "$to/lib/postgresql" "$to/share/postgresql"
     as_root cp -a "$from/lib/postgresql/$version" "$to/lib/postgresql/"
     as_root cp -a "$from/share/postgresql/$version" "$to/share/postgresql/"
-    as_root rm -f "$to/lib/postgresql/$version/lib/llvmjit.so"  # LLVM stays here
+    as_root rm -f "$to/lib/postgresql/$version/lib/llvmjit.so"  # LLVM is not copied
     ldd "$to/lib/postgresql/$version/bin/"* "$to/lib/postgresql/$version/lib/rolecall.so" 2>/dev/null |
         awk '$2 == "=>" && $3 ~ /^\// {print $3}' | sort -u | while read -r library; do
         [ -e "$root/usr/lib/$(uname -m)-linux-gnu/${library##*/}" ] || as_root cp -L "$library" "$to/lib/postgresql/$version/lib/"
@@ -91,7 +91,7 @@ in_root() {
         exec chroot $root env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin PGVER=$version LANG=C.UTF-8 $* /checkout/scripts/check $mode"
 }
 
-# What a run in a chroot leaves there.
+# Removes the files that a run in a chroot leaves there.
 sweep_root() {
     as_root rm -rf "$roots/$1"/{checkout,old,tmp/rolecall.*}
 }

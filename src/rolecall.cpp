@@ -1,4 +1,4 @@
-// The library's entry: what is set up, in order.
+// The entry point of the library, which initializes its parts in order.
 #include "pg/pg.h"
 
 #include "cache/flight.h"
@@ -25,7 +25,7 @@ PGDLLEXPORT void _PG_init(void);
 void _PG_init(void) {
     // NOLINTEND(bugprone-reserved-identifier)
     rolecall::testing::init();
-    rolecall::settings::init();  // reserves the prefix: whatever else defines settings comes before
+    rolecall::settings::init();  // reserves the prefix: all other settings are defined before
     rolecall::projection::definition_init();
     if (!process_shared_preload_libraries_in_progress)
         return;

@@ -1,4 +1,4 @@
-// What administrators see of the cache.
+// Functions that show administrators the state of the cache.
 #include "pg/pg.h"
 
 #include "cache/shared.h"
@@ -14,7 +14,7 @@ using namespace rolecall;
 
 namespace {
 
-// Changes of the extension's own tables have no statement of their own.
+// Changes of the extension's own tables have no command tag.
 const char* name_of(CommandTag tag) {
     return tag == CMDTAG_UNKNOWN ? "a projection or watch" : GetCommandTagName(tag);
 }
@@ -23,7 +23,7 @@ const char* name_of(CommandTag tag) {
 
 extern "C" {
 
-// One row: the columns of the view stat_cache, in its order.
+// Returns one row with the columns of the view stat_cache, in its order.
 ROLECALL_FUNCTION(rolecall_cache_statistics, pg::takes(RECORDOID)) {
     cache::require_preloaded();
     core::CacheCounts sum;
@@ -68,7 +68,7 @@ ROLECALL_FUNCTION(rolecall_cache_statistics, pg::takes(RECORDOID)) {
     PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(columns, values, nulls)));
 }
 
-// projection_statistics(ids bigint[]): a row for each, in the order of the view stat_projection.
+// projection_statistics(ids bigint[]): returns a row for each id, in the order of the view stat_projection.
 ROLECALL_FUNCTION(rolecall_projection_statistics, pg::gives_rows(INT8ARRAYOID)) {
     cache::require_preloaded();
     Datum* elements = nullptr;
@@ -111,7 +111,7 @@ ROLECALL_FUNCTION(rolecall_projection_statistics, pg::gives_rows(INT8ARRAYOID)) 
         values[0] = elements[i];
         values[1] = Int64GetDatum(static_cast<int64>(holdings[i].entries));
         values[2] = Int64GetDatum(static_cast<int64>(holdings[i].bytes));
-        const bool is_unknown = place < 0 && cache::counters::is_full();  // counted with others
+        const bool is_unknown = place < 0 && cache::counters::is_full();  // counted together with others
         const auto number = [place](cache::Count what) {
             return place < 0 ? 0 : static_cast<int64>(cache::counters::total(place, what));
         };

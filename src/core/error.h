@@ -1,4 +1,4 @@
-// The exception of core/ and http/: what a PostgreSQL error has, without PostgreSQL.
+// The exception of core/ and http/. It has the parts of a PostgreSQL error without needing PostgreSQL.
 #pragma once
 
 #include <array>
@@ -9,8 +9,8 @@
 
 namespace rolecall {
 
-/// An error on its way to the user. `sqlstate` is five characters; `message` is lower case without a period,
-/// `detail` and `hint` are sentences or empty. pg/guard.h turns it into a PostgreSQL error.
+/// An error that the user will see. pg/guard.h turns it into a PostgreSQL error. `sqlstate` has five
+/// characters; `message` is lower case without a period; `detail` and `hint` are sentences or empty.
 class Error : public std::exception {
  public:
     Error(const char (&sqlstate)[6], std::string message, std::string detail = {}, std::string hint = {},
@@ -27,10 +27,10 @@ class Error : public std::exception {
     const std::string& detail() const noexcept { return detail_; }
     const std::string& hint() const noexcept { return hint_; }
 
-    /// Where it was made: \set VERBOSITY verbose shows it.
+    /// Where the error was created; \set VERBOSITY verbose shows it.
     const std::source_location& where() const noexcept { return where_; }
 
-    /// Message and detail in one line, where only one is shown.
+    /// Message and detail in one line, for places that show only one string.
     std::string summary() const { return message_ + (detail_.empty() ? "" : ": " + detail_); }
 
  private:

@@ -27,7 +27,7 @@ ErrorData* run_catching(void (*body)(void*), void* argument) {
 
 namespace {
 
-// By malloc: memory of PostgreSQL's could raise an error inside a catch block.
+// Copies by malloc, because allocating PostgreSQL's memory could raise an error inside a catch block.
 void keep(char*& to, const std::string& text) {
     if (!text.empty())
         to = strdup(text.c_str());
@@ -63,8 +63,8 @@ void describe(Caught& caught) noexcept {
     }
 }
 
-// What ereport() does, with the place of the exception instead of this one. A copy that found no memory is
-// nullptr.
+// Does what ereport() does, but reports the place of the exception. A text is nullptr if there was no memory
+// for its copy.
 void raise(Caught& caught) {
     if (caught.report != nullptr)
         ReThrowError(caught.report);

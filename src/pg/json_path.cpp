@@ -15,7 +15,7 @@ namespace rolecall::pg {
 
 namespace {
 
-// Paths are few, and the same for every document: those seen are kept, compiled.
+// Paths are few and the same for every document, so compiled paths are kept.
 constexpr std::size_t most_paths = 256;
 
 JsonPath* compiled(const std::string& path) {
@@ -39,7 +39,7 @@ JsonPath* compiled(const std::string& path) {
     return result;
 }
 
-// No variables.
+// The empty set of jsonpath variables.
 Datum empty_object() {
     static Jsonb* empty = call([] {
         MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
@@ -50,7 +50,8 @@ Datum empty_object() {
     return JsonbPGetDatum(empty);
 }
 
-// One of the functions f(target jsonb, path jsonpath, vars jsonb, silent boolean). False: it returned NULL.
+// Calls one of the functions f(target jsonb, path jsonpath, vars jsonb, silent boolean). Returns false if the
+// result is NULL.
 bool evaluate(PGFunction function, const Jsonb* json, const JsonPath* path, bool silent, Datum& result) {
     const Datum variables = empty_object();
     return call([&] {

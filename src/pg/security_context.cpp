@@ -13,11 +13,11 @@ namespace rolecall::pg {
 
 namespace {
 
-// What a setting is to be. Its record is found once: to see that nothing is to be done must not cost a search
-// among all settings.
+// The value that a setting must have. Its record is looked up once, because most calls change nothing and
+// must not cost a search among all settings.
 struct QuerySetting {
     const char* name;
-    const char* value;  // as SHOW has it
+    const char* value;  // as SHOW prints it
     const config_generic* record = nullptr;
 };
 
@@ -78,7 +78,7 @@ void pin(QuerySetting& p) {
         (void)set_config_option(p.name, p.value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
-// With search_path = pg_catalog, pg_temp.
+// Sets search_path to pg_catalog, pg_temp.
 SecurityContext act_as(Oid role, int flags = 0) {
     SecurityContext before{};
     GetUserIdAndSecContext(&before.user, &before.security_context);
@@ -89,8 +89,8 @@ SecurityContext act_as(Oid role, int flags = 0) {
     return before;
 }
 
-// Statements of ours find rows by key, and their plans are kept: one made while a table was empty, by reading
-// it whole, would stay when it has grown.
+// The extension's own statements find rows by key, and their plans are kept. A sequential scan planned while
+// a table was empty would remain in use after the table has grown.
 SecurityContext act_for_lookup(Oid role, int flags) {
     const SecurityContext before = act_as(role, flags);
     pin(enable_seqscan);
@@ -114,7 +114,7 @@ void pin_assertions() {
 
 SecurityContext act_as_owner() { return act_for_lookup(extension_owner(), 0); }
 
-// As the server's own queries of referential integrity.
+// As the server's own referential integrity queries do.
 SecurityContext act_as_table_owner(Oid role) { return act_for_lookup(role, SECURITY_NOFORCE_RLS); }
 
 SecurityContext act_as_pinned(Oid role) {

@@ -1,5 +1,5 @@
-// The SQL functions that answer from projections. Each takes its fast way without objects that would need a
-// destructor, so that PostgreSQL's errors may pass through.
+// The SQL functions that read projections. Their fast paths hold no objects with destructors, so that
+// PostgreSQL's errors may pass through.
 #include "pg/pg.h"
 
 #include "auth/identity.h"
@@ -26,7 +26,7 @@ Definition& me_definition() {
     return me_definition_seen();
 }
 
-// Constants and short values of columns are as they should be.
+// Avoids a copy for constants and for short values of columns.
 inline std::string_view text_argument(FunctionCallInfo fcinfo, int number) {
     const auto* value = reinterpret_cast<const text*>(PG_GETARG_POINTER(number));
     if (VARATT_IS_EXTENDED(value) && (VARATT_IS_EXTERNAL(value) || !VARATT_IS_SHORT(value))) [[unlikely]]
@@ -122,7 +122,7 @@ namespace pg = rolecall::pg;
 
 extern "C" {
 
-// One C function for each type of key; declaration and call see it as `type`.
+// Defines one C function for each key type; `declaration` and `call` can use it as `type`.
 #define ROLECALL_OVERLOAD(name, key_type, call, ...)                      \
     ROLECALL_FUNCTION(                                                    \
         name, [](Oid type) constexpr { return __VA_ARGS__; }(key_type)) { \
@@ -142,7 +142,7 @@ ROLECALL_OVERLOADS(has_role_on, has_role(fcinfo, type, true),
 ROLECALL_OVERLOADS(auth_projection, auth_projection(fcinfo, type), pg::takes(RECORDOID, type))
 ROLECALL_OVERLOADS(require_user, require_user(fcinfo, type), pg::takes_null(RECORDOID, type))
 
-// project(projection name, key text): any projection, for those who may read its view.
+// project(projection name, key text): reads any projection whose view the caller may read.
 ROLECALL_FUNCTION(rolecall_project, pg::takes(JSONBOID, NAMEOID, TEXTOID)) {
     Definition& d = readable_projection(*PG_GETARG_NAME(0));
     const Reading answer = read_allowed(d, key_from_text(d, PG_GETARG_TEXT_PP(1)), read_document);
@@ -151,13 +151,13 @@ ROLECALL_FUNCTION(rolecall_project, pg::takes(JSONBOID, NAMEOID, TEXTOID)) {
     PG_RETURN_POINTER(answer.document);
 }
 
-// project_json(projection name, key text): the same as text.
+// project_json(projection name, key text): like project(), as text.
 ROLECALL_FUNCTION(rolecall_project_json, pg::takes(JSONOID, NAMEOID, TEXTOID)) {
     Definition& d = readable_projection(*PG_GETARG_NAME(0));
     return text_or_nothing(fcinfo, read_allowed(d, key_from_text(d, PG_GETARG_TEXT_PP(1)), read_text));
 }
 
-// current_uid(): the identity the session set, as text.
+// current_uid(): returns the identity of the session as text.
 ROLECALL_FUNCTION(rolecall_current_uid, pg::takes(TEXTOID)) {
     text* uid = auth::session_user();
     if (uid == nullptr)

@@ -240,7 +240,7 @@ SELECT t.* FROM rolecall.tenants t JOIN rolecall.users u ON u.tenant_id = t.id W
     loop = ns['the loop alone']
     constant = ns['constant C function'] - loop
     mine = ns['me(uid)'] - loop
-    print('Inside the server, over `generate_series`, per call net of the loop; instructions as callgrind counts them:\n')
+    print('Inside the server, over `generate_series`: the cost of one call, without that of the loop. Callgrind counted the instructions:\n')
     print('| | ns | against the constant C function | against me(uid) | instructions |')
     print('|---|---:|---:|---:|---:|')
     for name, value in ns.items():
@@ -340,7 +340,7 @@ def policies():
         'after a write to `users`': (server, "UPDATE rolecall.users SET function = 'Teacher' WHERE id = 1;"),
         'a standby': (standby, ''),
     }, lambda where: scan(*where))
-    print('The policy `has_role(17, role, row)` where shared memory is barred:\n')
+    print('The policy `has_role(17, role, row)` where shared memory may not be used:\n')
     print('| | ns a row | |')
     print('|---|---:|---:|')
     for name, value in ns.items():
@@ -454,10 +454,10 @@ def syncs():
     for delay in (0.020, 0):
         with provider(users, delay * 1000) as url:
             rates = sync_rates(url, users, in_flight)
-        bound = f', that is at most {in_flight / delay:,.0f} a second' if delay else ', and the demo provider has a core to share'
-        print(f'{users:,} users, {in_flight} requests in flight, a provider that answers after {delay * 1000:.0f} ms{bound}. '
-              'The service (`bench/asyncio_service.py`): a transaction for each user; batching: for as many as the worker '
-              f'takes, {SYNC_BATCH}. The bare loop (`bench/bare_fetch.cpp`) writes nothing.\n')
+        bound = f', which allows at most {in_flight / delay:,.0f} answers a second for {in_flight} requests' if delay else '; the demo provider shares a core'
+        print(f'{users:,} users, {in_flight} requests in flight, and a provider that answers after {delay * 1000:.0f} ms{bound}. '
+              'The service (`bench/asyncio_service.py`) uses a transaction for each user; the batching service uses a transaction '
+              f'for as many users as the worker does, {SYNC_BATCH}. The bare loop (`bench/bare_fetch.cpp`) writes nothing.\n')
         print('| | per second | of the most possible | of the bare loop | against the service | against the batching one |')
         print('|---|---:|---:|---:|---:|---:|')
         for (name, what), rate in rates.items():
@@ -507,8 +507,9 @@ def upkeep():
         assert pid == server.worker_pid()
         server.stop()
     heading('Many syncs that change nothing', f'{rounds * users:,} syncs')
-    print(f'{users:,} users again and again, autovacuum on. WAL: {float(wal):,.0f} bytes a sync right after a checkpoint, full page '
-          f'images and the benchmark\'s own UPDATE that makes users due included; {float(total):,.0f} over all rounds. An idle '
+    print(f'{users:,} users are synchronized again and again, with autovacuum on. A sync writes {float(wal):,.0f} bytes of WAL right '
+          f'after a checkpoint, and {float(total):,.0f} bytes over all rounds; full page images and the benchmark\'s own UPDATE '
+          f'that makes users due are included. An idle '
           f'worker used {idle} ticks of 10 ms in 20 s.\n')
     print('| syncs | worker\'s own memory, kB | sync_state, kB | its indexes, kB |')
     print('|---:|---:|---:|---:|')
@@ -605,7 +606,7 @@ def lookups():
         SELECT rolecall.create_projection('coarse', 'coarse_view', 'uid', 'doc', watches =>
             '{"rolecall.users": "id", "rolecall.user_roles": "user_id", "rolecall.user_units": "user_id",
               "rolecall.roles": null, "rolecall.units": null, "rolecall.tenants": null}');''')
-    heading(f'One edited unit among {users:,} users', 'after each edit everybody is read once')
+    heading(f'One edited unit among {users:,} users', 'after each edit, all users are read once')
     read = f"SELECT count(rolecall.project('{{0}}', g::text)) FROM generate_series(1, {users}) g"
 
     def loads(projection, edit):
@@ -620,7 +621,7 @@ def lookups():
 
     members = server.sql('SELECT count(*) FROM rolecall.user_units WHERE unit_id = 7')
     print(f'{members} users have the unit.\n')
-    print('| | documents loaded again | seconds to read everybody |')
+    print('| | documents loaded again | seconds to read all users |')
     print('|---|---:|---:|')
     edit = "UPDATE rolecall.units SET name = name || '!' WHERE id = 7"
     for name, projection, change in (
@@ -659,7 +660,7 @@ def loadall():
 
     variants = {
         '`SELECT count(doc)` over the view': lambda: timed('PERFORM count(doc) FROM rolecall.me_view'),
-        'the same, with when they hold': lambda: timed('PERFORM count(doc), count(valid_from), count(valid_until) FROM rolecall.me_view'),
+        'the same, with the times for which they hold': lambda: timed('PERFORM count(doc), count(valid_from), count(valid_until) FROM rolecall.me_view'),
         "`reload('me')`": load,
     }
     samples = {name: [] for name in variants}
@@ -679,8 +680,8 @@ def loadall():
 
     entries, live, ring = (int(x) for x in server.sql('SELECT entries, live_bytes, bytes FROM rolecall.stat_cache').split('|'))
     document = float(server.sql('SELECT avg(pg_column_size(doc)) FROM (SELECT doc FROM rolecall.me_view LIMIT 1000) d'))
-    print(f'An entry takes {live / entries:,.0f} bytes, {document:,.0f} of them the document; of the cache, '
-          f'{100 * ring / (cache * 2**20):.1f} % is for entries, the rest for index and stamps.\n')
+    print(f'An entry takes {live / entries:,.0f} bytes, of which the document takes {document:,.0f}. Entries have '
+          f'{100 * ring / (cache * 2**20):.1f} % of the cache; index and stamps have the rest.\n')
     server.stop()
 
 
@@ -699,7 +700,7 @@ def misses():
     hits = server.sql('SELECT hits, misses FROM rolecall.stat_cache').split('|')
     counts = server.instructions({name: variant[0] for name, variant in variants.items()}, calls=2000)
     heading('A miss', f'{rounds_of(ROUNDS)}, medians; inside the server')
-    print(f'A cache of 1MB, {users:,} users at random: {int(hits[1]):,} misses, {int(hits[0]):,} hits.\n')
+    print(f'With a cache of 1MB and {users:,} users at random, there were {int(hits[1]):,} misses and {int(hits[0]):,} hits.\n')
     print('| | µs | | instructions | |')
     print('|---|---:|---:|---:|---:|')
     base, base_count = ns['the query, by SPI'], counts['the query, by SPI']

@@ -1,8 +1,9 @@
-// The library's entry: what is set up, in order.
+// The entry point of the library, which initializes its parts in order.
 #include "pg/pg.h"
 
 #include "cache/flight.h"
 #include "cache/shared.h"
+#include "definition/compiled.h"
 #include "definition/definition.h"
 #include "definition/subscription.h"
 #include "invalidation/ddl.h"
@@ -26,7 +27,7 @@ PGDLLEXPORT void _PG_init(void);
 void _PG_init(void) {
     // NOLINTEND(bugprone-reserved-identifier)
     rolecall::testing::init();
-    rolecall::settings::init();  // reserves the prefix: whatever else defines settings comes before
+    rolecall::settings::init();  // reserves the prefix: all other settings are defined before
     rolecall::projection::definition_init();
     if (!process_shared_preload_libraries_in_progress)
         return;
@@ -34,6 +35,7 @@ void _PG_init(void) {
     rolecall::cache::flight_init();
     rolecall::projection::loads_init();
     rolecall::projection::memo_init();
+    rolecall::projection::compiled_init();
     rolecall::invalidation::ddl_init();
     rolecall::projection::subscription_init();
     rolecall::workers::registry_init(rolecall::projection::is_load_requested);

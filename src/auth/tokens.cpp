@@ -30,8 +30,8 @@ void run_revoker(const pg_uuid_t& family) {
                         errhint("Raise max_worker_processes.")));
 }
 
-// Runs a statement with one argument under a snapshot of now, whatever the transaction's isolation level, and
-// returns how many rows it came to. Between SPI_connect() and SPI_finish().
+// Runs a statement with one argument under the latest snapshot, whatever the transaction's isolation level,
+// and returns the number of rows processed. Must be called between SPI_connect() and SPI_finish().
 std::uint64_t run_now(SPIPlanPtr& plan, const char* sql, Oid type, Datum value, bool is_read_only) {
     if (plan == nullptr) {
         SPIPlanPtr made = SPI_prepare(sql, 1, &type);
@@ -115,7 +115,7 @@ ROLECALL_FUNCTION(rolecall_random_token, pg::takes(TEXTOID)) {
 // revoke_family_durably(family uuid)
 ROLECALL_FUNCTION(rolecall_revoke_family_durably, pg::takes(VOIDOID, UUIDOID)) {
     const pg_uuid_t* family = PG_GETARG_UUID_P(0);
-    if (RecoveryInProgress())  // elsewhere another process can, whatever this transaction may
+    if (RecoveryInProgress())  // on a primary the revoker can write, even if this transaction cannot
         pg::require_writable("revoke refresh tokens");
     run_revoker(*family);
     if (!is_revoked(*family))
@@ -125,7 +125,7 @@ ROLECALL_FUNCTION(rolecall_revoke_family_durably, pg::takes(VOIDOID, UUIDOID)) {
     PG_RETURN_VOID();
 }
 
-// revoke_tokens(of_family uuid, of_user bigint): as the caller, who must be the extension's owner.
+// revoke_tokens(of_family uuid, of_user bigint) runs as the caller, which must be the extension's owner.
 ROLECALL_FUNCTION(rolecall_revoke_tokens, pg::takes_null(INT8OID, UUIDOID, INT8OID)) {
     if (!PG_ARGISNULL(0))
         PG_RETURN_INT64(revoke_family(PG_GETARG_DATUM(0)));

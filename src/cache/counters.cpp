@@ -11,9 +11,9 @@ constexpr CounterPlace shared_place = places - 1;
 constexpr int count_of_counts = static_cast<int>(Count::counts);
 
 struct Directory {
-    std::atomic<std::uint64_t> hashes[shared_place];  // whose place it is; 0: nobody's
+    std::atomic<std::uint64_t> hashes[shared_place];  // the projection of each place; 0: free
     std::atomic<Oid> databases[shared_place];
-    std::atomic<std::uint64_t> before[shared_place][count_of_counts];  // counted of those who had it before
+    std::atomic<std::uint64_t> before[shared_place][count_of_counts];  // by earlier projections there
     std::atomic<std::int64_t> refused;
 };
 

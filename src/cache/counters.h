@@ -1,4 +1,4 @@
-// What is counted of reads: per backend, so that counting shares no cache line, and per projection.
+// Counters of reads: per backend, so that backends share no cache line, and per projection.
 #pragma once
 
 #include "pg/pg.h"
@@ -7,27 +7,27 @@ namespace rolecall::cache {
 
 enum class Count : int {
     hits,
-    misses,  // the view was queried although the cache might have answered
+    misses,  // the view was queried although the cache could have had the document
     installs,
     bypass_off,       // rolecall.cache = off
-    bypass_recovery,  // a standby, or no snapshot that a cache can answer for
+    bypass_recovery,  // a standby, or the floor is not ready
     bypass_snapshot,
     bypass_serializable,
     bypass_own_writes,
-    skip_own_id,  // loaded and not installed: the transaction has an id
+    skip_own_id,  // loaded but not installed: the transaction has an id
     skip_ddl,     // ... a definition is being changed
     skip_unwatched,
-    skip_writers,  // ... a writer of this key was not finished for the loader's snapshot
+    skip_writers,  // ... a writer of this key had not ended for the loader's snapshot
     skip_size,
-    skip_room,  // ... another document would have had to make room for one of a load of all
-    evictions,  // live entries that made room
+    skip_room,  // ... a full load found no free memory
+    evictions,  // live entries removed to make room
     loads,      // queries of the view
     load_time,  // microseconds
     counts,
 };
 
-/// A projection's place among the counters. So many projections of the server have one each; what comes later
-/// shares the last, until one is dropped.
+/// The place of a projection among the counters. A limited number of projections of the server have a place
+/// each; later ones share the last place until a projection is dropped.
 using CounterPlace = int;
 
 namespace counters {
@@ -35,19 +35,20 @@ namespace counters {
 std::size_t bytes();
 void attach(void* memory);
 
-/// The place of a projection of a database, given the hash that names it there (projection_hash()).
+/// Returns the place of a projection of a database, and assigns one if necessary. `hash` is
+/// projection_hash().
 CounterPlace place_of(Oid database, std::uint64_t hash);
 
-/// The same, or -1 where nothing was counted of it.
+/// Returns the place of a projection, or -1 if it has none.
 CounterPlace existing_place_of(std::uint64_t hash);
 
-/// Is none free? What has none then is counted, but not by itself.
+/// Returns whether all places are in use. Projections without a place are then counted together.
 bool is_full();
 
-/// A projection was dropped: another one may have its place, and begins at zero.
+/// Frees the place of a projection that was dropped. The next projection that gets it starts at zero.
 void forget(std::uint64_t hash);
 
-/// Forgets the projections of all other databases, and says in the log, once, if there is no room.
+/// Frees the places of projections in databases other than these. Logs once if there is no free place.
 void keep_of(std::span<const Oid> databases);
 
 constexpr CounterPlace places = 32;
@@ -57,20 +58,20 @@ struct alignas(64) Block {
 };
 
 namespace detail {
-extern Block* own;  // this backend's, by place; found when it first counts
-Block* find_own();  // nullptr: a process that counts nothing
+extern Block* own;  // this backend's counters by place; found when it first counts
+Block* find_own();  // nullptr: this process does not count
 }  // namespace detail
 
 inline void add(CounterPlace place, Count what, std::uint64_t number = 1) {
     Block* const own = detail::own != nullptr ? detail::own : detail::find_own();
     if (own == nullptr)
         return;
-    // Only this backend writes here: no read-modify-write is needed.
+    // Only this backend writes here, so a read-modify-write instruction is not needed.
     auto& value = own[place].values[static_cast<int>(what)];
     value.store(value.load(std::memory_order_relaxed) + number, std::memory_order_relaxed);
 }
 
-/// Sums over all backends that there were since the server started; of one place, or of all.
+/// Return the sum over all backends since the server started, for one place or for all.
 std::uint64_t total(CounterPlace place, Count what);
 std::uint64_t total(Count what);
 

@@ -13,16 +13,17 @@ namespace rolecall::cache {
 
 namespace {
 
-// A place where a key is being loaded. Keys share places by hash; who finds another key there does not wait.
+// A place at which a key is being loaded. Keys share places by hash. A session that finds another key at its
+// place does not wait.
 struct Flight {
-    std::atomic<std::uint64_t> key;  // its hash, 0: none
-    std::atomic<int> owner;          // its backend's place among all
+    std::atomic<std::uint64_t> key;  // hash of the key; 0: none
+    std::atomic<int> owner;          // backend number of the session that loads
     ConditionVariable landed;
 };
 
 constexpr std::size_t flight_count = 256;
 constexpr long longest_wait = 1000;  // milliseconds
-constexpr long look_interval = 10;   // likewise: between looks at what the owner waits for
+constexpr long look_interval = 10;   // milliseconds, between checks of what the owner waits for
 
 Flight* flights = nullptr;
 Flight* mine = nullptr;
@@ -78,7 +79,7 @@ void flight_init() {
 
 Turn take_turn(std::uint64_t key_hash) {
     if (mine != nullptr)
-        return Turn::alone;  // the query being run asks for another key; who waits there may wait for us
+        return Turn::alone;  // our query reads another key; a session that loads it may wait for ours
     const std::uint64_t key = key_hash | 1;
     Flight& flight = flights[key_hash % flight_count];
     std::uint64_t seen = 0;

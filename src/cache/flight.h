@@ -1,4 +1,4 @@
-// Single flight: of many sessions that miss one key at once, one runs the query and the others wait for it.
+// Single flight: when many sessions miss the same key at once, one runs the query and the others wait for it.
 #pragma once
 
 #include "pg/pg.h"
@@ -9,13 +9,13 @@ namespace rolecall::cache {
 void flight_init();
 
 enum class Turn {
-    mine,    ///< nobody else loads this key; end_turn() when done, an error does so too
-    waited,  ///< somebody did, and has ended, or may have to wait for this transaction
-    alone,   ///< there is no waiting for this one
+    mine,    ///< no other session loads this key; call end_turn() when done (an error calls it)
+    waited,  ///< another session had the turn; its load has ended or must not be waited for any longer
+    alone,   ///< load without waiting and without a turn
 };
 
-/// Asks for the turn to load a key. Waits while another session has it, a second at most, and not while that
-/// one waits for a lock, which this transaction may hold. Interruptible.
+/// Requests the turn to load a key. Waits while another session has it, for at most a second. Does not go on
+/// waiting while the other session waits for a lock, which this transaction may hold. Interruptible.
 Turn take_turn(std::uint64_t key_hash);
 
 void end_turn();

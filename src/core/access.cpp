@@ -7,18 +7,18 @@ namespace rolecall::core {
 
 namespace {
 
-// The block: Access::Head, then a GrantHead for each grant, then tenant, e-mail and the grants' bytes, three
-// strings each.
+// The block holds Access::Head, then a GrantHead for each grant, then the tenant, the e-mail address and
+// three strings for each grant.
 using Head = Access::Head;
 
 struct GrantHead {
-    std::uint32_t offset;  // of its strings in the block
+    std::uint32_t offset;  // where its strings start in the block
     std::uint32_t role_bytes;
     std::uint32_t kind_bytes;
     std::uint32_t scope_bytes;
 };
 
-// Nothing is said about the alignment of the block, so everything is read by memcpy.
+// The block may have any alignment, so everything is read by memcpy.
 template <typename T>
 T get(const char* from) {
     T value;
@@ -34,7 +34,7 @@ char* put(char* to, const void* from, std::size_t bytes) {
 
 char* put(char* to, std::string_view text) { return put(to, text.data(), text.size()); }
 
-// Up to here grants are looked through by their lengths, which lie side by side; beyond, bisected.
+// Up to this many grants are searched by comparing lengths, which lie side by side; larger sets are bisected.
 constexpr std::uint32_t few_grants = 16;
 
 GrantHead grant_head(const char* block, std::uint32_t i) {
@@ -43,14 +43,14 @@ GrantHead grant_head(const char* block, std::uint32_t i) {
 
 std::uint32_t length(std::string_view text) { return static_cast<std::uint32_t>(text.size()); }
 
-// Are these bytes those of `text`? Names are short: a call of memcmp would cost more than it does.
+// Compares in line because names are short: a call of memcmp would cost more than the comparison.
 inline bool are_same(const char* at, std::string_view text) {
     const char* other = text.data();
     std::size_t left = text.size();
     for (; left > 8; left -= 8, at += 8, other += 8)
         if (get<std::uint64_t>(at) != get<std::uint64_t>(other))
             return false;
-    // What is left in two pieces that may overlap.
+    // The last 4 to 8 bytes are compared as two words that may overlap.
     if (left >= 4)
         return get<std::uint32_t>(at) == get<std::uint32_t>(other) &&
                get<std::uint32_t>(at + left - 4) == get<std::uint32_t>(other + left - 4);
@@ -112,7 +112,7 @@ Grant Access::grant(std::uint32_t i) const {
             .scope = {at + lengths.role_bytes + lengths.kind_bytes, lengths.scope_bytes}};
 }
 
-// The first grant that is not less, by a predicate on grants; size() when all are.
+// Returns the first grant for which `less` is false, or size() when there is none.
 template <typename Less>
 std::uint32_t Access::lower_bound(Less less) const {
     std::uint32_t low = 0;
@@ -134,7 +134,7 @@ bool Access::has_role(std::string_view role) const {
     return i < size() && grant(i).role == role;
 }
 
-// Is one of few grants this one, or the role held globally?
+// Returns whether the role is held on this scope or globally. For at most few_grants grants.
 bool Access::has_one_of(std::string_view role, std::string_view scope, std::string_view kind) const {
     const char* at = block_ + sizeof(Head);
     for (std::uint32_t left = size(); left > 0; --left, at += sizeof(GrantHead)) {

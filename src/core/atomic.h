@@ -1,5 +1,5 @@
-// The atomics of shared structures, in one place, so that a test can put others there: test/model explores
-// every execution that the C++ memory model allows, with the code that the server runs.
+// The atomics of shared structures are defined in one place so that a test can replace them: test/model
+// explores every execution that the C++ memory model allows, using the same code that the server runs.
 #pragma once
 
 #ifdef ROLECALL_MODEL

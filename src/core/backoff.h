@@ -1,5 +1,6 @@
-// When to try again after failures: exponential backoff with jitter (Brooker, "Exponential backoff and
-// jitter", 2015). Pure: time and chance come in as arguments. Times are microseconds.
+// The time of the next attempt after failures: exponential backoff with jitter (Brooker, "Exponential backoff
+// and jitter", 2015). The functions are pure: the time and the random number are arguments. Times are
+// microseconds.
 #pragma once
 
 #include <algorithm>
@@ -8,17 +9,18 @@
 namespace rolecall::core {
 
 struct Backoff {
-    std::int64_t first;  ///< half of the most that the first pause may be
-    std::int64_t most;   ///< no pause is longer
+    std::int64_t first;  ///< half of the upper limit of the first pause
+    std::int64_t most;   ///< upper limit of every pause
 
-    /// The pause after `failures` failures in a row (at least 1) with full jitter: `chance` is uniform in
-    /// [0, 1), the pause anything up to the exponential one, so that those who failed together come back
-    /// apart.
+    /// Returns the pause after `failures` failures in a row (at least 1) with full jitter: anything up to the
+    /// exponential pause, so that callers that failed together come back at different times. `chance` is
+    /// uniform in [0, 1).
     constexpr std::int64_t full_jitter(int failures, double chance) const {
         return static_cast<std::int64_t>(static_cast<double>(ceiling(failures)) * chance);
     }
 
-    /// With equal jitter: at least half of the exponential one. For who must not come back at once.
+    /// The same with equal jitter: at least half of the exponential pause, for callers that must not come
+    /// back at once.
     constexpr std::int64_t equal_jitter(int failures, double chance) const {
         const std::int64_t half = ceiling(failures) / 2;
         return half + static_cast<std::int64_t>(static_cast<double>(half) * chance);
@@ -33,8 +35,8 @@ struct Backoff {
     }
 };
 
-/// By how much a clock was set back that showed `seen` before. Two processes that look at it at once may tell
-/// of it in the wrong order: that is nothing.
+/// Returns by how much a clock that showed `seen` before was set back, or 0. Differences of up to a second do
+/// not count, because two processes that read the clock at the same moment may report it in the wrong order.
 constexpr std::int64_t clock_fell_by(std::int64_t seen, std::int64_t now) {
     constexpr std::int64_t negligible = 1'000'000;
     return now < seen - negligible ? seen - now : 0;
@@ -45,8 +47,9 @@ constexpr std::int64_t saturated_sum(std::int64_t a, std::int64_t b) {
     return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
 }
 
-/// When to sync again after a success: before the TTL has passed, so that roles are never older, and spread
-/// over its last fifth, so that those who were synchronized together come back apart.
+/// Returns when to sync again after a success. This is before the TTL has passed, so that roles are never
+/// older than the TTL, and spread over its last fifth, so that users synchronized together come back at
+/// different times.
 constexpr std::int64_t after_success(std::int64_t ttl, double chance) {
     return ttl - static_cast<std::int64_t>(static_cast<double>(ttl) / 5 * chance);
 }

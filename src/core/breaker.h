@@ -1,7 +1,7 @@
-// A circuit breaker for one provider (Nygard, "Release It!"): after some failures in a row nobody asks for a
-// while; then one may probe, and what it finds closes the breaker or opens it for longer. Failures of one
-// subject count once: whoever asks for it again and again opens nothing. Plain data, for shared memory; the
-// caller holds its lock. Times are microseconds.
+// A circuit breaker for one provider (Nygard, "Release It!"). After several failures in a row no request is
+// allowed for a while; then one caller may probe, and the result closes the breaker or opens it for longer.
+// Failures of one subject count once, so that one subject requested again and again cannot open the breaker.
+// Plain data, for shared memory; the caller holds the lock that guards it. Times are microseconds.
 #pragma once
 
 #include <cstdint>
@@ -17,10 +17,11 @@ class Breaker {
     static constexpr int failures_to_open = 5;
     static constexpr Backoff pauses{.first = 5'000'000, .most = 300'000'000};
 
-    /// Who asks. A worker does until it is answered; a session may be cancelled, and ask again.
+    /// The kind of caller. A worker waits for its answer; a session may be cancelled and ask again.
     enum class Asker { worker, session };
 
-    /// May a request be made now? In half-open, to one caller; it must report how that went.
+    /// Returns whether a request may be made now. In half-open state only one caller may make one, and it
+    /// must report the result.
     bool allow(std::int64_t now, Asker asker = Asker::worker) {
         set_clock(now);
         if (now < not_before_ || (asker == Asker::session && now < sessions_until_))
@@ -32,14 +33,15 @@ class Breaker {
             until_ = now + probe_patience;
             return true;
         }
-        if (state_ == BreakerState::half_open && now >= until_) {  // whoever probed never came back
+        if (state_ == BreakerState::half_open && now >= until_) {  // the probe was never reported
             until_ = now + probe_patience;
             return true;
         }
         return false;
     }
 
-    /// When to ask allow() again; `now` when it says yes already. A probe under way decides soon.
+    /// Returns when to call allow() again, or `now` if it would return true. A probe under way is decided
+    /// soon.
     std::int64_t next(std::int64_t now, Asker asker = Asker::worker) {
         set_clock(now);
         std::int64_t next = now;
@@ -59,8 +61,9 @@ class Breaker {
         seen_ = before.seen_;
     }
 
-    /// A request came to no end that says anything of the provider. If it was the probe, another may be made
-    /// at once; by a worker first, so that sessions which give up do not keep it from finding out.
+    /// Reports a request whose end says nothing about the provider. If it was the probe, another may be made
+    /// at once. Workers may make it first, so that sessions which give up do not keep the breaker from
+    /// finding out.
     void abandoned(std::int64_t now) {
         set_clock(now);
         if (state_ != BreakerState::half_open)
@@ -70,10 +73,11 @@ class Breaker {
         sessions_until_ = now + workers_first;
     }
 
-    /// The provider asks to be left alone, however other requests end.
+    /// Allows no request before `time`, because the provider demanded it. Results of other requests do not
+    /// change this.
     void wait_until(std::int64_t time) { not_before_ = std::max(not_before_, time); }
 
-    /// `subject`: a hash of whom it was about; 0: of nobody in particular.
+    /// Reports a failure. `subject` is a hash of the subject of the request, or 0 when it had none.
     void failed(std::int64_t now, double chance, std::uint64_t subject = 0) {
         set_clock(now);
         if (state_ == BreakerState::closed && !is_news(subject))
@@ -90,7 +94,7 @@ class Breaker {
     BreakerState state() const { return state_; }
     int failures() const { return failures_; }
 
-    /// Nothing would be different for a new one.
+    /// Returns whether a new breaker would behave the same.
     bool is_idle(std::int64_t now) const {
         return state_ == BreakerState::closed && failures_ == 0 && not_before_ <= now;
     }
@@ -106,7 +110,7 @@ class Breaker {
         return true;
     }
 
-    // A clock that was ahead, and is right again, leaves pauses as long as they were.
+    // Keeps pauses as long as they were when a clock that was ahead is set back.
     void set_clock(std::int64_t now) {
         const std::int64_t fell = clock_fell_by(seen_, now);
         until_ -= std::min(until_, fell);
@@ -125,7 +129,7 @@ class Breaker {
     std::int64_t until_ = 0;
     std::int64_t not_before_ = 0;
     std::int64_t sessions_until_ = 0;
-    std::int64_t seen_ = 0;                          // the time when somebody asked or told last
+    std::int64_t seen_ = 0;                          // time of the last call
     std::uint64_t subjects_[failures_to_open] = {};  // of the failures in a row
 };
 

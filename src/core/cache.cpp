@@ -10,13 +10,13 @@ namespace {
 constexpr std::size_t partition_target = std::size_t{4} << 20;  // large enough that one lock is no bottleneck
 constexpr std::uint32_t most_partitions = 64;
 constexpr std::size_t documents_per_partition = 8;   // of the largest size
-constexpr std::size_t ring_bytes_per_bucket = 3200;  // at 900 bytes an entry, half of the slots are taken
+constexpr std::size_t ring_bytes_per_bucket = 3200;  // half of the slots are used at 900 bytes an entry
 constexpr std::uint32_t ghosts_per_bucket = 4;       // about as many as the main ring has entries
 constexpr std::uint64_t nursery_share = 10;          // a tenth of the words
-constexpr std::uint64_t largest_share_nursery = 8;   // one entry takes at most this part of the nursery,
-constexpr std::uint64_t largest_share = 2;           // and of the main ring
+constexpr std::uint64_t largest_share_nursery = 8;   // one entry takes at most 1/8 of the nursery,
+constexpr std::uint64_t largest_share = 2;           // and at most 1/2 of the main ring
 constexpr std::uint64_t most_ring_words = UINT32_MAX - 1;
-constexpr int most_kept = 32;  // entries that one install lets stay: it holds the lock meanwhile
+constexpr int most_kept = 32;  // entries that one install may keep, because it holds the lock
 
 }  // namespace
 
@@ -62,12 +62,12 @@ Cache::Location Cache::find(const Key& key) const {
     return {};
 }
 
-// Where the index names the live entry at `offset`.
+// Returns the slot of the index that points at the live entry at `offset`.
 Cache::Location Cache::place_of(std::uint32_t p, std::uint64_t offset) const {
     const auto number = static_cast<std::uint32_t>(load(ring(p)[offset + at_database]));
     Bucket& b = bucket(p, number);
     for (int slot = 0; slot < slots_per_bucket; ++slot)
-        if (offset_in(load(b.slots[slot])) == offset)  // an empty one is at no offset there is
+        if (offset_in(load(b.slots[slot])) == offset)  // an empty slot matches no offset
             return {&b, slot};
     return {};
 }
@@ -104,7 +104,7 @@ void Cache::fill(Word* entry, std::uint64_t size, std::uint32_t bucket, const Ke
     copy_in(at, payload.document, head.document_bytes);
 }
 
-// Takes an entry out of the index; its memory stays where it is until the ring comes round.
+// Removes an entry from the index. Its memory stays in use until the ring reaches it.
 void Cache::forget(std::uint32_t p, const Location& place) {
     Partition& part = partition(p);
     const std::uint64_t offset = offset_in(place.value());
@@ -118,22 +118,23 @@ void Cache::forget(std::uint32_t p, const Location& place) {
     part.entries -= 1;
 }
 
-// Are `size` words free at a ring's end, in one piece?
+// Returns whether `size` contiguous words are free at a ring's end.
 bool Cache::fits(Ring& r, RingName name, std::uint64_t size) const {
     if (r.used() == 0)
         r.start = r.end = first_of(name);
     return (is_wrapped(r) ? r.start : last_of(name)) - r.end >= size;
 }
 
-// Takes `size` words off a ring's start; the caller has counted them out of live or dead.
+// Takes `size` words off a ring's start. The caller has already subtracted them from live or dead words.
 void Cache::leave(Ring& r, RingName name, std::uint64_t size) const {
     r.start += size;
     if (r.start == last_of(name))
         r.start = first_of(name);
 }
 
-// Moves the oldest entry of `from` to the end of the main ring, where there is room for it. In the main ring
-// itself that is always so: the room is what it leaves, and it moves downwards.
+// Moves the oldest entry of `from` to the end of the main ring. The caller has made sure of the room if
+// `from` is the nursery. In the main ring the room is what the entry itself leaves, and the entry moves to
+// lower addresses.
 void Cache::move_oldest(std::uint32_t p, RingName from, const Location& place) {
     Partition& part = partition(p);
     Ring& source = part.rings[from];
@@ -157,7 +158,7 @@ void Cache::move_oldest(std::uint32_t p, RingName from, const Location& place) {
     unmark(b, place.slot);
 }
 
-// Forgets a live entry to make room.
+// Removes a live entry to make room.
 void Cache::evict(std::uint32_t p, const Location& place) {
     const Word* entry = ring(p) + offset_in(place.value());
     if (on_eviction != nullptr)
@@ -166,8 +167,8 @@ void Cache::evict(std::uint32_t p, const Location& place) {
     forget(p, place);
 }
 
-// Takes the oldest entry of a ring off it. It stays, at the end of the main ring, if it was read since its
-// last turn, or if there is room for it.
+// Takes the oldest entry off a ring. The entry moves to the end of the main ring if it was read since its
+// last turn (up to most_kept entries), or if it was in the nursery and the main ring has room.
 void Cache::pass_oldest(std::uint32_t p, RingName name, int& kept) {
     Partition& part = partition(p);
     Ring& r = part.rings[name];
@@ -192,7 +193,7 @@ void Cache::pass_oldest(std::uint32_t p, RingName name, int& kept) {
 
 bool Cache::is_wrapped(const Ring& r) { return r.used() > 0 && r.end <= r.start; }
 
-// Makes a ring go on at its beginning: the rest of its memory becomes a filler.
+// Continues a ring at its beginning. The rest of its memory becomes a filler.
 void Cache::wrap(std::uint32_t p, RingName name) {
     Ring& r = partition(p).rings[name];
     const std::uint64_t rest = last_of(name) - r.end;
@@ -201,7 +202,8 @@ void Cache::wrap(std::uint32_t p, RingName name) {
     r.end = first_of(name);
 }
 
-// Is there room in the main ring for `size` words without giving up an entry? Passes over dead ones.
+// Returns whether the main ring has room for `size` words without evicting an entry. Passes over dead
+// entries.
 bool Cache::has_room(std::uint32_t p, std::uint64_t size) {
     Ring& r = partition(p).rings[main_ring];
     for (int kept = 0; !fits(r, main_ring, size);) {
@@ -215,7 +217,7 @@ bool Cache::has_room(std::uint32_t p, std::uint64_t size) {
     return true;
 }
 
-// Returns where `size` words are free in a ring, passing over its oldest entries as needed.
+// Allocates `size` words in a ring and returns their offset. Passes over the oldest entries as needed.
 std::uint64_t Cache::allocate(std::uint32_t p, RingName name, std::uint64_t size) {
     Ring& r = partition(p).rings[name];
     for (int kept = 0; !fits(r, name, size);) {
@@ -232,8 +234,8 @@ std::uint64_t Cache::allocate(std::uint32_t p, RingName name, std::uint64_t size
     return offset;
 }
 
-// An empty slot in one of a key's buckets: in the first while that has plenty, because readers look there
-// first, and else where there are more.
+// Returns an empty slot in one of a key's buckets. Prefers the first bucket while it has plenty, because
+// readers look there first; otherwise takes the bucket that has more empty slots.
 Cache::Location Cache::empty_place(std::uint64_t hash) const {
     constexpr int plenty = 3;
     Location best;
@@ -256,7 +258,7 @@ Cache::Location Cache::empty_place(std::uint64_t hash) const {
     return best;
 }
 
-// The same; where both buckets are full, the first gives one up, rather one that was not read lately.
+// Like empty_place(). If both buckets are full, evicts an entry of the first, preferably one not read lately.
 Cache::Location Cache::free_place(std::uint64_t hash) {
     const Location empty = empty_place(hash);
     if (empty.is_there())
@@ -286,7 +288,7 @@ InstallResult Cache::install(const Key& key, const EntryHead& head, const Payloa
     if (!present.is_there() && room == Room::free) {
         if (!empty_place(hash).is_there() || !has_room(p, size))
             return InstallResult::no_room;
-        name = main_ring;  // where it would end, while there is room
+        name = main_ring;  // where it would move anyway while there is room
     }
     part.installs += 1;
     const std::uint32_t tag = tag_of(hash);

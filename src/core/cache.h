@@ -1,25 +1,25 @@
-// The store of cached documents: one region of memory shared by all processes, bounded, with eviction.
+// The store of cached documents: one bounded region of memory, shared by all processes, with eviction.
 //
-// The region is cut into partitions; each has an index of 64-byte buckets and two rings of entries. A key has
-// two buckets, and where the first was more than half full when it came, is in the one that had more room: so
-// both are full, and an entry must leave for that, only where nearly all are (Mitzenmacher, "The power of two
-// choices in randomized load balancing", 2001). Readers take no lock: each bucket carries a sequence number
-// that is odd while it changes, words are copied by relaxed loads between fences, and a copy counts only if
-// the number did not move (a sequence lock; Boehm, "Can seqlocks get along with programming language memory
-// models?", 2012). Writers hold the partition's lock, which the caller owns: a process-shared lock in the
-// server, a mutex in tests.
+// The region is divided into partitions. Each has an index of 64-byte buckets and two rings of entries. A key
+// has two buckets. An entry goes into the first unless that is more than half full; then it goes into the one
+// with more room. So both buckets of a key are full, and an entry must be evicted for that reason, only when
+// nearly all buckets are full (Mitzenmacher, "The power of two choices in randomized load balancing", 2001).
+// Readers take no lock: each bucket has a sequence number that is odd while the bucket changes, words are
+// copied by relaxed loads between fences, and a copy is valid only if the number did not change (a sequence
+// lock; Boehm, "Can seqlocks get along with programming language memory models?", 2012). Writers hold the
+// partition's lock, which the caller owns: a process-shared lock in the server, a mutex in tests.
 //
-// A ring gives memory to entries in order of arrival and takes it back in the same order, so there is no
-// fragmentation and nothing to compact. An entry that was replaced or removed is passed over when its turn
-// comes. No pointer is stored in the region: processes may map it at different addresses.
+// A ring allocates memory in order of arrival and frees it in the same order, so there is no fragmentation
+// and nothing to compact. An entry that was replaced or removed is passed over when its turn comes. The
+// region contains no pointers, so processes may map it at different addresses.
 //
-// What stays is decided as in S3-FIFO (Yang et al., "FIFO queues are all you need for cache eviction", 2023):
-// what is new goes into the nursery, a tenth of the memory. When its turn comes there, it moves to the main
-// ring if somebody read it meanwhile, and else leaves; the hash of what left is kept for a while, and who
-// comes back in that time goes to the main ring at once. In the main ring what was read since the last turn
-// stays for another. A scan of cold keys passes through the nursery. A reader sets a mark, one byte beside
-// the bucket's sequence number, and only where it is not set: a hit writes at most once between two turns of
-// the ring, and nothing while nothing is evicted.
+// Eviction follows S3-FIFO (Yang et al., "FIFO queues are all you need for cache eviction", 2023). A new
+// entry goes into the nursery, a tenth of the memory. When its turn comes there, it moves to the main ring if
+// it was read meanwhile, and is evicted otherwise. The hash of an evicted key is kept for a while, and a key
+// that comes back in that time goes to the main ring at once. In the main ring, an entry that was read since
+// its last turn stays for another turn. A scan of cold keys passes through the nursery only. A reader sets a
+// mark, one byte beside the bucket's sequence number, and only where it is not set: a hit writes at most once
+// between two turns of the ring, and never while nothing is evicted.
 #pragma once
 
 #include <array>
@@ -32,13 +32,14 @@
 
 namespace rolecall::core {
 
-/// In which form a document is cached. Forms of one key are entries of their own, each with its own heat.
+/// The form in which a document is cached. Each form of a key is an entry of its own, evicted separately.
 enum class Form : std::uint8_t {
     document,  ///< as the view returned it, with the compact block
     text,      ///< as text, ready to send
 };
 
-/// Names one document. `bytes` are the key's canonical bytes; equality is on all members but the hash.
+/// Identifies one document. `bytes` are the key's canonical bytes. Two keys are equal if all members except
+/// the hash are equal.
 struct Key {
     std::uint32_t database = 0;
     std::uint64_t projection = 0;
@@ -47,10 +48,10 @@ struct Key {
     Form form = Form::document;
 };
 
-/// What an entry says about itself, beside its payload.
+/// What an entry stores beside its payload.
 struct EntryHead {
-    std::uint64_t versions = 0;        ///< sum of its stamps' versions when it was loaded
-    Window window;                     ///< when it holds
+    std::uint64_t versions = 0;        ///< sum of the versions of its stamps when it was loaded
+    Window window;                     ///< when the document is valid
     std::int64_t loaded_at = 0;        ///< microseconds, the server's epoch
     std::uint32_t document_bytes = 0;  ///< 0: a cached "no such key"; below 2^31
     std::uint32_t access_bytes = 0;    ///< the compact block, core/access.h
@@ -68,86 +69,90 @@ struct Payload {
 
 enum class InstallResult {
     installed,
-    too_large,  ///< larger than half of a partition's main ring; or its key than 4 kB, its groups than 128 kB
-    no_room,    ///< another entry would have to go
+    too_large,  ///< larger than half of a main ring, or the key than 4 kB, or the groups than 128 kB
+    no_room,    ///< another entry would have to be evicted
 };
 
-/// What a new entry may take: memory that another one must leave, or only what is free. One that replaces the
-/// entry of its key has the right to its place in any case.
+/// The memory that a new entry may take: also that of other entries, or only free memory. An entry that
+/// replaces the one with its key may always take that entry's place.
 enum class Room { any, free };
 
 struct CacheCounts {
     std::uint64_t entries = 0;          ///< live
     std::uint64_t live_bytes = 0;       ///< of live entries, heads included
-    std::uint64_t dead_bytes = 0;       ///< replaced or removed, not yet passed
+    std::uint64_t dead_bytes = 0;       ///< of entries replaced or removed, not yet passed over
     std::uint64_t ring_bytes = 0;       ///< all that entries can use
-    std::uint64_t installs = 0;         ///< since the start
-    std::uint64_t evictions = 0;        ///< live entries that made room for others
-    std::uint64_t index_evictions = 0;  ///< of those: because both buckets of a key were full
+    std::uint64_t installs = 0;         ///< since the server started
+    std::uint64_t evictions = 0;        ///< live entries evicted to make room
+    std::uint64_t index_evictions = 0;  ///< those of them evicted because both buckets of a key were full
 };
 
-/// A process's handle on the region. Cheap to copy; holds addresses of this process only.
+/// A process's handle for the region. It is cheap to copy and holds addresses that are valid in this process
+/// only.
 class Cache {
  public:
     struct Layout {
         std::uint32_t partitions = 0;
         std::uint32_t buckets = 0;        ///< per partition
-        std::uint32_t ghosts = 0;         ///< per partition: 16 bits of the hashes of what left the nursery
-        std::uint64_t nursery_words = 0;  ///< per partition, 8 bytes each; the first part of its words
+        std::uint32_t ghosts = 0;         ///< per partition: 16 bits of each hash evicted from the nursery
+        std::uint64_t nursery_words = 0;  ///< per partition, 8 bytes each; they come first
         std::uint64_t ring_words = 0;     ///< per partition: nursery and main ring
         std::size_t bytes = 0;            ///< of the whole region
     };
 
-    /// Divides `bytes` (at least 256 kB) into partitions that take documents of `largest_document` bytes, if
-    /// `bytes` is four times that at least. The layout's own `bytes` is not larger.
+    /// Divides `bytes` (at least 256 kB) into partitions. They can hold documents of `largest_document` bytes
+    /// if `bytes` is at least four times as large. The `bytes` of the result is not larger than the argument.
     static Layout plan(std::size_t bytes, std::size_t largest_document = 0);
 
     Cache() = default;
 
-    /// `memory`: layout.bytes bytes, aligned to 64, shared, zeroed before the first process attaches.
+    /// `memory` has layout.bytes bytes, is shared, aligned to 64, and zeroed before the first process
+    /// attaches.
     Cache(void* memory, const Layout& layout);
 
     std::uint32_t partitions() const { return layout_.partitions; }
 
-    /// The partition whose lock install() and remove() of this key need.
+    /// Returns the partition whose lock install() and remove() of this key require.
     std::uint32_t partition_of(std::uint64_t hash) const {
         return static_cast<std::uint32_t>((hash >> 32) * layout_.partitions >> 32);
     }
 
-    /// Says early that a key will be read, so that its memory comes while something else is done.
+    /// Prefetches the bucket of a key that will be read soon.
     void expect(const Key& key) const { __builtin_prefetch(buckets_of(hash_of(key))[0]); }
 
-    /// Looks a key up and copies head, groups and the wanted part. `reserve(Part, bytes)` returns where a
-    /// part goes: `bytes` rounded up to a multiple of 8, aligned to 8; it may be called more than once and
-    /// may leave by longjmp. False: not cached (or changing too fast to be copied, which is as good).
+    /// Looks a key up and copies head, groups and the requested part. `reserve(Part, bytes)` returns the
+    /// memory for a part: `bytes` rounded up to a multiple of 8, aligned to 8. It may be called more than
+    /// once and may leave by longjmp. Returns false if the key is not cached, or if the entry changes too
+    /// fast to be copied.
     template <typename Reserve>
     bool read(const Key& key, Part part, EntryHead& head, Reserve&& reserve) const;
 
-    /// Puts a document in place of the one with its key, if any. The caller holds the partition's lock.
+    /// Stores a document, replacing the one with its key, if any. The caller holds the partition's lock.
     InstallResult install(const Key& key, const EntryHead& head, const Payload& payload,
                           Room room = Room::any);
 
-    /// Forgets a key; false when it was not there. The caller holds the partition's lock.
+    /// Removes a key; returns false if it was not cached. The caller holds the partition's lock.
     bool remove(const Key& key);
 
-    /// Forgets what `gone(database, projection)` says, in a few buckets from `from` on, so that the lock is
-    /// not held for long; returns where to go on, 0 when done. The caller holds the partition's lock.
+    /// Removes the entries for which `gone(database, projection)` returns true, in a few buckets starting at
+    /// `from`, so that the lock is held briefly. Returns where to continue, or 0 at the end. The caller holds
+    /// the partition's lock.
     template <typename Predicate>
     std::uint32_t remove_if(std::uint32_t partition, std::uint32_t from, Predicate&& gone);
 
-    /// Calls `what(database, projection, bytes)` for the entries of a few buckets from `from` on; returns and
-    /// locks as remove_if().
+    /// Calls `what(database, projection, bytes)` for the entries of a few buckets starting at `from`. Returns
+    /// and requires the same as remove_if().
     template <typename Visitor>
     std::uint32_t visit(std::uint32_t partition, std::uint32_t from, Visitor&& what) const;
 
-    /// Called for each live entry that makes room for others, under its partition's lock; of this process.
+    /// Called for each live entry that is evicted, under its partition's lock. Each process sets its own.
     void (*on_eviction)(std::uint32_t database, std::uint64_t projection) = nullptr;
 
-    /// Counts of one partition. The caller holds its lock.
+    /// Returns the counts of one partition. The caller holds its lock.
     CacheCounts counts(std::uint32_t partition) const;
 
-    /// Walks one partition and throws std::logic_error where index, rings and counts disagree. The caller
-    /// holds its lock. For tests.
+    /// Checks one partition and throws std::logic_error if index, rings and counts disagree. The caller holds
+    /// its lock. For tests.
     void verify(std::uint32_t partition) const;
 
  private:
@@ -155,23 +160,23 @@ class Cache {
 
     static constexpr int slots_per_bucket = 7;
 #ifdef ROLECALL_MODEL
-    static constexpr int read_attempts = 1;  // what a later one may see, one that starts later may see
+    static constexpr int read_attempts = 1;  // a reader that starts later covers a later attempt
 #else
     static constexpr int read_attempts = 16;
 #endif
 
-    // A slot is (tag << 32 | offset + 1): the hash folded, and where the entry starts among the partition's
-    // words; 0 is empty. Marks and victim are no part of what the sequence number guards: a mark that is
-    // lost, or set for the slot's next entry, costs a turn of the ring and nothing else.
+    // A slot is (tag << 32 | offset + 1): the folded hash, and the entry's offset among the partition's
+    // words. 0 is an empty slot. The sequence number does not guard marks and victim: a mark that is lost, or
+    // set for the slot's next entry, only makes an entry leave one turn of the ring too early or too late.
     struct alignas(64) Bucket {
         Atomic<std::uint32_t> sequence;
-        mutable Atomic<std::uint8_t> marks;  // a bit per slot: read since the ring's hand passed
-        std::uint8_t victim;                 // the slot to give up next when all are taken; under the lock
+        mutable Atomic<std::uint8_t> marks;  // a bit per slot: read since its last turn
+        std::uint8_t victim;                 // the next slot to evict when all are used; under the lock
         Word slots[slots_per_bucket];
     };
 
-    // Offsets and sizes in words: `start` is the oldest entry, `end` where the next one goes; live and dead
-    // words together are what the ring holds, fillers at its end included.
+    // Offsets and sizes are in words. `start` is the oldest entry, `end` is where the next one goes. Live and
+    // dead words together are all that the ring holds, including the filler at its end.
     struct Ring {
         std::uint64_t start;
         std::uint64_t end;
@@ -182,7 +187,7 @@ class Cache {
     };
     enum RingName { nursery, main_ring, ring_names };
 
-    // A slot of the index; none: slot < 0.
+    // A slot of the index. If there is none, slot < 0.
     struct Location {
         Bucket* bucket = nullptr;
         int slot = -1;
@@ -193,7 +198,7 @@ class Cache {
 
     enum class Look { found, absent, changed };
 
-    // All under the partition's lock.
+    // The partition's lock guards all members.
     struct alignas(64) Partition {
         Ring rings[ring_names];
         std::uint64_t entries;
@@ -202,8 +207,8 @@ class Cache {
         std::uint64_t index_evictions;
     };
 
-    // The words of an entry, in this order, then key, window (if it has one), groups, access block and
-    // document, each padded to a word.
+    // The words of an entry, in this order. They are followed by key, window (if there is one), groups,
+    // access block and document, each padded to a word.
     enum : std::uint32_t {
         at_extent,  // state << 62 | form << 61 | key bytes << 49 | group bytes << 32 | size in words
         at_projection,
@@ -230,11 +235,11 @@ class Cache {
                words(head.group_bytes) + words(head.access_bytes) + words(head.document_bytes);
     }
 
-    // Forms of one key share a partition, and not a bucket.
+    // The forms of a key share a partition but not a bucket.
     static std::uint64_t hash_of(const Key& key) {
         return key.form == Form::document ? key.hash : key.hash ^ 0x9e3779b9U;
     }
-    // What a live entry's extent begins with.
+    // Returns the upper bits of a live entry's extent, from the state to the key bytes.
     static std::uint64_t shape_of(const Key& key) {
         const auto form = std::uint64_t{key.form == Form::text};
         return (state_live << state_shift | form << form_shift) >> key_shift | key.bytes.size();
@@ -255,7 +260,7 @@ class Cache {
     std::uint32_t number_of(std::uint32_t p, const Bucket& b) const {
         return static_cast<std::uint32_t>(&b - buckets_ - std::uint64_t{p} * layout_.buckets);
     }
-    // The two may be one. The partition is chosen by the hash's upper half.
+    // The two buckets may be the same one. The upper half of the hash chooses the partition.
     std::array<Bucket*, 2> buckets_of(std::uint64_t hash) const {
         const std::uint32_t p = partition_of(hash);
         const std::uint64_t first = static_cast<std::uint32_t>(hash);
@@ -263,7 +268,8 @@ class Cache {
         return {&bucket(p, static_cast<std::uint32_t>(first * layout_.buckets >> 32)),
                 &bucket(p, static_cast<std::uint32_t>(second * layout_.buckets >> 32))};
     }
-    // Where it is kept that an entry with this tag left the nursery. A tag whose lower half is 0 is not.
+    // Where the eviction of an entry with this tag from the nursery is remembered. A tag whose lower half is
+    // 0 is not remembered.
     std::uint16_t& ghost(std::uint32_t p, std::uint32_t tag) const {
         return ghosts_[std::uint64_t{p} * layout_.ghosts + (std::uint64_t{tag} * layout_.ghosts >> 32)];
     }
@@ -325,7 +331,7 @@ class Cache {
         fence(std::memory_order_acquire);
         return b.sequence.load(std::memory_order_relaxed) == sequence;
     }
-    // Makes a slot another entry's, or nobody's.
+    // Stores or clears a slot, and clears its mark.
     static void set_slot(const Location& place, std::uint64_t value) {
         begin_change(*place.bucket);
         store(place.bucket->slots[place.slot], value);

@@ -1,4 +1,5 @@
-// The lock-free half of core/cache.h: read(), and what it shares with the writers. Included by cache.h only.
+// The lock-free half of core/cache.h: read(), and what read() shares with the writers. Only cache.h includes
+// it.
 #pragma once
 
 #include <algorithm>
@@ -7,8 +8,7 @@
 
 namespace rolecall::core {
 
-// NOLINTBEGIN(clang-analyzer-core.NonNullParamChecker): `entry` lies in a ring, the analyzer thinks of no
-// memory
+// NOLINTBEGIN(clang-analyzer-core.NonNullParamChecker): `entry` always lies in a ring
 inline bool Cache::has_key(const Word* entry, const Key& key) {
     if (load(entry[at_extent]) >> key_shift != shape_of(key) ||
         load(entry[at_projection]) != key.projection || database_of(entry) != key.database)
@@ -39,8 +39,8 @@ inline void Cache::read_head(const Word* entry, EntryHead& head) {
     head.document_bytes = static_cast<std::uint32_t>(lengths);
 }
 
-// Where the payload begins, the head will tell; asking for all of a usual entry at once spares one way to
-// memory after the other.
+// Prefetches the payload of an entry of usual size, before the head tells where the payload starts, so that
+// the cache misses overlap.
 inline void Cache::expect_entry(const Word* entry, Part part) {
     constexpr int line = 8;  // words
     constexpr int usual_document = 14;
@@ -56,9 +56,9 @@ inline void Cache::read_window(const Word* entry, std::uint64_t key_words, Entry
     head.window.until = static_cast<std::int64_t>(load(at[1]));
 }
 
-// Copying is most of a hit. On x86 loads stay in order whatever their width, so wide ones do as well as
-// relaxed words do; the compiler cannot be asked for them by name without a race on paper, hence the
-// assembly.
+// Copying takes most of the time of a hit. On x86, loads are not reordered whatever their width, so wide
+// loads are as good as relaxed word loads. In C++ wide loads would be a data race by the letter, so they are
+// in assembly.
 inline void Cache::copy_out(const Word* from, char* to, std::uint64_t count) {
     std::uint64_t i = 0;
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__) && \
@@ -90,18 +90,20 @@ inline void Cache::copy_out(const Word* from, char* to, std::uint64_t count) {
     }
 }
 
-// Why a validated copy is good on weakly ordered CPUs too. A writer changes the number to odd, then a release
-// fence, then words or slots, then the number to even by a release store; it reuses an entry's memory only
-// after such a change of the bucket that pointed at it. If any word copied here came from after a fence, our
-// acquire fence in unchanged() makes that odd number visible to the load behind it, and the copy is thrown
-// away. If none did, the first acquire load has made all that the bucket pointed at visible.
+// Why a validated copy is correct on weakly ordered CPUs too: a writer sets the number to odd, issues a
+// release fence, changes words or slots, and sets the number to even by a release store. It reuses an entry's
+// memory only after such a change of the bucket that pointed at the entry. If any word copied here was
+// written after such a fence, the acquire fence in unchanged() makes the odd number visible to the load that
+// follows the fence, and the copy is discarded. If none was, the first acquire load has made everything
+// visible that the bucket pointed at.
 //
 // Why stamps must be read after this function: its last acquire fence pairs with the writer's release fence,
-// so whatever stamp was raised before the copied entry was installed is seen by loads that follow.
+// so loads that follow see every stamp that was raised before the copied entry was installed.
 //
-// test/model runs this code against every execution that the C++ memory model allows, and finds the fault
-// when an order is taken out. A writer that dies in a change leaves the number odd, and readers find nothing
-// there; the server makes its shared memory anew when a process dies holding a lock.
+// test/model runs this code against every execution that the C++ memory model allows, and reports a fault
+// when any of these orderings is removed. A writer that dies during a change leaves the number odd, and
+// readers find nothing there; the server reinitializes its shared memory when a process dies while it holds a
+// lock.
 template <typename Reserve>
 bool Cache::read(const Key& key, Part part, EntryHead& head, Reserve&& reserve) const {
     if (key.bytes.size() > most_key_bytes)
@@ -129,7 +131,7 @@ Cache::Look Cache::look(const Bucket& b, const Key& key, Part part, EntryHead& h
     const std::uint32_t sequence = b.sequence.load(std::memory_order_acquire);
     if ((sequence & 1) != 0)
         return Look::changed;
-    // Without branches: which slot it is cannot be foreseen.
+    // The loop has no branches because the matching slot cannot be predicted.
     unsigned candidates = 0;
 #pragma GCC unroll 7
     for (int i = 0; i < slots_per_bucket; ++i)
@@ -139,7 +141,7 @@ Cache::Look Cache::look(const Bucket& b, const Key& key, Part part, EntryHead& h
     for (; candidates != 0; candidates &= candidates - 1) {
         slot = std::countr_zero(candidates);
         const std::uint64_t value = load(b.slots[slot]);
-        // An offset is always one that a writer stored, but the entry behind it may be gone: stay inside.
+        // An offset is always one that a writer stored, but the entry there may be gone, so check the bounds.
         if (value == 0 || offset_in(value) + head_words + key_words > layout_.ring_words)
             continue;
         const Word* there = base + offset_in(value);
@@ -160,7 +162,7 @@ Cache::Look Cache::look(const Bucket& b, const Key& key, Part part, EntryHead& h
     if (entry == nullptr)
         return Look::absent;
 
-    // The head is sound, so its lengths are; the payload may still change under the copy.
+    // The head is valid, so its lengths are; the payload may still change during the copy.
     const Word* payload = entry + head_words + key_words;
     if ((head.document_bytes & window_flag) != 0) {
         payload += window_words;

@@ -1,6 +1,6 @@
-// What one process keeps for itself of the shared cache: copies of compact blocks, so that a role check on
-// the same users again, as a row-security policy does, costs a few loads. A copy is used under the same rule
-// as the entry it was made from: whoever uses it reads its stamps after having found it here.
+// A cache local to one process: copies of compact blocks from the shared cache, so that repeated role checks
+// on the same users, such as those of a row-security policy, cost a few loads. A copy is subject to the same
+// rule as its shared entry: the caller reads the entry's stamps after it has found the copy.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 
 namespace rolecall::core {
 
-/// Bounded: a fixed array, indexed by a few bits of the key. Zeroed memory is an empty one.
+/// A fixed array indexed by a few bits of the key, so its size is bounded. Zeroed memory is an empty one.
 class FirstLevel {
  public:
     static constexpr std::size_t largest_key = 40;     // a UUID as text fits
@@ -26,7 +26,7 @@ class FirstLevel {
         std::uint64_t projection;  ///< 0: empty
         std::uint64_t hash;        ///< of the key, for its stamp
         EntryHead head;
-        std::uint32_t left;  ///< uses until the shared entry is asked again
+        std::uint32_t left;  ///< uses until the shared entry is read again
         std::uint32_t key_bytes;
         char key[largest_key];
         std::uint32_t groups[most_groups];
@@ -37,8 +37,8 @@ class FirstLevel {
         }
     };
 
-    /// The copy for a key, or nullptr. Says nullptr for every 64th use too: then the shared entry is read,
-    /// which tells the cache that the key is in use.
+    /// Returns the copy for a key, or nullptr. Also returns nullptr on every 64th use: the caller then reads
+    /// the shared entry, which tells the cache that the key is in use.
     LocalEntry* find(std::uint64_t projection, std::string_view key) {
         LocalEntry& copy = at(projection, key);
         if (copy.projection != projection || copy.key_bytes != key.size() ||
@@ -48,7 +48,8 @@ class FirstLevel {
         return &copy;
     }
 
-    /// Keeps a copy of an entry of the shared cache, in place of another; not of what is too large.
+    /// Keeps a copy of an entry of the shared cache, replacing another copy if necessary. Entries that are
+    /// too large are not kept.
     void keep(const Key& key, const EntryHead& head, std::span<const std::uint32_t> groups,
               const char* block) {
         if (key.bytes.size() > largest_key || groups.size() > most_groups ||

@@ -1,4 +1,4 @@
-// Sets of grants, and what must change to get from one to the other.
+// Sets of grants, and the changes that lead from one set to another.
 #pragma once
 
 #include <compare>
@@ -7,7 +7,7 @@
 
 namespace rolecall::core {
 
-/// A grant that owns its text: a role on a scope of some kind. Global: kind "global", scope "".
+/// A grant that owns its text: a role on a scope of some kind. A global grant has kind "global" and scope "".
 struct OwnedGrant {
     std::string role;
     std::string kind;
@@ -16,7 +16,7 @@ struct OwnedGrant {
     auto operator<=>(const OwnedGrant&) const = default;
 };
 
-/// Order and doubles mean nothing: puts grants in ascending order, each once.
+/// Sorts the grants and removes duplicates.
 void normalize(std::vector<OwnedGrant>& grants);
 
 struct GrantDiff {
@@ -26,7 +26,7 @@ struct GrantDiff {
     bool empty() const { return added.empty() && removed.empty(); }
 };
 
-/// What turns `held` into `wanted`. Both normalized.
+/// Returns the changes that turn `held` into `wanted`. Both must be normalized.
 GrantDiff diff(const std::vector<OwnedGrant>& held, const std::vector<OwnedGrant>& wanted);
 
 }  // namespace rolecall::core

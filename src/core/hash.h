@@ -1,5 +1,6 @@
-// A keyed 64-bit hash of (database, projection, key). The seed is drawn when shared memory is made, so that
-// nobody can choose keys that fall on one stamp. Folded 128-bit multiplication, as in wyhash and its kin.
+// A keyed 64-bit hash of (database, projection, key). The seed is random and chosen when shared memory is
+// created, so that keys cannot be chosen to share a stamp. The method is folded 128-bit multiplication, as in
+// wyhash.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +30,7 @@ inline std::uint64_t hash(std::uint64_t seed, std::uint32_t database, std::uint6
         left -= 8;
     }
     std::uint64_t last = 0;
-    if (left == 8)  // a number: without a call of memcpy
+    if (left == 8)  // integer keys: avoids a call of memcpy
         std::memcpy(&last, at, 8);
     else if (left > 0)
         std::memcpy(&last, at, left);

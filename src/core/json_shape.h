@@ -1,5 +1,5 @@
-// Which parts of a JSON document anybody reads. Arrays are looked through: what is said of a value holds for
-// the elements of an array in its place.
+// The parts of a JSON document that are read at all. Arrays are transparent: what is said about a value also
+// holds for the elements of an array in its place.
 #pragma once
 
 #include <map>

@@ -1,5 +1,5 @@
-// Force-included into every translation unit of core/ and http/. Those layers are plain C++, so that they
-// can be tested, fuzzed and sanitized without a server; whoever includes postgres.h there does not compile.
+// Force-included into every translation unit of core/ and http/. Those layers are plain C++, so that they can
+// be tested, fuzzed and sanitized without a server. A unit there that includes postgres.h does not compile.
 #pragma once
 
 #if defined(POSTGRES_H)

@@ -9,7 +9,7 @@ bool is_name(char c) {
            static_cast<unsigned char>(c) >= 0x80;
 }
 
-// Behind the next `end` from `at`.
+// Returns the position after the next `end` at or after `at`.
 std::size_t behind(std::string_view text, std::string_view end, std::size_t at) {
     const std::size_t found = text.find(end, at);
     return found == std::string_view::npos ? text.size() : found + end.size();
@@ -36,7 +36,7 @@ std::size_t behind_escaped(std::string_view text, std::size_t at) {
     return at;
 }
 
-// $tag$ ... $tag$; what is none, such as $1, is passed over.
+// Skips a dollar-quoted string, $tag$ ... $tag$. A dollar that starts none, as in $1, is skipped alone.
 std::size_t behind_dollar(std::string_view text, std::size_t at) {
     std::size_t end = at + 1;
     while (end < text.size() && is_name(text[end]))

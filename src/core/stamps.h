@@ -1,17 +1,17 @@
-// Stamps: who changed what a cached document shows. They live in memory that all processes share, indexed by
-// hash. Two keys may share a stamp; that costs a reload and never a wrong answer.
+// A stamp records the transactions that changed what cached documents show. Stamps live in shared memory and
+// are indexed by hash. Two keys may share a stamp; that costs a reload but never gives a wrong answer.
 //
-// A stamp names the transactions whose end a snapshot must have seen. It keeps only those that matter: when a
-// transaction is added, whoever has finished by then is dropped, because a snapshot in which the new one has
-// finished was taken later still. So a stamp usually names one, and no transaction that did not write here
-// can keep its documents from being cached, however long it runs.
+// A stamp names the transactions that must have ended for a reader's snapshot. It keeps only those that
+// matter: when a transaction is added, those that have ended by then are dropped, because any snapshot in
+// which the new one has ended is taken later. So a stamp usually names one transaction, and a transaction
+// that did not write here can never keep the documents of this stamp from being cached, however long it runs.
 //
-// A reader takes a stamp's version along. Versions only grow, and change whenever a transaction is added: a
-// sum over several stamps is the same only if each of them is.
+// A reader remembers a stamp's version. Versions only grow, and a version changes whenever a transaction is
+// added, so a sum of several stamps' versions is unchanged only if each of them is.
 //
-// A high-water mark lies above all that any stamp names. Mostly nobody has written since the oldest
-// transaction began that a snapshot may still have to wait for; then the high-water mark says so of all
-// stamps at once.
+// A high-water mark lies above all transactions that any stamp names. Usually there was no write since the
+// start of the oldest transaction that a snapshot still has to wait for; then one look at the high-water mark
+// answers for all stamps.
 #pragma once
 
 #include <sched.h>
@@ -31,15 +31,15 @@ namespace rolecall::core {
 struct alignas(32) Stamp {
     static constexpr std::size_t named = 2;
 
-    std::atomic<std::uint64_t> version;               ///< odd while it changes
-    std::atomic<FullXid> below;                       ///< every transaction below must have finished ...
-    std::array<std::atomic<FullXid>, named> writers;  ///< ... and these; 0: none
+    std::atomic<std::uint64_t> version;               ///< odd while the stamp changes
+    std::atomic<FullXid> below;                       ///< every transaction below must have ended ...
+    std::array<std::atomic<FullXid>, named> writers;  ///< ... and so must these; 0: none
 };
 static_assert(sizeof(Stamp) == 32);
 static_assert(std::atomic<FullXid>::is_always_lock_free, "stamps are shared between processes");
 
-/// Above every transaction that a set of stamps names or bounds; raised before they are. Zeroed memory is
-/// that of new stamps.
+/// A number above every transaction that a set of stamps names or bounds. It is raised before the stamps are.
+/// Zeroed memory is the mark of new stamps.
 class HighWaterMark {
  public:
     void raise(FullXid to) {
@@ -48,8 +48,9 @@ class HighWaterMark {
         }
     }
 
-    /// Has everybody whom a stamp names finished for a snapshot of this xmin? True of the stamps whose
-    /// versions were read before, as they were then.
+    /// Returns whether all transactions that the stamps name have ended for a snapshot with this xmin. The
+    /// answer holds for the stamps as they were when their versions were read, which must be before this
+    /// call.
     bool is_behind(FullXid xmin) const { return value_.load(std::memory_order_relaxed) <= xmin; }
 
  private:
@@ -65,7 +66,8 @@ struct StampCopy {
     std::array<FullXid, Stamp::named> writers{};
 };
 
-// A sequence lock, as in core/cache_read.h: a copy counts if the version was even and has not moved.
+// Copies a stamp under a sequence lock, as in core/cache_read.h: the copy is valid if the version was even
+// and did not change.
 inline bool read(const Stamp& stamp, StampCopy& copy) {
     copy.version = stamp.version.load(std::memory_order_acquire);
     copy.below = stamp.below.load(std::memory_order_relaxed);
@@ -83,8 +85,8 @@ inline bool read_patiently(const Stamp& stamp, StampCopy& copy) {
     return false;
 }
 
-// Replaces what a copy was taken of; false when it has changed since. Between the two versions nothing can
-// fail or wait.
+// Replaces a stamp by `next`; returns false if it is no longer equal to `seen`. The code between the two
+// versions cannot fail or wait.
 inline bool replace(Stamp& stamp, const StampCopy& seen, const StampCopy& next) {
     std::uint64_t expected = seen.version;
     if (!stamp.version.compare_exchange_strong(expected, seen.version + 1, std::memory_order_acquire,
@@ -115,7 +117,7 @@ void update(Stamp& stamp, Change&& change) {
     }
 }
 
-// Keeps those of `writers` that `keep(FullXid)` says, closing gaps; returns how many.
+// Keeps the writers for which `keep(FullXid)` returns true, closes gaps, and returns how many remain.
 template <typename Keep>
 std::size_t filter(std::array<FullXid, Stamp::named>& writers, Keep&& keep) {
     std::size_t kept = 0;
@@ -136,8 +138,8 @@ void add(StampCopy& copy, FullXid writer, const Snapshot& known, Running&& runni
         copy.writers[count] = writer;
         return;
     }
-    // More at once than there are names: the lowest, likely the first to lie below all xmins, is covered by a
-    // bound.
+    // There are more running writers than names. The lowest one is covered by the bound instead, because it
+    // is likely to be the first that lies below the xmin of every snapshot.
     FullXid& lowest = *std::min_element(copy.writers.begin(), copy.writers.end());
     if (lowest < writer)
         std::swap(lowest, writer);
@@ -146,28 +148,29 @@ void add(StampCopy& copy, FullXid writer, const Snapshot& known, Running&& runni
 
 }  // namespace detail
 
-/// Adds `writer`, a running transaction, to who must have finished. `known`: any snapshot, may say of others
-/// that they have; `running(FullXid)` is asked where that is not enough. To be called by the writer itself,
-/// before it commits: whoever sees the commit sees the stamp.
+/// Adds `writer`, a running transaction, to the transactions that must have ended. `known` is any snapshot;
+/// it may show that others have ended. `running(FullXid)` is called where the snapshot is not enough. The
+/// writer itself must call this before it commits, so that a process that sees the commit also sees the
+/// stamp.
 template <typename Running>
 void add_writer(Stamp& stamp, HighWaterMark& high_water, FullXid writer, const Snapshot& known,
                 Running&& running) {
     high_water.raise(writer + 1);
     for (const auto& w : stamp.writers)
         if (w.load(std::memory_order_relaxed) == writer)
-            return;  // nobody else adds it, and dropping it leaves a bound
+            return;  // no other process adds it, and if it is dropped, the bound covers it
     detail::update(stamp, [&](detail::StampCopy& copy) { detail::add(copy, writer, known, running); });
 }
 
-/// Every transaction below `bound` must have finished.
+/// Requires that every transaction below `bound` has ended.
 inline void raise_bound(Stamp& stamp, HighWaterMark& high_water, FullXid bound) {
     high_water.raise(bound);
     detail::update(stamp, [bound](detail::StampCopy& copy) { copy.below = std::max(copy.below, bound); });
 }
 
-/// Replaces a bound, unless it has been raised since, by what it stood for: `writers`, who all run, the
-/// caller's own transaction among them. Whoever else was below has finished, and will have for each snapshot
-/// in which the caller's has.
+/// Replaces a bound, unless it was raised since, by the transactions that it stood for: `writers`, which all
+/// still run and include the caller's own. All other transactions below the bound have ended, and they have
+/// ended for every snapshot in which the caller's has.
 inline void replace_bound(Stamp& stamp, HighWaterMark& high_water, FullXid bound,
                           std::span<const FullXid> writers) {
     for (const FullXid writer : writers)
@@ -181,8 +184,8 @@ inline void replace_bound(Stamp& stamp, HighWaterMark& high_water, FullXid bound
     });
 }
 
-/// Its version; odd while it changes. What is read later is at least as new, what the version tells of
-/// included.
+/// Returns a stamp's version, which is odd while the stamp changes. Anything read after this call is at least
+/// as new as this version, including the change that the version stands for.
 inline std::uint64_t version_of(const Stamp& stamp) { return stamp.version.load(std::memory_order_acquire); }
 
 namespace detail {
@@ -199,9 +202,10 @@ namespace detail {
 
 }  // namespace detail
 
-/// Adds the stamp's version to `versions`; false while it changes, and where somebody has not finished for
-/// this snapshot. What is read is at least as new as anything read before it. Asked of each stamp that a
-/// document depends on where the high-water mark does not tell: mostly all that it names lies below xmin.
+/// Adds the stamp's version to `versions`. Returns false while the stamp changes, and if a transaction that
+/// it names or bounds has not ended for this snapshot. What is read is at least as new as anything read
+/// before. This is called for each stamp that a document depends on when the high-water mark gives no answer;
+/// usually all that the stamp names lies below xmin.
 inline bool settled(const Stamp& stamp, const Snapshot& snapshot, std::uint64_t& versions) {
     detail::StampCopy copy;
     FullXid highest = 0;
@@ -216,13 +220,13 @@ inline bool settled(const Stamp& stamp, const Snapshot& snapshot, std::uint64_t&
     return detail::settled_slowly(stamp, snapshot, versions);
 }
 
-/// What administrators are told of stamps.
+/// What administrators see of stamps.
 struct Writers {
-    FullXid latest = 0;      ///< the highest that is named; 0: none
-    FullXid unfinished = 0;  ///< one that has not finished for the snapshot; 0: none
+    FullXid latest = 0;      ///< the highest transaction named; 0: none
+    FullXid unfinished = 0;  ///< a transaction that has not ended for the snapshot; 0: none
 };
 
-/// Adds what a stamp says to `writers`.
+/// Adds the transactions of a stamp to `writers`.
 inline void describe(const Stamp& stamp, const Snapshot& snapshot, Writers& writers) {
     detail::StampCopy copy;
     if (!detail::read_patiently(stamp, copy))
@@ -236,7 +240,8 @@ inline void describe(const Stamp& stamp, const Snapshot& snapshot, Writers& writ
     }
 }
 
-/// A table of `count` stamps (a power of two) that live elsewhere, zeroed before first use. Copyable.
+/// A table of `count` stamps (a power of two) in memory that the caller owns, zeroed before the first use. It
+/// is copyable.
 class Stamps {
  public:
     Stamps() = default;

@@ -1,6 +1,6 @@
 #include "definition/subscription.h"
 
-#include "pg/pg.h"
+#include "pg/utility.h"
 
 extern "C" {
 #include "access/xlogdefs.h"
@@ -8,7 +8,6 @@ extern "C" {
 #include "catalog/pg_subscription.h"
 #include "catalog/pg_subscription_rel.h"
 #include "nodes/parsenodes.h"
-#include "tcop/utility.h"
 #include "utils/catcache.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -17,12 +16,6 @@ extern "C" {
 namespace rolecall::projection {
 
 namespace {
-
-ProcessUtility_hook_type previous_utility_hook = nullptr;
-
-bool subscribes(const Node* statement) {
-    return IsA(statement, CreateSubscriptionStmt) || IsA(statement, AlterSubscriptionStmt);
-}
 
 // The subscriptions of a table.
 List* subscriptions_of(Oid relation) {
@@ -67,21 +60,22 @@ void leave_definitions_out() {
                            "this database and its own views, tables and triggers.")));
 }
 
-void on_utility(PlannedStmt* statement, const char* text, bool read_only_tree, ProcessUtilityContext context,
-                ParamListInfo parameters, QueryEnvironment* environment, DestReceiver* destination,
-                QueryCompletion* completion) {
-    const bool concerns = subscribes(statement->utilityStmt);
-    auto* next = previous_utility_hook != nullptr ? previous_utility_hook : standard_ProcessUtility;
-    next(statement, text, read_only_tree, context, parameters, environment, destination, completion);
-    if (concerns)
-        leave_definitions_out();
+// ---- The statement
+
+void before_statement(const Node* statement, bool, void*& state) {
+    static bool subscribing;
+    if (IsA(statement, CreateSubscriptionStmt) || IsA(statement, AlterSubscriptionStmt))
+        state = &subscribing;
 }
+
+void after_statement(void*) { leave_definitions_out(); }
+
+void at_end(void*, bool) {}
+
+constexpr pg::UtilityWatcher subscription_watcher{before_statement, after_statement, at_end};
 
 }  // namespace
 
-void subscription_init() {
-    previous_utility_hook = ProcessUtility_hook;
-    ProcessUtility_hook = on_utility;
-}
+void subscription_init() { pg::watch_utility(subscription_watcher); }
 
 }  // namespace rolecall::projection

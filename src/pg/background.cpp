@@ -13,8 +13,8 @@ struct PinnedSetting {
     const char* value;
 };
 
-// In alphabetical order: what decides how statements of ours are understood, what they see, whether they may
-// write, whether triggers fire, and what ends them.
+// In alphabetical order. These settings decide how the extension's own statements are parsed, what they see,
+// whether they may write, whether triggers fire, and what ends them.
 constexpr PinnedSetting pins[] = {
     {"array_nulls", "on"},
     {"backslash_quote", "safe_encoding"},

@@ -1,4 +1,4 @@
-// Background workers of ours.
+// The extension's background workers.
 #pragma once
 
 #include "pg/pg.h"
@@ -11,8 +11,8 @@ extern "C" {
 
 namespace rolecall::pg {
 
-/// A worker that may connect to a database, starts when recovery has ended, and is not started again. `type`
-/// is what pg_stat_activity shows.
+/// Returns a worker that may connect to a database, starts when recovery has ended, and is not restarted.
+/// `type` is what pg_stat_activity shows.
 inline BackgroundWorker background_worker(const char* function, const char* type) {
     BackgroundWorker worker;
     memset(&worker, 0, sizeof worker);
@@ -26,8 +26,8 @@ inline BackgroundWorker background_worker(const char* function, const char* type
     return worker;
 }
 
-/// Runs a function of the library in a process of its own, with a copy of `message` (at most BGW_EXTRALEN
-/// bytes), and waits for its end. False: there is no room for another worker.
+/// Runs a function of the library in a background worker with a copy of `message` (at most BGW_EXTRALEN
+/// bytes) and waits until the worker ends. Returns false if no worker could be started.
 inline bool run_in_background(const char* function, const char* type, const void* message, std::size_t size) {
     BackgroundWorker worker = background_worker(function, type);
     worker.bgw_main_arg = ObjectIdGetDatum(MyDatabaseId);
@@ -50,11 +50,12 @@ inline bool is_background_worker_of_ours() {
 /// or for the server. To be called when it has connected.
 void pin_settings();
 
-/// Until the end of the transaction nobody is waited for longer. After pin_settings(), which an ordinary
-/// lock_timeout could not override.
+/// Limits lock waits until the end of the transaction. An ordinary SET lock_timeout could not override what
+/// pin_settings() sets, so this function must be used after it.
 void set_lock_timeout(int milliseconds);
 
-/// How such a process begins: connects to the caller's database, and returns the message.
+/// The start of a worker that run_in_background() starts: connects to the caller's database and returns the
+/// message.
 template <typename Message>
 Message enter_background(Oid database) {
     pqsignal(SIGTERM, die);

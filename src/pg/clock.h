@@ -1,4 +1,4 @@
-// The clock of syncs: what is due, leased and backed off goes by it, so that tests can move it.
+// The clock of syncs. Due times, leases and backoff use it, so that tests can move all of them.
 #pragma once
 
 #include "pg/pg.h"
@@ -16,8 +16,9 @@ namespace rolecall::pg {
 
 inline TimestampTz now() { return GetCurrentTimestamp() + testing::clock_offset(); }
 
-/// `time` and so many seconds, which may be negative; what lies beyond the times that there are becomes the
-/// last, or the first, of them: it can be written, and dumped. Infinite times stay so.
+/// Returns `time` plus `seconds`, which may be negative. A result beyond the range of timestamptz becomes the
+/// last or the first value of the range, so that it can be stored and dumped. Infinite times are returned as
+/// they are.
 inline TimestampTz after_seconds(TimestampTz time, std::int64_t seconds) {
     if (TIMESTAMP_NOT_FINITE(time))
         return time;
@@ -27,19 +28,21 @@ inline TimestampTz after_seconds(TimestampTz time, std::int64_t seconds) {
     return std::clamp<std::int64_t>(sum, MIN_TIMESTAMP, END_TIMESTAMP - 1);
 }
 
-/// Does `time` lie so far ahead that it was written while the clock was wrong? It says nothing then.
+/// Returns whether `time` lies so far ahead that it was written while the clock was wrong. The caller should
+/// then ignore it.
 inline bool is_from_a_wrong_clock(TimestampTz time, TimestampTz now) {
     return time > after_seconds(now, 60) && !TIMESTAMP_IS_NOEND(time);
 }
 
-/// Microseconds that only go forward, the same for all processes of the server: for pauses.
+/// Returns microseconds of a clock that is never set back and is the same in all processes of the server. For
+/// pauses.
 inline TimestampTz steady_now() {
     timespec time{};
     (void)clock_gettime(CLOCK_MONOTONIC, &time);
     return time.tv_sec * USECS_PER_SEC + time.tv_nsec / 1000;
 }
 
-/// Uniform in [0, 1), for jitter.
+/// Returns a random number, uniform in [0, 1), for jitter.
 inline double chance() { return pg_prng_double(&pg_global_prng_state); }
 
 }  // namespace rolecall::pg

@@ -1,4 +1,4 @@
-// What differs between PostgreSQL 15, 17 and 18. Included by pg/pg.h only.
+// The differences between PostgreSQL 15, 16, 17 and 18. Only pg/pg.h includes this file.
 #pragma once
 
 extern "C" {
@@ -30,7 +30,7 @@ extern "C" {
 
 namespace rolecall::pg {
 
-/// Does this backend hold `tag` in `mode` or a stronger mode?
+/// Returns whether this backend holds `tag` in `mode` or a stronger mode.
 inline bool holds_lock(const LOCKTAG& tag, LOCKMODE mode) {
 #if PG_VERSION_NUM >= 170000
     return LockHeldByMe(&tag, mode, true);
@@ -66,7 +66,7 @@ inline bool may_create_in_tablespace(Oid tablespace, Oid role) {
 #endif
 }
 
-/// May `role` make something that belongs to `owner`?
+/// Returns whether `role` may create an object that belongs to `owner`.
 inline bool may_give_to(Oid owner, Oid role) {
 #if PG_VERSION_NUM >= 160000
     return member_can_set_role(role, owner);
@@ -84,7 +84,10 @@ inline bool is_lock_held_by_me(const LOCKTAG& tag, LOCKMODE mode) {
 #endif
 }
 
-/// A setting's record; nullptr: there is none.
+/// Does a session keep what it has made of functions in SQL?
+constexpr bool keeps_sql_functions = PG_VERSION_NUM >= 180000;
+
+/// Returns a setting's record, or nullptr if there is no such setting.
 inline const config_generic* find_setting(const char* name) {
 #if PG_VERSION_NUM >= 160000
     return find_option(name, false, true, DEBUG1);
@@ -103,7 +106,7 @@ inline bool is_set_for_session(const char* name) {
     return record != nullptr && record->source >= PGC_S_GLOBAL && record->source != PGC_S_OVERRIDE;
 }
 
-/// A scan of an index by `keys` keys, for index_rescan().
+/// Begins a scan of an index with `keys` scan keys; the caller passes them to index_rescan().
 inline IndexScanDesc begin_index_scan(Relation table, Relation index, Snapshot snapshot, int keys) {
 #if PG_VERSION_NUM >= 180000
     return index_beginscan(table, index, snapshot, nullptr, keys, 0);
@@ -112,7 +115,7 @@ inline IndexScanDesc begin_index_scan(Relation table, Relation index, Snapshot s
 #endif
 }
 
-/// Bytes as base64 in `text`; the length, or -1 where there is no room.
+/// Encodes bytes as base64 into `text`. Returns the length, or -1 if `room` is too small.
 inline int encode_base64(const std::uint8_t* bytes, int size, char* text, int room) {
 #if PG_VERSION_NUM >= 180000
     return pg_b64_encode(bytes, size, text, room);
@@ -121,8 +124,8 @@ inline int encode_base64(const std::uint8_t* bytes, int size, char* text, int ro
 #endif
 }
 
-/// A function for expression_tree_walker() and its kin, which had no parameters declared before
-/// PostgreSQL 16.
+/// Converts a function to the type that expression_tree_walker() and similar functions expect. Before
+/// PostgreSQL 16 that type had no parameters.
 inline auto tree_walker(bool (*walker)(Node*, void*)) {
 #if PG_VERSION_NUM >= 160000
     return walker;
@@ -131,13 +134,13 @@ inline auto tree_walker(bool (*walker)(Node*, void*)) {
 #endif
 }
 
-/// SQL/JSON, whose expressions came with PostgreSQL 16 and 17.
+/// The parts of an SQL/JSON expression. Such expressions were added in PostgreSQL 16 and 17.
 struct SqlJson {
-    List* written = NIL;    // expressions whose values are turned into json
-    Oid read = InvalidOid;  // the type that is made of json
+    List* written = NIL;    // expressions whose values are converted to json
+    Oid read = InvalidOid;  // the type that json is converted to
 };
 
-/// Is it such an expression?
+/// Returns whether the node is an SQL/JSON expression, and fills `parts` if so.
 inline bool is_sql_json(const Node* node, SqlJson& parts) {
     switch (nodeTag(node)) {
 #if PG_VERSION_NUM >= 160000
@@ -171,7 +174,8 @@ inline bool is_json_table(const TableFunc* table) {
 #endif
 }
 
-/// Is it the expressions that a query groups by, which a later server has in its range table?
+/// Returns whether the entry holds the GROUP BY expressions of a query, as PostgreSQL 18 adds to range
+/// tables.
 inline bool is_group_range(const RangeTblEntry* entry) {
 #if PG_VERSION_NUM >= 180000
     return entry->rtekind == RTE_GROUP;
@@ -181,7 +185,7 @@ inline bool is_group_range(const RangeTblEntry* entry) {
 #endif
 }
 
-/// What a column is that is not stored; nullptr: it is.
+/// Returns the expression of a virtual generated column, or nullptr if the column is stored.
 inline Node* virtual_column(Relation relation, AttrNumber number) {
 #if PG_VERSION_NUM >= 180000
     if (TupleDescAttr(RelationGetDescr(relation), number - 1)->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
@@ -192,8 +196,8 @@ inline Node* virtual_column(Relation relation, AttrNumber number) {
     return nullptr;
 }
 
-/// Of whom a lock is, where it is a prepared transaction's: one that was recovered has its id in the place of
-/// a virtual one.
+/// Returns the transaction id of the prepared transaction that holds a lock. The lock of a recovered prepared
+/// transaction has this id in place of a virtual transaction id.
 inline TransactionId prepared_transaction_of(const LockInstanceData& lock) {
 #if PG_VERSION_NUM >= 170000
     const VirtualTransactionId vxid = lock.vxid;
@@ -206,10 +210,11 @@ inline TransactionId prepared_transaction_of(const LockInstanceData& lock) {
     return is_recovered ? vxid.localTransactionId : TwoPhaseGetXidByVirtualXID(vxid, &has_more);
 }
 
-/// Does this process apply what another server has published?
+/// Returns whether this process applies changes that another server has published.
 inline bool is_logical_worker() { return IsLogicalWorker(); }
 
-/// This backend's place among MaxBackends, from 0; auxiliary processes lie beyond, -1 is none.
+/// Returns this backend's number below MaxBackends, counted from 0. Auxiliary processes have higher numbers;
+/// -1 means none.
 inline int backend_slot() {
 #if PG_VERSION_NUM >= 170000
     return MyProcNumber;
@@ -218,7 +223,7 @@ inline int backend_slot() {
 #endif
 }
 
-/// A wait event with a name of its own, from PostgreSQL 17 on; before, extensions share one. Looked up once.
+/// A wait event, looked up once. It has its own name from PostgreSQL 17 on; before, all extensions share one.
 class WaitEvent {
  public:
     constexpr explicit WaitEvent(const char* name) : name_(name) {}

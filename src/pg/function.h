@@ -1,15 +1,15 @@
-// How SQL may call a C function of ours. Whoever may create C functions can declare each symbol in any way:
-// with other arguments, another result, not strict. ROLECALL_FUNCTION says what its body relies on, and a
-// call of any other kind is an error before the body runs. What is not part of a declaration is checked here
-// too: the columns of rows, and what trigger functions are called by (pg/trigger.h). PG_FUNCTION_INFO_V1 is
-// used here only.
+// How SQL calls a C function of this library. A role that may create C functions can declare each symbol in
+// any way: with other arguments, another result, or without STRICT. ROLECALL_FUNCTION states what a body
+// relies on, and a call that does not match raises an error before the body runs. What is not part of a
+// declaration is checked here too: the columns of result rows and, in pg/trigger.h, the events that call
+// trigger functions. PG_FUNCTION_INFO_V1 is used in this file only.
 #pragma once
 
 #include "pg/pg.h"
 
 namespace rolecall::pg {
 
-/// What a function's body relies on. Made by the functions below.
+/// What a function's body relies on. Use the functions below to make one.
 struct Declaration {
     static constexpr int most_arguments = 7;
 
@@ -17,16 +17,17 @@ struct Declaration {
     bool is_set;
     bool takes_nulls;
     int count;
-    Oid arguments[most_arguments];  // ANYARRAYOID: an array of whatever the body looks at
+    Oid arguments[most_arguments];  // ANYARRAYOID: an array whose element type the body checks
 };
 
-/// A function whose arguments are not NULL, whether or not it was declared STRICT: NULL is an error.
+/// A function whose arguments are never NULL. A NULL raises an error even if the function was not declared
+/// STRICT.
 template <typename... Types>
 constexpr Declaration takes(Oid result, Types... arguments) {
     return {result, false, false, sizeof...(arguments), {static_cast<Oid>(arguments)...}};
 }
 
-/// The same for a body that looks whether its arguments are NULL.
+/// A function whose body checks for NULL arguments itself.
 template <typename... Types>
 constexpr Declaration takes_null(Oid result, Types... arguments) {
     return {result, false, true, sizeof...(arguments), {static_cast<Oid>(arguments)...}};
@@ -38,13 +39,14 @@ constexpr Declaration gives_rows(Types... arguments) {
     return {RECORDOID, true, false, sizeof...(arguments), {static_cast<Oid>(arguments)...}};
 }
 
-/// Raises invalid_function_definition unless the function is declared like that. Looks into the catalog.
+/// Raises invalid_function_definition unless the function is declared like that. Reads the catalog.
 void check_declaration(FunctionCallInfo fcinfo, const Declaration& declaration);
 
-/// Raises invalid_function_definition for another number of arguments, null_value_not_allowed for a NULL.
+/// Raises invalid_function_definition for a wrong number of arguments and null_value_not_allowed for a NULL.
 [[noreturn]] void refuse_arguments(FunctionCallInfo fcinfo, const Declaration& declaration);
 
-/// `known`: the function of SQL that was checked last. Its types cannot change; whether it is strict can.
+/// Checks a call. `known` is the SQL function that was checked last: its types cannot change, but its
+/// strictness can.
 inline void check_call(FunctionCallInfo fcinfo, const Declaration& declaration, Oid& known) {
     bool fits = fcinfo->nargs == declaration.count;
     if (!declaration.takes_nulls)
@@ -58,7 +60,7 @@ inline void check_call(FunctionCallInfo fcinfo, const Declaration& declaration, 
     }
 }
 
-/// The row type that this call is to return; raises datatype_mismatch unless it has these columns.
+/// Returns the row type that this call must return. Raises datatype_mismatch unless it has these columns.
 TupleDesc result_row(FunctionCallInfo fcinfo, std::span<const Oid> columns);
 
 template <typename... Types>
@@ -67,7 +69,8 @@ TupleDesc result_row(FunctionCallInfo fcinfo, Types... columns) {
     return result_row(fcinfo, std::span<const Oid>(types));
 }
 
-/// The set of rows that this call is to fill (setResult, setDesc), checked likewise.
+/// Returns the set of rows that this call must fill (setResult, setDesc). Its columns are checked in the same
+/// way.
 const ReturnSetInfo& result_set(FunctionCallInfo fcinfo, std::span<const Oid> columns);
 
 template <typename... Types>
@@ -78,7 +81,7 @@ const ReturnSetInfo& result_set(FunctionCallInfo fcinfo, Types... columns) {
 
 }  // namespace rolecall::pg
 
-/// Defines a function that SQL can call; its body follows. `declaration` is a pg::Declaration.
+/// Defines a function that SQL can call; its body follows. The variable arguments are a pg::Declaration.
 #define ROLECALL_FUNCTION(name, ...)                                           \
     PG_FUNCTION_INFO_V1(name);                                                 \
     static Datum name##_body(FunctionCallInfo fcinfo);                         \

@@ -1,8 +1,7 @@
 #include "pg/guard.h"
 
-extern "C" {
-#include "mb/pg_wchar.h"
-}
+#include <cstdlib>
+#include <cstring>
 
 namespace rolecall::pg::detail {
 
@@ -27,17 +26,19 @@ ErrorData* run_catching(void (*body)(void*), void* argument) {
 
 namespace {
 
-// Cut between characters where it does not fit.
-void keep(char* to, std::size_t size, const char* text) {
-    const int length = pg_mbcliplen(text, static_cast<int>(strlen(text)), static_cast<int>(size) - 1);
-    memcpy(to, text, static_cast<std::size_t>(length));
-    to[length] = '\0';
+// Copies by malloc, because allocating PostgreSQL's memory could raise an error inside a catch block.
+void keep(char*& to, const std::string& text) {
+    if (!text.empty())
+        to = strdup(text.c_str());
 }
 
-void keep(Caught& caught, int sqlstate, const char* message) {
+void keep(Caught& caught, int sqlstate, const char* message,
+          const SourcePlace& where = SourcePlace::current()) {
     caught.sqlstate = sqlstate;
-    keep(caught.message, sizeof caught.message, message);
-    caught.detail[0] = caught.hint[0] = '\0';
+    caught.message = strdup(message);
+    caught.file = where.file;
+    caught.function = where.function;
+    caught.line = where.line;
 }
 
 }  // namespace
@@ -49,9 +50,9 @@ void describe(Caught& caught) noexcept {
         caught.report = error.report();
     } catch (const Error& error) {
         const char* s = error.sqlstate();
-        keep(caught, MAKE_SQLSTATE(s[0], s[1], s[2], s[3], s[4]), error.what());
-        keep(caught.detail, sizeof caught.detail, error.detail().c_str());
-        keep(caught.hint, sizeof caught.hint, error.hint().c_str());
+        keep(caught, MAKE_SQLSTATE(s[0], s[1], s[2], s[3], s[4]), error.what(), error.where());
+        keep(caught.detail, error.detail());
+        keep(caught.hint, error.hint());
     } catch (const std::bad_alloc&) {
         keep(caught, ERRCODE_OUT_OF_MEMORY, "out of memory");
     } catch (const std::exception& error) {
@@ -61,12 +62,22 @@ void describe(Caught& caught) noexcept {
     }
 }
 
-void raise(const Caught& caught) {
+// Does what ereport() does, but reports the place of the exception. A text is nullptr if there was no memory
+// for its copy.
+void raise(Caught& caught) {
     if (caught.report != nullptr)
         ReThrowError(caught.report);
-    ereport(ERROR, (errcode(caught.sqlstate), errmsg("%s", caught.message),
-                    caught.detail[0] != '\0' ? errdetail("%s", caught.detail) : 0,
-                    caught.hint[0] != '\0' ? errhint("%s", caught.hint) : 0));
+    (void)errstart(ERROR, TEXTDOMAIN);
+    errcode(caught.sqlstate);
+    errmsg("%s", caught.message != nullptr ? caught.message : "out of memory");
+    if (caught.detail != nullptr)
+        errdetail("%s", caught.detail);
+    if (caught.hint != nullptr)
+        errhint("%s", caught.hint);
+    free(caught.message);
+    free(caught.detail);
+    free(caught.hint);
+    errfinish(caught.file, caught.line, caught.function);
     pg_unreachable();
 }
 

@@ -1,12 +1,13 @@
-// The only crossing between C++ exceptions and PostgreSQL errors (longjmp). Two rules follow from it:
+// The only crossing between C++ exceptions and PostgreSQL errors (longjmp). There are two rules:
 //
-//   1. No exception leaves an extern "C" function: its body runs in guarded().
-//   2. No PostgreSQL error jumps over a destructor: where objects with destructors are alive, PostgreSQL is
-//      called through call(), which throws instead. Functions that hold trivially destructible objects only
-//      (the whole hit path does) may call PostgreSQL directly.
+//     1. No exception leaves an extern "C" function: its body runs in guarded().
+//     2. No PostgreSQL error jumps over a destructor: where objects with destructors are alive, PostgreSQL is
+//        called through call(), which throws instead. Functions that hold only trivially destructible objects
+//        (as the whole hit path does) may call PostgreSQL directly.
 //
-// A PgError must reach guarded(), or whoever rolls the (sub)transaction back (pg/process.h): swallowing it
-// would leave the server in disorder. Both keep SQLSTATE, message, detail, hint and context.
+// A PgError must reach guarded(), or code that rolls back the (sub)transaction (pg/process.h). Code that
+// swallows one leaves the backend in an undefined state. SQLSTATE, message, detail, hint and context survive
+// the crossing.
 #pragma once
 
 #include "pg/pg.h"
@@ -29,27 +30,30 @@ class PgError : public std::exception {
 
 namespace detail {
 
-/// Runs `body(argument)`; returns the report of the PostgreSQL error it raised, or nullptr.
+/// Runs `body(argument)`. Returns the report of the PostgreSQL error that it raised, or nullptr.
 ErrorData* run_catching(void (*body)(void*), void* argument);
 
-/// What guarded() carries out of a catch block: nothing here needs a destructor.
+/// What guarded() carries out of a catch block. No member needs a destructor; raise() frees the texts.
 struct Caught {
     ErrorData* report = nullptr;
     int sqlstate = 0;
-    char message[512];
-    char detail[1024];
-    char hint[1024];
+    char* message = nullptr;
+    char* detail = nullptr;
+    char* hint = nullptr;
+    const char* file = nullptr;
+    const char* function = nullptr;
+    int line = 0;
 };
 
-/// Fills `caught` from the exception being handled. Called inside a catch block only.
+/// Fills `caught` from the exception being handled. Call it inside a catch block only.
 void describe(Caught& caught) noexcept;
 
-[[noreturn]] void raise(const Caught& caught);
+[[noreturn]] void raise(Caught& caught);
 
 }  // namespace detail
 
-/// Calls `f`, which calls PostgreSQL and holds nothing with a destructor. Throws PgError where PostgreSQL
-/// raises an error, after which only clean-up may happen.
+/// Runs `f`, which calls PostgreSQL and holds no object with a destructor. Throws PgError when PostgreSQL
+/// raises an error; after that, only cleanup is allowed.
 template <typename F>
 auto call(F&& f) -> std::invoke_result_t<F> {
     using Result = std::invoke_result_t<F>;
@@ -76,8 +80,8 @@ auto call(F&& f) -> std::invoke_result_t<F> {
     }
 }
 
-/// The body of an extern "C" function: runs `f` and turns what it throws into a PostgreSQL error, after all
-/// its objects are destroyed. Errors of PostgreSQL pass through.
+/// Runs `f`, the body of an extern "C" function, and turns an exception into a PostgreSQL error after all
+/// objects of `f` are destroyed. Errors of PostgreSQL pass through.
 template <typename F>
 auto guarded(F&& f) -> std::invoke_result_t<F> {
     detail::Caught caught;

@@ -1,4 +1,4 @@
-// What a path reads, found by walking it as the server has parsed it.
+// Finds what a path reads by walking its parse tree.
 #include "pg/json_path.h"
 
 extern "C" {
@@ -10,7 +10,7 @@ namespace rolecall::pg {
 
 namespace {
 
-// The server's functions, none of which is called while it could jump over something.
+// Wrappers of the server's functions: each runs in call(), so that an error cannot jump over a destructor.
 JsonPathItem root_of(JsonPath* path) {
     return call([&] {
         JsonPathItem item;
@@ -62,7 +62,7 @@ Subscript subscript_of(JsonPathItem& item, int index) {
     });
 }
 
-// Answers are UTF-8, whatever the database is in.
+// Returns the name in UTF-8, because responses are UTF-8 whatever the encoding of the database is.
 const char* name_of(JsonPathItem& item) {
     int length = 0;
     const char* name = jspGetString(&item, &length);
@@ -73,7 +73,7 @@ class PathWalk {
  public:
     explicit PathWalk(core::JsonShape& document) : document_(document) {}
 
-    // `current`: what @ stands for.
+    // `current` is the part of the shape that @ stands for.
     core::JsonShape* follow(JsonPathItem item, core::JsonShape* current) {
         core::JsonShape* node = nullptr;
         for (Next next{true, item}; next.exists; next = next_of(item)) {
@@ -83,7 +83,7 @@ class PathWalk {
         return node;
     }
 
-    // What is found is read.
+    // Marks what the path finds as read.
     void read(JsonPathItem item, core::JsonShape* current) {
         if (core::JsonShape* node = follow(item, current); node != nullptr)
             node->value = true;
@@ -154,7 +154,7 @@ class PathWalk {
                 if (node != nullptr)
                     node->value = true;
                 return nullptr;
-            default:  // members of any name, and what we do not know: all of it
+            default:  // members of any name, and unknown items: everything is read
                 document_.whole = node == nullptr || document_.whole;
                 if (node != nullptr)
                     node->whole = true;
@@ -165,8 +165,7 @@ class PathWalk {
     core::JsonShape& document_;
 };
 
-// What stands before each filter that is in no other, and the filter's condition, in the server's own
-// spelling.
+// A filter that is not inside another one: the path before it and its condition, as the server prints them.
 struct Filter {
     std::string before;
     std::string condition;

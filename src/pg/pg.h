@@ -1,5 +1,5 @@
-// PostgreSQL's headers for C++: the standard library first (port.h redefines printf and its kin), then the
-// server's headers as C. Every file above core/ and http/ starts with this one.
+// PostgreSQL's headers for C++. The standard library comes first, because port.h redefines printf and others;
+// the server's headers follow as C. Every file outside core/ and http/ includes this one first.
 #pragma once
 
 #include <algorithm>

@@ -21,7 +21,7 @@ namespace {
 
 volatile sig_atomic_t leave_requested = 0;
 volatile sig_atomic_t in_transaction = 0;
-bool is_ours = false;  // a process of ours, which process_init() set up
+bool is_ours = false;  // process_init() was called: this is a process of the extension
 void (*on_leave)() = nullptr;
 volatile sig_atomic_t cancelled = 0;
 
@@ -31,12 +31,12 @@ void on_sigterm(SIGNAL_ARGS) {
     if (on_leave != nullptr)
         on_leave();
     if (in_transaction != 0)
-        die(postgres_signal_arg);  // a lock wait must end too
+        die(postgres_signal_arg);  // ends a lock wait too
     SetLatch(MyLatch);
     errno = saved;
 }
 
-// Outside a transaction there is no statement to cancel: an error would end the process.
+// Outside a transaction there is no statement to cancel, and an error would end the process.
 void on_sigint(SIGNAL_ARGS) {
     const int saved = errno;
     if (in_transaction != 0)
@@ -47,7 +47,7 @@ void on_sigint(SIGNAL_ARGS) {
     errno = saved;
 }
 
-// One that came when the transaction was over.
+// Notes a cancel request that arrived after the transaction had ended.
 void note_cancel() {
     if (!is_ours || in_transaction != 0 || QueryCancelPending == 0)
         return;
@@ -55,7 +55,7 @@ void note_cancel() {
     cancelled = 1;
 }
 
-// Of the exception being handled.
+// Describes the exception being handled.
 Failure describe() {
     try {
         throw;
@@ -81,7 +81,8 @@ void process_init(void (*at_sigterm)()) {
     pqsignal(SIGINT, on_sigint);
     pqsignal(SIGTERM, on_sigterm);
     BackgroundWorkerUnblockSignals();
-    // The server ignored SIGHUP while it started this process, which inherited what was configured before.
+    // The server ignores SIGHUP while it starts this process, so the configuration that the process inherited
+    // may be outdated.
     ConfigReloadPending = 1;
 }
 
@@ -127,7 +128,7 @@ std::optional<Failure> transact(const std::function<void()>& f) {
     } catch (...) {
         failure = describe();
     }
-    // After an error the server's own loops clean up like this.
+    // The server's own main loops clean up like this after an error.
     if (failure) {
         HOLD_INTERRUPTS();
         AbortCurrentTransaction();

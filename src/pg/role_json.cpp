@@ -21,7 +21,8 @@ std::string_view json_text(const JsonbValue& value) {
 }
 
 bool json_member(JsonbContainer* object, std::string_view name, JsonbValue& value) {
-    // The server's function takes an array's elements for members, and their text for addresses.
+    // The server's function does not check the type: in an array, it takes elements for members and reads
+    // their text as addresses.
     return JsonContainerIsObject(object) &&
            getKeyJsonValueFromContainer(object, name.data(), static_cast<int>(name.size()), &value) !=
                nullptr;

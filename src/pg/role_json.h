@@ -1,7 +1,6 @@
-// Roles as JSON, in the one shape that documents and providers share:
+// Roles as JSON, in the one shape that documents and providers share. An absent "on" means global:
 //
-//   {"role": "name", "on": "global" | {"institutional_id": "id"} | {"<kind>": "id"}}       "on" absent:
-//   global
+//     {"role": "name", "on": "global" | {"institutional_id": "id"} | {"<kind>": "id"}}
 #pragma once
 
 #include "pg/pg.h"
@@ -14,19 +13,19 @@ extern "C" {
 
 namespace rolecall::pg {
 
-/// A value's text; it must be a string, anything else has none. A view into the document.
+/// Returns the text of a string value, or an empty text for other types. This is a view into the document.
 std::string_view json_text(const JsonbValue& value);
 
-/// The member of an object, if it has one. What is no object has none.
+/// Finds a member of an object. Returns false if it is absent or if the container is not an object.
 bool json_member(JsonbContainer* object, std::string_view name, JsonbValue& value);
 
-/// Reads "on"; false where it has another shape. `grant` gets views into the document.
+/// Reads the value of "on" into views into the document. Returns false if it has another shape.
 bool read_scope(const JsonbValue& on, core::Grant& grant);
 
-/// Reads a role object; likewise.
+/// Reads a role object in the same way.
 bool read_role(const JsonbValue& value, core::Grant& grant);
 
-/// The elements of an array in the current memory context; false where `value` is no array.
+/// Returns the elements of an array, in the current memory context. Returns false if `value` is not an array.
 bool json_elements(const JsonbValue& value, std::span<JsonbValue>& elements);
 
 }  // namespace rolecall::pg

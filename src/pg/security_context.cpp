@@ -13,11 +13,11 @@ namespace rolecall::pg {
 
 namespace {
 
-// What a setting is to be. Its record is found once: to see that nothing is to be done must not cost a search
-// among all settings.
+// The value that a setting must have. Its record is looked up once, because most calls change nothing and
+// must not cost a search among all settings.
 struct QuerySetting {
     const char* name;
-    const char* value;  // as SHOW has it
+    const char* value;  // as SHOW prints it
     const config_generic* record = nullptr;
 };
 
@@ -78,7 +78,7 @@ void pin(QuerySetting& p) {
         (void)set_config_option(p.name, p.value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
-// With search_path = pg_catalog, pg_temp.
+// Sets search_path to pg_catalog, pg_temp.
 SecurityContext act_as(Oid role, int flags = 0) {
     SecurityContext before{};
     GetUserIdAndSecContext(&before.user, &before.security_context);
@@ -89,8 +89,8 @@ SecurityContext act_as(Oid role, int flags = 0) {
     return before;
 }
 
-// Statements of ours find rows by key, and their plans are kept: one made while a table was empty, by reading
-// it whole, would stay when it has grown.
+// The extension's own statements find rows by key, and their plans are kept. A sequential scan planned while
+// a table was empty would remain in use after the table has grown.
 SecurityContext act_for_lookup(Oid role, int flags) {
     const SecurityContext before = act_as(role, flags);
     pin(enable_seqscan);
@@ -102,26 +102,61 @@ SecurityContext act_for_lookup(Oid role, int flags) {
 
 namespace {
 
-// PL/pgSQL's, which is there when that has been loaded, or before if somebody has set it.
-void pin_assertions() {
-    constexpr const char* name = "plpgsql.check_asserts";
-    const config_generic* record = find_setting(name);
-    if (record != nullptr && !has_value(record, "on"))
-        (void)set_config_option(name, "on", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+// PL/pgSQL's, which are there when that has been loaded, or before if somebody has set them.
+struct LanguageSetting {
+    const char* name;
+    const char* value;
+    bool when_compiled;  // a function stays as it was compiled
+};
+
+constexpr LanguageSetting language_pins[] = {
+    {"plpgsql.check_asserts", "on", false},       {"plpgsql.extra_errors", "none", false},
+    {"plpgsql.extra_warnings", "none", false},    {"plpgsql.print_strict_params", "off", true},
+    {"plpgsql.variable_conflict", "error", true},
+};
+
+// What of this is there changes when the language is loaded.
+bool is_pinned(const LanguageSetting& p) {
+    const char* value = GetConfigOption(p.name, true, false);
+    return value == nullptr || strcmp(value, p.value) == 0;
+}
+
+void pin_language() {
+    for (const LanguageSetting& p : language_pins)
+        if (!is_pinned(p))
+            (void)set_config_option(p.name, p.value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+                                    false);
 }
 
 }  // namespace
 
 SecurityContext act_as_owner() { return act_for_lookup(extension_owner(), 0); }
 
-// As the server's own queries of referential integrity.
+// As the server's own referential integrity queries do.
 SecurityContext act_as_table_owner(Oid role) { return act_for_lookup(role, SECURITY_NOFORCE_RLS); }
 
 SecurityContext act_as_pinned(Oid role) {
     const SecurityContext before = act_as(role);
     for (QuerySetting& p : pins)
         pin(p);
-    pin_assertions();
+    pin_language();
+    return before;
+}
+
+bool compiles_as_pinned() {
+    return std::all_of(std::begin(language_pins), std::end(language_pins),
+                       [](const LanguageSetting& p) { return !p.when_compiled || is_pinned(p); });
+}
+
+SecurityContext act_inside(Oid definer, const char* path) {
+    SecurityContext before{};
+    GetUserIdAndSecContext(&before.user, &before.security_context);
+    if (OidIsValid(definer))
+        SetUserIdAndSecContext(definer, before.security_context | SECURITY_LOCAL_USERID_CHANGE);
+    before.guc_level = NewGUCNestLevel();
+    if (path != nullptr)
+        (void)set_config_option(search_path.name, path, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+                                false);
     return before;
 }
 

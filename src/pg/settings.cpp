@@ -10,7 +10,7 @@ namespace rolecall::settings {
 
 namespace {
 
-// Read by SQL (authentication.sql).
+// Only SQL reads these settings (authentication.sql).
 bool notify_changes = false;
 char* oauth_providers = nullptr;
 int refresh_grace = 10;
@@ -42,7 +42,7 @@ bool check_request_id(char** value, void**, GucSource source) {
     return false;
 }
 
-// Definitions that were read rest on it.
+// Definitions that this process has read depend on the setting.
 void assign_directory_is_local(bool value, void*) {
     if (value != directory_is_local && on_directory_is_local != nullptr)
         on_directory_is_local();
@@ -77,7 +77,7 @@ bool warm_on_start = false;
 bool worker = true;
 
 void init() {
-    // In alphabetical order; scripts/lint compares them with docs/settings.md.
+    // In alphabetical order; scripts/lint compares the settings with docs/settings.md.
     DefineCustomIntVariable("rolecall.active_window",
                             "Time for which a user counts as active, for providers with sync_scope 'active'.",
                             "A provider's option active_window overrides it.", &active_window, 30 * 24 * 3600,

@@ -8,7 +8,7 @@ namespace rolecall::settings {
 
 enum SyncScope : int { all, active };
 
-extern int audit_retention;      // rolecall.audit_retention, s; -1: for good
+extern int audit_retention;      // rolecall.audit_retention, s; -1: kept forever
 extern bool cache;               // rolecall.cache
 extern int cache_size;           // rolecall.cache_size, kB
 extern int active_window;        // rolecall.active_window, s
@@ -31,10 +31,10 @@ extern char* uid;                // rolecall.uid
 extern bool warm_on_start;       // rolecall.warm_on_start
 extern bool worker;              // rolecall.worker
 
-/// Called when rolecall.directory_is_local is about to change in this process.
+/// Called when rolecall.directory_is_local is about to change in this process. May be nullptr.
 extern void (*on_directory_is_local)();
 
-/// Defines them; called once, from _PG_init.
+/// Defines the settings; _PG_init calls it once.
 void init();
 
 }  // namespace rolecall::settings

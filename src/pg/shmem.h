@@ -1,4 +1,4 @@
-// Areas of shared memory, set aside when the server starts.
+// Areas of shared memory, allocated at server start.
 #pragma once
 
 #include "pg/pg.h"
@@ -10,16 +10,16 @@ extern "C" {
 namespace rolecall::pg {
 
 struct SharedArea {
-    const char* name;        ///< of the area, and of its tranche of locks
-    std::size_t (*bytes)();  ///< asked when MaxBackends is known
+    const char* name;        ///< of the area and of its LWLock tranche
+    std::size_t (*bytes)();  ///< called when MaxBackends is known
     int (*locks)();
 
-    /// Makes a process see the area; `is_new`: it is zeroed, and nobody has seen it yet. One process at a
-    /// time.
+    /// Called in each process, in one process at a time. `is_new`: the memory is zeroed and no process has
+    /// used it.
     void (*attach)(void* memory, bool is_new, LWLockPadded* locks);
 };
 
-/// Asks for an area. From _PG_init, while preloading.
+/// Requests an area. Call it from _PG_init, while preloading.
 void add_shared_area(const SharedArea& area);
 
 }  // namespace rolecall::pg

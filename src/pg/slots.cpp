@@ -19,7 +19,7 @@ int table_count = 0;
 void add_slots(const SlotTable& table) {
     for (int i = 0; i < table_count; ++i)
         if (strcmp(tables[i].name, table.name) == 0)
-            return;  // shared memory was made anew
+            return;  // shared memory was reinitialized
     Assert(table_count < most_tables);
     tables[table_count++] = table;
 }
@@ -36,7 +36,7 @@ using namespace rolecall::pg;
 
 extern "C" {
 
-// A row for each fixed table, in the order of the view stat_slots.
+// Returns a row for each fixed table, in the order of the view stat_slots.
 ROLECALL_FUNCTION(rolecall_slot_statistics, gives_rows()) {
     const ReturnSetInfo& result = result_set(fcinfo, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID);
     for (int i = 0; i < table_count; ++i) {

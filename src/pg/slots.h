@@ -1,5 +1,5 @@
-// The fixed tables in shared memory: how full each is, and what came of that. One that is full frees what is
-// dead, says so in the log, once, and shows it in rolecall.stat_slots.
+// Statistics of the fixed tables in shared memory. A table that becomes full frees dead slots, logs this
+// once, and shows it in rolecall.stat_slots.
 #pragma once
 
 #include "pg/pg.h"
@@ -9,8 +9,8 @@ namespace rolecall::pg {
 struct SlotCounts {
     std::int64_t slots = 0;
     std::int64_t used = 0;
-    std::int64_t evicted = 0;  ///< what made room for something else
-    std::int64_t refused = 0;  ///< times that nothing was free
+    std::int64_t evicted = 0;  ///< entries removed to make room
+    std::int64_t refused = 0;  ///< times that no slot was free
 };
 
 struct SlotTable {
@@ -18,10 +18,10 @@ struct SlotTable {
     SlotCounts (*count)();
 };
 
-/// Shows a table. From the attach() of its area.
+/// Adds a table to the statistics. Call it from the attach() of the table's area.
 void add_slots(const SlotTable& table);
 
-/// At LOG: a table is full, and what follows from that.
+/// Logs at LOG level that a table is full, and the consequence.
 void log_full(const char* name, int slots, const char* consequence);
 
 }  // namespace rolecall::pg

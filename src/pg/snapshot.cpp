@@ -12,7 +12,7 @@ core::FullXid next_full_xid() { return U64FromFullTransactionId(ReadNextFullTran
 
 void refresh_xid_reference() { detail::xid_reference = next_full_xid(); }
 
-// snapshot->xip has every top-level id that was running, even when subtransactions overflowed. It lacks the
+// snapshot->xip has every top-level id that was running, even when subtransactions overflowed, except the
 // backend's own.
 core::Snapshot xid_snapshot(const SnapshotData* snapshot) {
     return {.xmin = full_xmin(snapshot),
@@ -34,8 +34,8 @@ TransactionId* copy_ids(const TransactionId* ids, std::size_t count, MemoryConte
     return copy;
 }
 
-// Where they overflowed they are not asked, and not copied by who copies a snapshot, unless it is a
-// standby's.
+// When subtransactions overflowed, PostgreSQL neither reads nor copies their ids, except in a standby's
+// snapshot.
 std::size_t subtransactions_of(const SnapshotData* snapshot) {
     return snapshot->suboverflowed && !snapshot->takenDuringRecovery
                ? 0

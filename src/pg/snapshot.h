@@ -1,4 +1,4 @@
-// PostgreSQL's snapshots as the freshness rule sees them.
+// Converts PostgreSQL's snapshots to those of the freshness rule.
 #pragma once
 
 #include "pg/pg.h"
@@ -11,37 +11,38 @@ extern "C" {
 
 namespace rolecall::pg {
 
-/// Is this an ordinary snapshot of a running server, one that xid_snapshot() can be made of?
+/// Returns whether this is an MVCC snapshot that was not taken during recovery; xid_snapshot() requires one.
 inline bool is_plain(const SnapshotData* snapshot) {
     return snapshot->snapshot_type == SNAPSHOT_MVCC && !snapshot->takenDuringRecovery;
 }
 
-/// A view of a plain snapshot, asked by the current transaction. Ids are widened against a next id that this
-/// backend has read at any earlier time: one that is too old only costs hits.
+/// Returns a view of such a snapshot for the current transaction. Ids are widened against a next id that this
+/// backend read at any earlier time; if it is too old, that only costs cache hits.
 core::Snapshot xid_snapshot(const SnapshotData* snapshot);
 
-/// Are the same transactions finished for both? Each sees the same rows then, of other transactions: which of
-/// its own, its command id says. Of MVCC snapshots, as they are now, wherever they lie and come from.
+/// Returns whether the same transactions have ended for both MVCC snapshots. If so, both see the same rows of
+/// other transactions; which of its own rows a transaction sees depends on the command id. The contents are
+/// compared.
 bool see_the_same_transactions(const SnapshotData* a, const SnapshotData* b);
 
-/// A copy of an MVCC snapshot to compare with, nothing else; all of it lives in `context`.
+/// Returns a copy of an MVCC snapshot, allocated in `context`, to be used for comparisons only.
 SnapshotData* copy_of(const SnapshotData* snapshot, MemoryContext context);
 
-/// Reads the next id anew. Takes a lock.
+/// Reads the next transaction id again. Takes a lock.
 void refresh_xid_reference();
 
 namespace detail {
 extern core::FullXid xid_reference;
 }
 
-/// The same snapshot's xmin.
+/// Returns the xmin of a snapshot, widened as in xid_snapshot().
 inline core::FullXid full_xmin(const SnapshotData* snapshot) {
     if (detail::xid_reference == 0) [[unlikely]]
         refresh_xid_reference();
     return core::widen(snapshot->xmin, detail::xid_reference);
 }
 
-/// The next transaction id to be assigned, in full. Takes a lock.
+/// Returns the next transaction id to be assigned, in full. Takes a lock.
 core::FullXid next_full_xid();
 
 }  // namespace rolecall::pg

@@ -1,6 +1,6 @@
-// SPI for C++: prepared statements that are kept, values in and out. Everything throws PgError where
-// PostgreSQL raises an error. Between spi_connect() and spi_finish() only; after an exception SPI is left to
-// the abort.
+// SPI for C++: prepared statements that are kept, and conversion of values. All functions throw PgError when
+// PostgreSQL raises an error. They work between spi_connect() and spi_finish() only; after an exception, the
+// abort cleans up SPI.
 #pragma once
 
 #include "pg/guard.h"
@@ -29,13 +29,13 @@ inline Parameter integer_parameter(int32 value) { return Int32GetDatum(value); }
 inline Parameter bool_parameter(bool value) { return BoolGetDatum(value); }
 inline Parameter time_parameter(TimestampTz value) { return TimestampTzGetDatum(value); }
 
-/// The rows of a statement. Valid until spi_finish(). Rows from 0, columns from 1.
+/// The rows of a statement, valid until spi_finish(). Rows are numbered from 0, columns from 1.
 class Rows {
  public:
     Rows(SPITupleTable* table, std::uint64_t count) : table_(table), count_(count) {}
     std::uint64_t size() const { return count_; }
     bool is_null(std::uint64_t row, int column) const;
-    int64 bigint(std::uint64_t row, int column) const;  ///< 0 for NULL, as the next three
+    int64 bigint(std::uint64_t row, int column) const;  ///< 0 for NULL, like the next three
     int32 integer(std::uint64_t row, int column) const;
     bool boolean(std::uint64_t row, int column) const;
     TimestampTz time(std::uint64_t row, int column) const;
@@ -47,14 +47,15 @@ class Rows {
     std::uint64_t count_;
 };
 
-/// A statement with parameter types, planned at its first use in this backend and kept. For static objects.
+/// A statement with parameter types. It is planned at its first use in this backend and then kept. Use static
+/// objects.
 class Statement {
  public:
-    /// `options`: of the planner (CURSOR_OPT_...).
+    /// `options` are the planner's (CURSOR_OPT_...).
     Statement(const char* sql, std::initializer_list<Oid> types, int options = 0)
         : sql_(sql), types_(types), options_(options) {}
 
-    /// Runs it with a snapshot of its own, own writes so far included.
+    /// Runs the statement with a new snapshot, which sees the transaction's own earlier writes.
     Rows run(std::initializer_list<Parameter> parameters);
 
  private:

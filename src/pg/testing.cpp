@@ -17,11 +17,11 @@ namespace rolecall::testing {
 
 namespace {
 
-// A point is held by name; one backend at a time waits at it.
+// A point is held by name. One backend at a time waits at it.
 struct Point {
     char name[64];
-    std::atomic<int> held;     // 1: who comes waits
-    std::atomic<int> waiting;  // process id of who waits, or 0
+    std::atomic<int> held;     // 1: a backend that reaches the point waits
+    std::atomic<int> waiting;  // process id of the waiting backend, or 0
 };
 
 constexpr int point_count = 16;
@@ -31,7 +31,7 @@ Point* points = nullptr;
 int seeded_fault = 0;
 int clock_offset_seconds = 0;
 int table_slots = 0;      // 0: all
-bool stops_here = false;  // rolecall.debug_points: only backends that ask for it stop
+bool stops_here = false;  // rolecall.debug_points: stop this backend at held points
 
 Point* find_point(const char* name) {
     for (int i = 0; points != nullptr && i < point_count; ++i)
@@ -89,7 +89,7 @@ using namespace rolecall;
 
 namespace {
 
-// Raises `flag` when destroyed: proves that destructors ran.
+// Sets `flag` when destroyed, which proves that destructors ran.
 struct Witness {
     bool& flag;
     explicit Witness(bool& f) : flag(f) {}
@@ -104,7 +104,7 @@ bool witnessed = false;
 
 extern "C" {
 
-// hold(point text): whoever of the sessions with rolecall.debug_points comes there waits.
+// hold(point text): sessions with rolecall.debug_points wait when they reach the point.
 ROLECALL_FUNCTION(rolecall_test_hold, pg::takes(VOIDOID, TEXTOID)) {
     const char* name = text_to_cstring(PG_GETARG_TEXT_PP(0));
     testing::Point* p = testing::find_point(name);
@@ -124,13 +124,13 @@ ROLECALL_FUNCTION(rolecall_test_release, pg::takes(VOIDOID, TEXTOID)) {
     PG_RETURN_VOID();
 }
 
-// waiting(point text): the process id of who waits there, or 0.
+// waiting(point text): returns the process id of the backend that waits there, or 0.
 ROLECALL_FUNCTION(rolecall_test_waiting, pg::takes(INT4OID, TEXTOID)) {
     const testing::Point* p = testing::find_point(text_to_cstring(PG_GETARG_TEXT_PP(0)));
     PG_RETURN_INT32(p != nullptr ? p->waiting.load() : 0);
 }
 
-// throw(kind text): throws through one guard or both, with a witness on the stack.
+// throw(kind text): throws through one guard or both, with a Witness on the stack.
 ROLECALL_FUNCTION(rolecall_test_throw, pg::takes(TEXTOID, TEXTOID)) {
     const char* kind = text_to_cstring(PG_GETARG_TEXT_PP(0));
     witnessed = false;
@@ -139,6 +139,8 @@ ROLECALL_FUNCTION(rolecall_test_throw, pg::takes(TEXTOID, TEXTOID)) {
         const std::string on_the_heap(1000, 'x');
         if (strcmp(kind, "error") == 0)
             throw Error("RC999", "a message", "A detail.", "A hint.");
+        if (strcmp(kind, "long") == 0)
+            throw Error("RC999", std::string(3000, 'm'), std::string(3000, 'd'), std::string(3000, 'h'));
         if (strcmp(kind, "bad_alloc") == 0)
             throw std::bad_alloc();
         if (strcmp(kind, "exception") == 0)

@@ -1,6 +1,6 @@
-// What tests put into a server built with ROLECALL_TESTING: debug points that stop a backend at a named
-// place, and seeded faults that break one sentence of the freshness rule, so that the checker can prove that
-// it finds them. In an ordinary build all of it is nothing.
+// Test hooks of a server built with ROLECALL_TESTING. Debug points stop a backend at a named place. Seeded
+// faults break one sentence of the freshness rule each, so that the checker can prove that it finds them. In
+// an ordinary build these functions do nothing.
 #pragma once
 
 #include "pg/pg.h"
@@ -59,26 +59,29 @@ enum class Fault {
     versions_not_compared = 57,
     unsafe_deferrable_hit = 58,
     text_of_newest_versions = 59,
+    bodies_of_definers_ignored = 60,
+    old_compilations = 70,
 };
 
 #ifdef ROLECALL_TESTING
 
-/// Defines the test settings (rolecall.seeded_fault) and reserves shared memory.
+/// Defines the test settings, such as rolecall.seeded_fault.
 void init();
 std::size_t shared_bytes();
 void attach(void* memory);
 
-/// Microseconds by which a test has moved the clock of syncs (rolecall.clock_offset, in seconds).
+/// Returns the microseconds by which a test has moved the clock of syncs (rolecall.clock_offset, in seconds).
 std::int64_t clock_offset();
 
-/// So many slots of a fixed table are used: fewer where a test wants it full (rolecall.table_slots).
+/// Returns how many of the `all` slots of a fixed table are used: fewer if a test wants the table to become
+/// full (rolecall.table_slots).
 int slots(int all);
 
-/// Is this fault switched on in this session?
+/// Returns whether this fault is switched on in this session.
 bool fault(Fault which);
 
-/// Stops here while a test holds the point (rolecall_test_hold). Takes no lock and handles no interrupt but
-/// the death of the postmaster, so that it may stand anywhere, commit included.
+/// Waits here while a test holds the point (rolecall_test_hold). Takes no lock and handles no interrupt
+/// except the death of the postmaster, so that it may be called anywhere, even during commit.
 void point(const char* name);
 
 #else

@@ -1,6 +1,6 @@
 // What trigger functions are called with. A trigger of any timing, on any table, with any arguments can name
-// such a function: its data are reached through these types only, whose constructors raise
-// e_r_i_e_trigger_protocol_violated for a call of another kind.
+// such a function. Its data are therefore reached through these types only; their constructors raise
+// e_r_i_e_trigger_protocol_violated for any other kind of call.
 #pragma once
 
 #include "pg/function.h"
@@ -13,22 +13,22 @@ extern "C" {
 
 namespace rolecall::pg {
 
-/// What every trigger call has.
+/// The part that all trigger calls share.
 class TriggerCall {
  public:
     Relation relation() const { return data_->tg_relation; }
     TupleDesc columns() const { return RelationGetDescr(data_->tg_relation); }
     const Trigger& trigger() const { return *data_->tg_trigger; }
 
-    /// An argument of CREATE TRIGGER; nullptr: it has none at this place.
+    /// Returns the argument of CREATE TRIGGER at this place, or nullptr if there is none.
     const char* argument(int place) const {
         return place < trigger().tgnargs ? trigger().tgargs[place] : nullptr;
     }
 
-    /// The same as a number other than 0; raises an error where there is none.
+    /// Returns the argument as a number other than 0. Raises an error if it is not one.
     std::uint64_t id_argument(int place) const;
 
-    /// The number of a column that the relation must have.
+    /// Returns the number of a column. Raises an error if the relation does not have it with this type.
     AttrNumber column(const char* name, Oid type) const;
 
     const TriggerData& data() const { return *data_; }
@@ -41,7 +41,7 @@ class TriggerCall {
     const TriggerData* data_;
 };
 
-/// A call by a trigger AFTER INSERT, UPDATE or DELETE FOR EACH ROW.
+/// A call by an AFTER INSERT, UPDATE or DELETE trigger, FOR EACH ROW.
 class RowTrigger : public TriggerCall {
  public:
     explicit RowTrigger(FunctionCallInfo fcinfo) : TriggerCall(fcinfo, Level::row) {}
@@ -59,7 +59,7 @@ class RowTrigger : public TriggerCall {
     }
 };
 
-/// A call by a trigger AFTER ... FOR EACH STATEMENT.
+/// A call by an AFTER trigger, FOR EACH STATEMENT.
 class StatementTrigger : public TriggerCall {
  public:
     explicit StatementTrigger(FunctionCallInfo fcinfo) : TriggerCall(fcinfo, Level::statement) {}
@@ -70,7 +70,7 @@ class EventTrigger {
  public:
     explicit EventTrigger(FunctionCallInfo fcinfo);
 
-    /// nullptr: the event is none of a statement.
+    /// nullptr if the event has no statement.
     const Node* statement() const { return data_->parsetree; }
 
  private:

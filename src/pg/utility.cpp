@@ -8,7 +8,7 @@ namespace rolecall::pg {
 
 namespace {
 
-constexpr int most_watchers = 2;
+constexpr int most_watchers = 3;
 
 const UtilityWatcher* watchers[most_watchers];
 int watcher_count = 0;

@@ -1,5 +1,5 @@
-// The library's one utility hook. It looks at a statement before it runs and never afterwards: what ran may
-// have freed it.
+// The library's only utility hook. It reads a statement before the statement runs and never afterwards,
+// because running may free it.
 #pragma once
 
 #include "pg/pg.h"
@@ -10,19 +10,20 @@ extern "C" {
 
 namespace rolecall::pg {
 
-/// What a part of the library does about utility statements, in every database. None of them may hold an
-/// object with a destructor: errors pass through.
+/// What one part of the library does about utility statements, in every database. None of these functions may
+/// hold an object with a destructor, because errors pass through.
 struct UtilityWatcher {
-    /// Takes what it needs from the statement; `is_alone`: it is no part of a transaction block, function or
-    /// other statement. What it puts into `state` is given to the others, which are not called without.
+    /// Reads what it needs from the statement. `is_alone`: the statement is not inside a transaction block,
+    /// function or other statement. The other functions get `state`, and they are called only if it is not
+    /// nullptr.
     void (*before)(const Node* statement, bool is_alone, void*& state);
-    /// The statement has run without an error.
+    /// Called when the statement has run without an error.
     void (*after)(void* state);
-    /// The statement is over, with an error (of before() and after() too) or without.
+    /// Called when the statement is over, with or without an error (including one of before() or after()).
     void (*at_end)(void* state, bool failed);
 };
 
-/// Adds a watcher, for good; called from _PG_init, while preloading.
+/// Adds a watcher permanently. Call it from _PG_init, while preloading.
 void watch_utility(const UtilityWatcher& watcher);
 
 }  // namespace rolecall::pg

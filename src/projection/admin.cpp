@@ -1,4 +1,4 @@
-// The SQL functions by which administrators look at projections, and make documents be read anew.
+// The SQL functions with which administrators inspect projections, and cause documents to be loaded again.
 #include "pg/pg.h"
 
 #include "cache/shared.h"
@@ -23,7 +23,7 @@ namespace {
 Definition& fresh_definition(const NameData& name) {
     cache::require_preloaded();
     Definition& d = definition_seen(NameStr(name));
-    d.fresh = false;  // in this transaction tables may have changed without a message yet
+    d.fresh = false;  // changes of this transaction may have sent no message yet
     definition_refresh(d);
     return d;
 }
@@ -42,7 +42,7 @@ namespace cache = rolecall::cache;
 
 extern "C" {
 
-// projection_problems(projection name): (relation, lasting, problem, repair)
+// projection_problems(projection name) returns rows of (relation, lasting, problem, repair).
 ROLECALL_FUNCTION(rolecall_projection_problems, rolecall::pg::gives_rows(NAMEOID)) {
     const Definition& d = fresh_definition(*PG_GETARG_NAME(0));
     const ReturnSetInfo& result = rolecall::pg::result_set(fcinfo, REGCLASSOID, BOOLOID, TEXTOID, TEXTOID);

@@ -1,5 +1,5 @@
-// What of making projections cannot be SQL: finding names as the caller finds them, since functions in SQL
-// have a search_path of their own; and trying what was made.
+// The parts of creating projections that SQL cannot do: resolving names with the caller's search_path, since
+// functions in SQL set their own, and trying the result.
 #include "pg/pg.h"
 
 #include "cache/shared.h"
@@ -22,7 +22,7 @@ namespace rolecall::projection {
 
 namespace {
 
-// With its schema, a name means the same under any search_path.
+// A name with its schema means the same under any search_path.
 void qualify_key(JsonbValue& key, List** seen) {
     const char* name = pnstrdup(key.val.string.val, static_cast<Size>(key.val.string.len));
     const Oid relation = DatumGetObjectId(DirectFunctionCall1(regclassin, CStringGetDatum(name)));
@@ -34,7 +34,7 @@ void qualify_key(JsonbValue& key, List** seen) {
     key.val.string.len = static_cast<int>(strlen(qualified));
 }
 
-// Which keys of an object are names of relations: its own, or also those in members "referencing".
+// Which keys of an object are names of relations: its own only, or also those in members "referencing".
 enum class Names { keys, keys_and_referencing };
 
 Datum qualify_names(Datum json, Names which) {
@@ -77,8 +77,8 @@ constexpr pg::Declaration create_projection_declaration =
 constexpr pg::Declaration watch_lookup_declaration =
     pg::takes_null(VOIDOID, NAMEOID, REGCLASSOID, NAMEOID, JSONBOID);
 
-// Calls a function of the extension's with the same arguments, but for the last, whose names are numbers
-// then.
+// Calls a function of the extension with the same arguments, except that the last one has numbers in place of
+// names.
 Datum call_with_schemas(FunctionCallInfo fcinfo, const char* name, const pg::Declaration& same, Names which) {
     List* qualified = list_make2(makeString(pstrdup("rolecall")), makeString(pstrdup(name)));
     const Oid function = LookupFuncName(qualified, same.count, same.arguments, false);
@@ -97,12 +97,13 @@ Datum call_with_schemas(FunctionCallInfo fcinfo, const char* name, const pg::Dec
 Definition& ready_definition(const NameData& name) {
     cache::require_preloaded();
     Definition& d = definition_seen(NameStr(name));
-    d.fresh = false;  // in this transaction things may have changed without a message yet
+    d.fresh = false;  // changes of this transaction may have sent no message yet
     definition_ready(d);
     return d;
 }
 
-// A key of the view's, in the current memory context; false: it has no row. The row is read whole.
+// Reads one key of the view, in the current memory context. Returns false if the view has no row. The whole
+// row is read, so that errors of any column show.
 bool read_any_row(const Definition& d, Datum& key) {
     MemoryContext caller = CurrentMemoryContext;
     const pg::SecurityContext before = act_as_view_owner(d);

@@ -6,7 +6,7 @@ namespace rolecall::projection {
 
 namespace {
 
-// Each of these returns false where the member is there and of another type.
+// These functions return false if the member is present with another type.
 bool read_text(JsonbContainer* object, std::string_view name, bool& present, std::string_view& text) {
     JsonbValue value;
     present = pg::json_member(object, name, value) && value.type != jbvNull;

@@ -2,6 +2,7 @@
 
 #include "cache/shared.h"
 #include "definition/check.h"
+#include "definition/compiled.h"
 #include "definition/groups.h"
 #include "definition/run.h"
 #include "pg/security_context.h"
@@ -25,8 +26,8 @@ namespace {
 
 constexpr int batch_size = 500;
 constexpr TimestampTz shortest_stretch = 2 * USECS_PER_SEC;
-constexpr int stretch_by_start = 10;  // so that starting anew costs a tenth, where the view is slow to begin
-constexpr std::uint64_t most_refused = 10'000;  // in a row: the cache is full
+constexpr int stretch_by_start = 10;            // the start of the query takes at most a tenth of the time
+constexpr std::uint64_t most_refused = 10'000;  // in a row: the cache is then full
 
 // A row of the view: its key, document and window.
 struct Candidate {
@@ -41,7 +42,7 @@ struct Batch {
     int count;
 };
 
-// One step. Everything in it is trivially destructible: errors jump over it.
+// The state of one step. All members are trivially destructible, because errors jump over them.
 struct Run {
     FullLoad& pass;
     const Definition& d;
@@ -50,6 +51,7 @@ struct Run {
     Oid column_type;  // of the key
     List* group_plans;
     Batch* batch;
+    std::uint64_t ambiguous_calls;  // before the view was run
 };
 
 const char* query_of(const Definition& d, const char* columns, bool has_last) {
@@ -64,8 +66,8 @@ const char* document_columns(const Definition& d) {
         has_window(d.view) ? "v.valid_from, v.valid_until" : "NULL::timestamptz, NULL::timestamptz");
 }
 
-// Made for this step alone. Planned as for who wants the first rows soon: by an index of keys, if there is
-// one, rather than by sorting documents.
+// Plans the query for this step only, and for a fast start: with an index of keys, if there is one, rather
+// than by sorting documents.
 Portal open_view(const Definition& d, const FullLoad& pass, const char* columns) {
     const pg::SecurityContext before = act_as_view_owner(d);
     const Oid type = key_type_of(d.key_kind);
@@ -76,7 +78,7 @@ Portal open_view(const Definition& d, const FullLoad& pass, const char* columns)
     return portal;
 }
 
-// A row's place and the stamp of a group it belongs to, in one number that sorts by row.
+// A row's position in the batch and the stamp of a group it belongs to, in one number that sorts by row.
 using Membership = std::uint64_t;
 constexpr Membership membership(std::uint32_t row, std::uint32_t stamp) {
     return Membership{row} << 32 | stamp;
@@ -87,7 +89,7 @@ struct Memberships {
     std::size_t count;
 };
 
-// Where keys are in the batch: (hash, row), sorted.
+// The positions of keys in the batch: (hash, row), sorted by hash.
 using Place = std::pair<std::uint64_t, std::uint32_t>;
 
 std::span<Place> places_of(const Batch& batch, int count) {
@@ -98,7 +100,7 @@ std::span<Place> places_of(const Batch& batch, int count) {
     return {places, static_cast<std::size_t>(count)};
 }
 
-// The groups of the first `count` rows, sorted.
+// Returns the groups of the first `count` rows, sorted by row.
 Memberships read_groups(const Run& run, int count) {
     Memberships found{.all = nullptr, .count = 0};
     if (run.group_plans == NIL)
@@ -150,7 +152,8 @@ void install_row(const Run& run, const Candidate& row, TupleDesc columns,
     FullLoad& pass = run.pass;
     const ViewRow content = read_row(row.tuple, columns, 2);
     const Loaded loaded{.document = content.has_document ? DatumGetJsonbP(content.document) : nullptr,
-                        .window = content.window};
+                        .window = content.window,
+                        .ambiguous_calls = run.ambiguous_calls};
     const core::Snapshot snapshot = testing::fault(testing::Fault::pass_by_newest_snapshot)
                                         ? pg::xid_snapshot(GetLatestSnapshot())
                                         : run.snapshot;
@@ -162,7 +165,7 @@ void install_row(const Run& run, const Candidate& row, TupleDesc columns,
     cache::counters::add(run.d.counters, result);
 }
 
-// Installs the first `count` rows of the batch, and remembers the last key.
+// Installs the first `count` rows of the batch and saves the last key.
 void install_batch(const Run& run, TupleDesc columns, int count) {
     if (count == 0)
         return;
@@ -186,7 +189,7 @@ void refuse_several_rows(const Run& run) {
             complain_of_several_rows(run.d);
 }
 
-// Adds a row; false for one without a key: these come last, and nobody can ask for them.
+// Adds a row. Returns false for a row without a key: such rows come last, and no reader can ask for them.
 bool add(const Run& run, HeapTuple tuple, TupleDesc columns) {
     bool is_null = false;
     const Datum key = SPI_getbinval(tuple, columns, 1, &is_null);
@@ -206,7 +209,7 @@ SPITupleTable* fetch(const Definition& d, Portal portal) {
     return SPI_tuptable;
 }
 
-// May what is read from now on be installed?
+// Returns Step::wait if rows read from now on may not be installed, else Step::go_on.
 Step look_at_floor(const Run& run) {
     if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
         ereport(ERROR,
@@ -218,7 +221,7 @@ Step look_at_floor(const Run& run) {
     return settled && cache::definitions_are_quiet() ? Step::go_on : Step::wait;
 }
 
-// The last row of a batch waits for the next, which may have the same key.
+// The last row of a batch is kept for the next batch, whose first row may have the same key.
 Step read_view(Run& run, Portal portal, bool (*report)(const FullLoad&)) {
     FullLoad& pass = run.pass;
     MemoryContext each =
@@ -229,7 +232,7 @@ Step read_view(Run& run, Portal portal, bool (*report)(const FullLoad&)) {
     while (true) {
         SPITupleTable* table = fetch(run.d, portal);
         if (run.d.id != pass.id)
-            return Step::gone;  // read anew by the view itself
+            return Step::gone;  // running the view has made this backend read the definition again
         TupleDesc columns = table->tupdesc;
         run.column_type = SPI_gettypeid(columns, 1);
         MemoryContext caller = MemoryContextSwitchTo(each);
@@ -268,7 +271,7 @@ Step read_view(Run& run, Portal portal, bool (*report)(const FullLoad&)) {
 
 }  // namespace
 
-// In the order of load().
+// The checks are in the same order as in load().
 Step load_step(FullLoad& pass, bool (*report)(const FullLoad&)) {
     Definition& d = definition_seen(NameStr(pass.projection));
     if (!cache::floor_is_ready() || !pg::is_plain(GetActiveSnapshot()) || !cache::definitions_are_quiet())
@@ -280,14 +283,19 @@ Step load_step(FullLoad& pass, bool (*report)(const FullLoad&)) {
         return Step::gone;
     if (d.problems != NIL && d.ttl == 0)
         return Step::unwatched;
+    if (d.runs_text && compiled_before_changes())
+        return Step::outdated;
+    if (d.runs_text && why_compiled_differs(false) != nullptr)
+        return Step::unwatched;
     pg::refresh_xid_reference();
     Run run{.pass = pass,
             .d = d,
             .snapshot = pg::xid_snapshot(GetActiveSnapshot()),
             .began = GetCurrentTimestamp(),
             .column_type = InvalidOid,
-            .group_plans = list_copy(d.group_plans),  // the view may read this projection, and its definition
-            .batch = nullptr};
+            .group_plans = list_copy(d.group_plans),  // running the view may replace the definition
+            .batch = nullptr,
+            .ambiguous_calls = ambiguous_calls()};
     if (look_at_floor(run) == Step::wait)
         return Step::wait;
 
@@ -354,7 +362,10 @@ const char* key_as_text(const FullLoad& pass, Datum key) {
 
 const char* why_unwatched(const FullLoad& pass) {
     const Definition& d = definition_seen(NameStr(pass.projection));
-    return d.problems != NIL ? static_cast<const Problem*>(linitial(d.problems))->text : "";
+    if (d.problems != NIL)
+        return static_cast<const Problem*>(linitial(d.problems))->text;
+    const char* why = d.runs_text ? why_compiled_differs(false) : nullptr;
+    return why != nullptr ? why : "";
 }
 
 }  // namespace rolecall::projection

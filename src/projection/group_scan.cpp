@@ -21,7 +21,7 @@ namespace rolecall::projection {
 
 namespace {
 
-// A column of a table, wherever its name is by now.
+// Finds a column by its number, because it may have been renamed.
 const FormData_pg_attribute* find_column(TupleDesc columns, AttrNumber number) {
     if (number < 1 || number > columns->natts)
         return nullptr;
@@ -29,8 +29,9 @@ const FormData_pg_attribute* find_column(TupleDesc columns, AttrNumber number) {
     return column->attisdropped ? nullptr : column;
 }
 
-// Does it have all rows by `column` first, as the type and the column compare, and may this transaction use
-// it? The last is what the planner asks of an index that was built while rows changed.
+// Returns whether the index has all rows, sorted by `column` first with the type's default comparison and the
+// column's collation, and is usable in this transaction. The planner makes the last check for indexes that
+// were built while rows changed.
 bool finds_all_by(Relation index, const FormData_pg_attribute& column, Oid family) {
     const FormData_pg_index& form = *index->rd_index;
     if (index->rd_rel->relam != BTREE_AM_OID || !form.indisvalid || form.indkey.values[0] != column.attnum ||
@@ -52,7 +53,7 @@ Relation open_index(Relation table, const FormData_pg_attribute& column, Oid fam
     return nullptr;
 }
 
-// A column that names a group, in rows as they are now.
+// A column that names a group, at its current place in the table's rows.
 struct GroupMember {
     std::uint64_t lookup;
     AttrNumber number;
@@ -114,7 +115,7 @@ bool scan_table(Relation table, const GroupSource& source, KeyKind kind, Datum k
     return true;
 }
 
-// Locks are kept, as queries keep theirs.
+// Locks are kept until the end of the transaction, as those of queries are.
 bool scan(const GroupSource& source, KeyKind kind, Datum key, GroupStamps& groups) {
     Relation table = try_table_open(source.relation, AccessShareLock);
     if (table == nullptr)

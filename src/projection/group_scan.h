@@ -1,5 +1,5 @@
-// The groups of one key, read from indexes. What a plan costs to set up is more than what the few rows of a
-// key cost to find.
+// Reads the groups of one key from indexes. For the few rows of a key, the setup of a plan would cost more
+// than the search.
 #pragma once
 
 #include "pg/pg.h"
@@ -12,7 +12,7 @@ extern "C" {
 
 namespace rolecall::projection {
 
-/// Stamps of groups, in any order, perhaps more than once.
+/// Stamps of groups, in any order, possibly with duplicates.
 struct GroupStamps {
     std::uint32_t* all;
     std::size_t count;
@@ -21,12 +21,12 @@ struct GroupStamps {
     void add(std::uint32_t stamp);
 };
 
-/// An empty one; what it will hold lives in `context`.
+/// Returns an empty list whose contents will be allocated in `context`.
 GroupStamps no_groups(MemoryContext context);
 
-/// Adds the groups that the rows of a key refer to by `sources` (of GroupSource *, groups.h), as the active
-/// snapshot sees them. No function of the application's runs, so it does not matter as whom. False: not all
-/// of the tables have a b-tree that finds keys, and plans must be asked.
+/// Adds the groups that the rows of a key refer to by `sources` (of GroupSource *, groups.h), as seen by the
+/// active snapshot. No function of the application runs, so the current user does not matter. Returns false
+/// if a table has no b-tree index by which its rows can be found; the caller must then use plans.
 bool scan_groups(const List* sources, KeyKind kind, Datum key, GroupStamps& groups);
 
 }  // namespace rolecall::projection

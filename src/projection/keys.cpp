@@ -22,7 +22,7 @@ Datum key_from_text(const Definition& d, text* value) {
 }
 
 Datum converted_key(Definition& d, Oid type, Datum value) {
-    // The type may be another by now: "me" may have been replaced.
+    // The key type may have changed, because "me" may have been replaced.
     definition_refresh(d);
     if (type == TEXTOID)
         return key_from_text(d, DatumGetTextPP(value));
@@ -37,7 +37,7 @@ void require_select(Oid view) {
         aclcheck_error(allowed, OBJECT_VIEW, get_rel_name(view));
 }
 
-// A query of the view would hear of a right that was revoked, by locking the view.
+// A query of the view would lock the view, and so notice that a privilege was revoked.
 Definition& readable_projection(const NameData& name) {
     cache::require_preloaded();
     Definition& d = definition_seen(NameStr(name));

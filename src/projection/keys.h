@@ -1,4 +1,4 @@
-// Keys as SQL functions get them.
+// Conversion of keys that SQL functions get, and the check of the caller's rights.
 #pragma once
 
 #include "pg/pg.h"
@@ -7,11 +7,12 @@
 
 namespace rolecall::projection {
 
-/// A key given as text, by its type's input function: invalid text is invalid_text_representation.
+/// Converts a key from text with its type's input function. Raises invalid_text_representation for invalid
+/// text.
 Datum key_from_text(const Definition& definition, text* value);
 
-/// A key given as `type` (bigint, uuid or text), as the definition wants it; raises datatype_mismatch. Reads
-/// the definition anew before it complains.
+/// Converts a key of type `type` (bigint, uuid or text) to the type of the definition. Reads the definition
+/// again before it raises datatype_mismatch.
 Datum converted_key(Definition& definition, Oid type, Datum value);
 inline Datum key_from(Definition& definition, Oid type, Datum value) {
     const bool as_is = (type == INT8OID && definition.key_kind == KeyKind::integer) ||
@@ -19,14 +20,14 @@ inline Datum key_from(Definition& definition, Oid type, Datum value) {
     return as_is ? value : converted_key(definition, type, value);
 }
 
-/// The projection of a name for a caller who may read its view; raises insufficient_privilege.
+/// Returns the projection with this name. Raises insufficient_privilege if the caller may not read its view.
 Definition& readable_projection(const NameData& name);
 
-/// Raises insufficient_privilege for a caller who may not read this view.
+/// Raises insufficient_privilege if the caller may not read this view.
 void require_select(Oid view);
 
-/// What read(definition, key) returns for such a caller. The view may have become another one while it was
-/// read.
+/// Returns read(definition, key) for a caller whose right to read the view has been checked. Checks again if
+/// another view replaced it during the read.
 template <typename Read>
 auto read_allowed(Definition& definition, Datum key, Read&& read) {
     const Oid view = definition.view;

@@ -28,8 +28,8 @@ struct LoadRecord {
     Oid database;  // InvalidOid: free
     std::uint64_t projection;
     LoadPhase phase;
-    pid_t pid;         // who loads; 0: nobody
-    bool begin_again;  // asked for anew while it was loading
+    pid_t pid;         // the process that loads; 0: none
+    bool begin_again;  // requested again while it was loading
     bool cancelled;
     TimestampTz requested_at;
     TimestampTz started_at;
@@ -48,11 +48,11 @@ struct Area {
 };
 
 Area* area = nullptr;
-LoadRecord* mine = nullptr;  // what this process loads
+LoadRecord* mine = nullptr;  // the load that this process runs
 bool (*may_begin_again)() = nullptr;
-List* pending = NIL;  // of projection ids (std::uint64_t *), in TopTransactionContext
+List* pending = NIL;  // projection ids (std::uint64_t *), in TopTransactionContext
 
-// An error releases LWLocks by itself, and nothing under this lock raises one.
+// An error releases LWLocks automatically, and nothing under this lock raises one.
 class LoadTableLock {
  public:
     LoadTableLock() { LWLockAcquire(area->lock, LW_EXCLUSIVE); }
@@ -93,7 +93,7 @@ LoadRecord* find(Oid database, std::uint64_t projection) {
     return nullptr;
 }
 
-// A free record, or that of the load that ended first. nullptr: all are in use.
+// Returns a free record, or else that of the load that ended first, or nullptr if all are in use.
 LoadRecord* find_free() {
     LoadRecord* found = nullptr;
     for (LoadRecord& record : records()) {
@@ -281,7 +281,7 @@ bool cancel_load(std::uint64_t projection) {
         if (record.pid == 0)
             finish(record, LoadPhase::cancelled, "");
         else
-            (void)kill(record.pid, SIGINT);  // it may wait for the first row
+            (void)kill(record.pid, SIGINT);  // ends a wait for the first row
     }
     return any;
 }
@@ -300,7 +300,7 @@ namespace cache = rolecall::cache;
 
 extern "C" {
 
-// A row for each load of this database, in the order of the view stat_progress.
+// Returns a row for each load of this database, in the order of the view stat_progress.
 ROLECALL_FUNCTION(rolecall_load_progress, rolecall::pg::gives_rows()) {
     cache::require_preloaded();
     const ReturnSetInfo& result =

@@ -1,6 +1,5 @@
-// Who asked for all documents of a projection to be loaded, and how far that is: in shared memory, a record
-// for each projection. Sessions ask, one process for each database loads (workers/loader.h), everybody may
-// look.
+// Requests for full loads, and their progress: a record in shared memory for each projection. Sessions make
+// requests, one process of each database loads (workers/loader.h), and any process may read the progress.
 #pragma once
 
 #include "pg/pg.h"
@@ -14,8 +13,8 @@ enum class LoadPhase : int {
     loading,
     waiting,  ///< for definitions that are being changed
     done,
-    full,       ///< the cache was, before every document was loaded
-    unwatched,  ///< nothing of this projection is cached
+    full,       ///< the cache became full before every document was loaded
+    unwatched,  ///< documents of this projection are not cached
     cancelled,
     failed,
 };
@@ -23,33 +22,34 @@ enum class LoadPhase : int {
 /// Requests the shared memory; called once, from _PG_init, while preloading.
 void loads_init();
 
-/// Called when loads were asked for in a database, outside of any lock.
+/// Called when loads were requested in a database, with no lock held.
 extern void (*on_load_requested)(Oid database);
 
-/// Asks for a load of a projection of this database; where one is under way it begins anew.
+/// Requests a load of a projection of this database. A load under way begins again.
 void request_load(std::uint64_t projection);
 
-/// The same when this transaction commits.
+/// Does the same when this transaction commits.
 void request_load_at_commit(std::uint64_t projection);
 
-/// Is there a request in this database that nobody has taken?
+/// Returns whether a request in this database has not been taken.
 bool is_load_requested(Oid database);
 
-/// Takes the oldest request of this database, for this process; 0: there is none. Should the process end
-/// before end_load(), the load has failed, or is requested again where `begin_again()` says so.
+/// Takes the oldest request of this database for this process. Returns the projection's id, or 0 if there is
+/// no request. If the process exits before end_load(), the load counts as failed, or as requested again if
+/// `begin_again()` returns true.
 std::uint64_t take_load(bool (*begin_again)());
 
-/// How far the load is that was taken. False: it is to be stopped.
+/// Reports the progress of the load that was taken. Returns false if the load must stop.
 bool report_load(LoadPhase phase, const FullLoad& pass);
 
-/// The load that was taken is over. `message`: why it is not complete, or empty.
+/// Ends the load that was taken. `message` says why it is not complete, or is empty.
 void end_load(LoadPhase phase, const char* message);
 
-/// Ends the load of a projection of this database, or takes back the request; of all projections where it is
-/// 0. False: there is none.
+/// Cancels the load of a projection of this database, or its request; of all projections if `projection` is
+/// 0. Returns false if there is none.
 bool cancel_load(std::uint64_t projection);
 
-/// Forgets what was asked for in other databases than these.
+/// Removes the requests of databases other than these.
 void keep_loads_of(std::span<const Oid> databases);
 
 }  // namespace rolecall::projection

@@ -1,4 +1,4 @@
-// The SQL functions that answer for many keys, and for an e-mail address.
+// The SQL functions that read many keys, or the key of an e-mail address.
 #include "pg/pg.h"
 
 #include "cache/shared.h"
@@ -21,7 +21,8 @@ namespace rolecall::projection {
 
 namespace {
 
-// One row (key, document) for each element of the array, in its order; `read` gives a key's answer.
+// Returns one row (key, document) for each element of the array, in its order. `read` returns a key's
+// document.
 template <typename Read>
 Datum answer_many(FunctionCallInfo fcinfo, Definition& d, ArrayType* keys, Read&& read) {
     const Oid type = ARR_ELEMTYPE(keys);
@@ -58,7 +59,7 @@ Definition& me() {
     return me_definition_seen();
 }
 
-// The keys of whoever has an e-mail address, by the view's own columns.
+// Returns the plan that finds keys by e-mail address, using the view's own columns.
 Plan& email_plan(Definition& d) {
     if (d.email_plan != nullptr)
         return *d.email_plan;
@@ -82,7 +83,8 @@ Plan& email_plan(Definition& d) {
     return *plan;
 }
 
-// The key, as read_document() wants it, in the current memory context. False: nobody has the address.
+// Finds the key, of the type that read_document() expects, in the current memory context. Returns false if no
+// user has the address.
 bool find_by_email(Definition& d, Datum email, Datum tenant, bool any_tenant, Datum& key) {
     MemoryContext caller = CurrentMemoryContext;
     definition_ready(d);

@@ -23,18 +23,18 @@ using testing::Fault;
 
 namespace {
 
-// What was read under one snapshot at one moment.
+// The documents that were read under one snapshot at one moment.
 struct Page {
     MemoryContext context;  // nullptr: empty
     SnapshotData* snapshot;
     Moment moment;
-    Remembered* last;    // found or kept
+    Remembered* last;    // the document found or kept last
     Remembered** table;  // by hash
     std::uint32_t table_size;
     std::uint32_t count;
 };
 
-// A cursor and what runs beside it, a query and the functions in it: a few snapshots take turns.
+// A cursor, a query beside it, and functions in that query: a few snapshots alternate.
 constexpr int page_count = 4;
 constexpr std::uint32_t first_table_size = 64;
 
@@ -45,7 +45,7 @@ struct Memo {
     MemoryContextCallback on_end;
 };
 
-Memo* memo = nullptr;  // lives in the transaction's memory, with all that is in it
+Memo* memo = nullptr;  // lives in the transaction's memory, with all that it contains
 
 Memo& the_memo() {
     if (memo != nullptr)
@@ -64,8 +64,8 @@ void forget_all() {
         MemoryContextDelete(memo->context);
 }
 
-// What it wrote is gone without any command; and so are its locks, which kept others from changing what was
-// read.
+// The rollback removes rows without any command, and releases locks that kept other transactions from
+// changing what was read.
 void on_subtransaction_end(SubXactEvent event, SubTransactionId, SubTransactionId, void*) {
     if (event == SUBXACT_EVENT_ABORT_SUB && !testing::fault(Fault::memo_over_rollback))
         forget_all();
@@ -99,7 +99,7 @@ Remembered** new_table(const Page& page, std::uint32_t size) {
     return static_cast<Remembered**>(MemoryContextAllocZero(page.context, sizeof(void*) * size));
 }
 
-// In place of the oldest.
+// Replaces the oldest page.
 Page& new_page(const Moment& moment, const SnapshotData* snapshot) {
     Memo& all = the_memo();
     all.newest = (all.newest + 1) % page_count;
@@ -143,7 +143,7 @@ bool is_of(const Remembered& one, const core::Key& key) {
 
 // ---- What may be remembered
 
-// Is it open in this session, for who may write it?
+// Returns whether this session has the relation open and holds a lock on it under which it may write.
 bool is_open_for_writing(Oid relation) {
     LOCKTAG tag;
     SET_LOCKTAG_RELATION(tag, MyDatabaseId, relation);
@@ -157,12 +157,12 @@ bool is_open_for_writing(Oid relation) {
     return by_others;
 }
 
-// A statement that is under way writes rows as of the command that it is, also after a trigger or a function
-// of its own began a later command, whose snapshot sees them. It has its table open all the while, or the
-// table whose partitions it will find as rows come.
+// A statement writes rows with the command id that it started with, even after a trigger or a function that
+// it calls has begun a later command, whose snapshot sees these rows. Such a statement keeps its table open,
+// or the table whose partitions it opens as rows arrive.
 bool is_being_written(const Definition& d) {
     if (IsParallelWorker())
-        return false;  // it does not outlive the scan that it works for
+        return false;  // the memo of a parallel worker ends with the worker's scan
     List* asked = NIL;
     for (int i = 0; i < d.relation_count; ++i)
         asked = lappend_oid(asked, d.relations[i]);
@@ -176,7 +176,8 @@ bool is_being_written(const Definition& d) {
     return false;
 }
 
-// Is what was read now what would be read again? Of what is not known to be exact, only with a ttl.
+// Returns whether reading again would give the same result. A definition that is not known to be exact needs
+// a ttl.
 bool is_repeatable(const Definition& d) {
     return d.ttl > 0 || d.problems == NIL || testing::fault(Fault::memo_of_inexact);
 }

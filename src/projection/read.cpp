@@ -4,6 +4,7 @@
 #include "cache/shared.h"
 #include "core/first_level.h"
 #include "definition/check.h"
+#include "definition/compiled.h"
 #include "definition/own_changes.h"
 #include "pg/settings.h"
 #include "pg/snapshot.h"
@@ -29,14 +30,13 @@ namespace {
 
 core::FirstLevel first_level;
 
-// What the caller's transaction may do with cached documents. A mode other than "use" comes with what to
-// count.
+// What the caller's transaction may do with cached documents. If it may not use them, `why` is what to count.
 struct Eligibility {
     bool may_use = false;
     bool may_install = false;
     cache::Count why;
-    core::FullXid xmin = 0;                  // of the snapshot
-    const SnapshotData* snapshot = nullptr;  // what is active; nullptr: nothing that is plain
+    core::FullXid xmin = 0;                  // the snapshot's
+    const SnapshotData* snapshot = nullptr;  // the active snapshot; nullptr: none, or not a plain one
 
     core::Snapshot xids() const {
         return snapshot != nullptr ? pg::xid_snapshot(snapshot) : core::Snapshot{};
@@ -49,14 +49,14 @@ bool may_be_written(Oid relation) {
     return pg::holds_lock(tag, RowExclusiveLock);
 }
 
-// Holds this backend a lock under which rows of the projection may have changed already, unknown to any stamp
-// because AFTER triggers run at the end of the statement?
+// Returns whether this backend holds a lock under which rows of the projection may have changed already.
+// Stamps do not show such changes yet, because AFTER triggers run at the end of the statement.
 bool may_have_written(Definition& d) {
     if (IsParallelWorker() && !testing::fault(Fault::writing_worker_hit))
-        return true;  // the locks are the leader's
+        return true;  // the leader holds the locks
     definition_refresh_same_key(d);
     if (d.written < d.relation_count && may_be_written(d.relations[d.written]))
-        return true;  // as the last time
+        return true;  // the same relation as last time
     for (int i = 0; i < d.relation_count; ++i)
         if (may_be_written(d.relations[i])) {
             d.written = i;
@@ -65,15 +65,16 @@ bool may_have_written(Definition& d) {
     return false;
 }
 
-// Reads in a SERIALIZABLE transaction leave predicate locks, which a hit does not. Only a deferrable one that
-// has its safe snapshot needs none; one that became READ ONLY after its first snapshot did not wait for it.
+// Reads in a SERIALIZABLE transaction take predicate locks, but a hit does not. Only a READ ONLY DEFERRABLE
+// transaction with a safe snapshot needs none; one that became READ ONLY after its first snapshot has not
+// waited for a safe one.
 bool needs_predicate_locks() {
     return IsolationIsSerializable() &&
            !(XactReadOnly && XactDeferrable &&
              (ShareSerializableXact() == nullptr || testing::fault(Fault::unsafe_deferrable_hit)));
 }
 
-// A transaction that has an id may have changed what it reads.
+// A transaction with an id may have changed what it reads.
 [[gnu::noinline]] void be_careful(Eligibility& s, Definition& d) {
     s.may_install = false;
     const bool changes_definitions =
@@ -106,7 +107,7 @@ inline Eligibility eligibility_of(Definition& d) {
     return s;
 }
 
-// Room for the groups of a document; the usual number allocates nothing.
+// Memory for the groups of a document. The usual number of groups needs no allocation.
 class Groups {
  public:
     char* reserve(std::size_t bytes) {
@@ -132,7 +133,8 @@ bool is_within_ttl(const Definition& d, const core::EntryHead& head) {
     return cache::settled(on, eligibility.xids(), versions) && versions == head.versions;
 }
 
-// Is what was copied what the view would return? With a ttl: is it what nobody has asked to read anew?
+// Returns whether the copied document is what the view would return or, for a projection with a ttl, whether
+// no invalidation has come since.
 inline bool is_current(const Definition& d, const cache::Dependencies& on, const Eligibility& eligibility,
                        const core::EntryHead& head) {
     const std::uint64_t floors = cache::floor_versions(on.floor);
@@ -147,8 +149,7 @@ inline bool is_current(const Definition& d, const cache::Dependencies& on, const
     return is_settled(on, eligibility, head);
 }
 
-// What is read, and what its answer came with. Its memory is asked for first, and comes while the rest is
-// done.
+// A key, and what was read for it. The constructor prefetches the entry while the rest is set up.
 struct Lookup {
     Definition& d;
     KeyBuffer buffer;
@@ -174,7 +175,7 @@ struct Lookup {
         cache::expect(named);
         return named;
     }
-    // The definition was read anew: is it still the same projection?
+    // Returns whether the definition is still the same projection after it was read again.
     bool is_named_as_before() const { return key.projection == d.id; }
     cache::Dependencies depends_on() const { return {key.hash, d.floor, groups.of(head)}; }
     bool was_found() const { return head.document_bytes > 0; }
@@ -187,14 +188,14 @@ bool is_in_window(const core::EntryHead& head) {
            testing::fault(Fault::window_ignored);
 }
 
-// Copies the entry and only then reads its stamps: the other way round, an entry that was reloaded in between
-// would show a commit that this snapshot does not contain.
+// Copies the entry first and reads its stamps afterwards. In the other order, an entry reloaded in between
+// could show a commit that this snapshot does not contain.
 template <typename Reserve>
 bool hit(Lookup& l, core::Part part, Reserve&& reserve) {
     const auto reserve_any = [&](core::Part which, std::size_t size) {
         if (which == core::Part::groups)
             return l.groups.reserve(size);
-        cache::expect(l.groups.of(l.head));  // they are there by now; the rest is still to be copied
+        cache::expect(l.groups.of(l.head));  // copied already, while the document is not
         return reserve(size);
     };
     const bool stamps_first = testing::fault(Fault::stamps_read_before_entry);
@@ -212,8 +213,8 @@ bool hit(Lookup& l, core::Part part, Reserve&& reserve) {
     return is_in_window(l.head);
 }
 
-// The same with this backend's own copies, which are made of shared entries only: what was loaded here in a
-// transaction that may be rolled back never gets there.
+// The same for this backend's own copies. These are made of shared entries only, so they never contain what a
+// transaction loaded that may still be rolled back.
 const core::FirstLevel::LocalEntry* first_level_hit(const Definition& d, Datum key,
                                                     const Eligibility& eligibility) {
     if (!eligibility.may_use && !(testing::fault(Fault::first_level_own_writes_ignored) &&
@@ -227,14 +228,16 @@ const core::FirstLevel::LocalEntry* first_level_hit(const Definition& d, Datum k
     return is_current(d, on, eligibility, copy->head) && is_in_window(copy->head) ? copy : nullptr;
 }
 
-// Would this reader be helped by what somebody loads now?
+// Returns whether this reader could use what another session loads now.
 bool is_worth_a_turn(const Lookup& l) {
     std::uint64_t versions = 0;
     const cache::Dependencies on{l.key.hash, l.d.floor, {}};  // which groups, the load will show
-    return l.eligibility.may_install && settled(on, l.eligibility.xids(), versions);
+    const bool may_install = l.eligibility.may_install && !l.d.differs_by_calls;
+    return may_install && settled(on, l.eligibility.xids(), versions);
 }
 
-// Where shared memory has no answer: what this backend knows, and else when its load begins.
+// What this backend has read itself, for use when shared memory has no answer. If `known` is nullptr,
+// `moment` is when the load begins.
 struct Recall {
     Moment moment;
     Remembered* known;
@@ -246,8 +249,8 @@ struct Recall {
     return recalled.known != nullptr;
 }
 
-// Fills `recalled` where it says false. Of those who miss at once, one loads, and has the turn then; the
-// others look again when it is done.
+// Returns whether the key was read from shared memory, and fills `recalled` if it was not. When several
+// sessions miss a key at once, one of them has the turn and loads; the others look again when it is done.
 template <typename Reserve>
 bool try_hit(Lookup& l, core::Part part, Reserve&& reserve, Recall& recalled) {
     if (!l.eligibility.may_use) {
@@ -381,8 +384,9 @@ Reading read_access(Definition& d, Datum key, AccessBuffer& buffer) {
     return read_shared_access(d, key, eligibility, buffer);
 }
 
-// The text is an entry of its own, made from the document's, with its versions, its groups and its window: it
-// is as current as that one was. It is made of entries only, so that it is there for who asks more than once.
+// The text is an entry of its own, made from the document's entry with the same versions, groups and window,
+// so it is exactly as current. It is made from entries only, so that only keys that are read repeatedly have
+// one.
 text* read_text(Definition& d, Datum key) {
     cache::require_preloaded();
     Lookup l(d, key);
@@ -486,6 +490,9 @@ Inspection inspect(Definition& d, Datum key) {
             d.ttl > 0 && !is_within_ttl(d, l.head) ? "its ttl has passed" : "it changed since it was loaded";
     else if (!is_in_window(l.head))
         found.reason = "it does not hold at the current time";
+    const bool is_of_session = found.reason != nullptr && d.runs_text;
+    if (const char* why = is_of_session ? why_compiled_differs(d.differs_by_calls) : nullptr)
+        found.reason = why;
     return found;
 }
 

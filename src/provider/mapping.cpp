@@ -22,6 +22,11 @@ namespace {
         R"(Give {"code": ..., "roles": [{"role": "name", "on": "global" | {"<kind>": "id"}}, ...]}.)");
 }
 
+[[noreturn]] void several_values(const Provider& provider, const std::string& option) {
+    bad_answer(provider, "More than one value is where " + option + " says.",
+               "None of them is chosen. Correct " + option + " if it is wrong: it must find one value.");
+}
+
 // What goes to logs is not the provider's to fill.
 std::string clipped(const std::string& text) {
     constexpr int most = 64;
@@ -31,7 +36,10 @@ std::string clipped(const std::string& text) {
 
 bool is_active(const Provider& provider, const Jsonb* answer) {
     JsonbValue value;
-    if (pg::json_first(answer, provider.mapping.active, value) && value.type == jbvBool)
+    const pg::Found found = pg::json_single(answer, provider.mapping.active, value);
+    if (found == pg::Found::several)
+        several_values(provider, "active_path");
+    if (found == pg::Found::one && value.type == jbvBool)
         return value.val.boolean;
     bad_answer(provider, "The response does not say whether the subject is active.",
                "Correct active_path if it is wrong: it must find true or false.");
@@ -39,9 +47,11 @@ bool is_active(const Provider& provider, const Jsonb* answer) {
 
 // Whom an answer is about.
 ProviderUser read_person(const Provider& provider, const Jsonb* answer) {
-    bool fits = true;
+    Fit fit = Fit::fits;
     ProviderUser user;
-    user.code = text_at(answer, provider.mapping.subject, fits);
+    user.code = text_at(answer, provider.mapping.subject, fit);
+    if (fit == Fit::several)
+        several_values(provider, "subject_path");
     if (!provider.mapping.active.empty() && !is_active(provider, answer))
         user.gone = "It says that the subject is inactive.";
     return user;
@@ -89,6 +99,10 @@ std::size_t count_unknown(const Jsonb* json, const std::vector<std::string>& pat
             provider, role + " has no scope where scope_kind_path and scope_id_path say.",
             "It is never taken for a role on everything. Correct the paths if they are wrong, or say by "
             "scope_absent what such a role is.");
+    if (verdict == RoleIs::ambiguous)
+        bad_answer(provider,
+                   role + " has more than one value where role_path, scope_kind_path or scope_id_path says.",
+                   "None of them is chosen. Correct the paths if they are wrong: each must find one value.");
     bad_answer(provider, role + " has an unexpected shape.",
                "Correct role_path, scope_kind_path and scope_id_path if they are wrong.");
 }
@@ -154,11 +168,11 @@ void append_json_string(std::string& to, const std::string& text) {
 
 // Of what else there is in an answer that says somebody is inactive, nothing matters.
 bool says_gone(const Provider& provider, const Jsonb* answer, const std::string& subject) {
-    bool fits = true;
+    Fit fit = Fit::fits;
     JsonbValue active;
-    return !provider.mapping.active.empty() && text_at(answer, provider.mapping.subject, fits) == subject &&
-           pg::json_first(answer, provider.mapping.active, active) && active.type == jbvBool &&
-           !active.val.boolean;
+    return !provider.mapping.active.empty() && text_at(answer, provider.mapping.subject, fit) == subject &&
+           pg::json_single(answer, provider.mapping.active, active) == pg::Found::one &&
+           active.type == jbvBool && !active.val.boolean;
 }
 
 // Whom an answer is about. An oddity is looked for where something else is wrong as well: that may follow
@@ -173,9 +187,9 @@ ProviderUser read_profile(const Provider& provider, const std::string& subject, 
 // -------------------------------------------------------------------------------------------------
 
 ProviderUser read_listed_user(const Provider& provider, const Jsonb* listed, bool may_be_odd) {
-    bool fits = true;
+    Fit fit = Fit::fits;
     if (may_be_odd &&
-        !says_gone(provider, listed, text_at(listed, provider.mapping.subject, fits).value_or("")))
+        !says_gone(provider, listed, text_at(listed, provider.mapping.subject, fit).value_or("")))
         refuse_oddity(provider, listed);
     ProviderUser user = read_person(provider, listed);
     if (!user.code || user.code->empty())
@@ -188,8 +202,8 @@ ProviderUser read_listed_user(const Provider& provider, const Jsonb* listed, boo
 
 // How to name a user of whom nothing can be made.
 std::string listed_name(const Provider& provider, JsonbValue& found, std::size_t number) {
-    bool fits = true;
-    const auto code = text_at(pg::json_document(found), provider.mapping.subject, fits);
+    Fit fit = Fit::fits;
+    const auto code = text_at(pg::json_document(found), provider.mapping.subject, fit);
     return code && !code->empty() ? "\"" + clipped(*code) + "\"" : "record " + std::to_string(number);
 }
 
@@ -241,9 +255,11 @@ ListPage map_list_page(const Provider& provider, const std::string& page) {
                    "Correct users_path if it is wrong.");
     }
     ListPage result;
-    bool fits = true;
     if (!provider.mapping.total.empty()) {
-        const auto total = text_at(answer.json, provider.mapping.total, fits);
+        Fit fit = Fit::fits;
+        const auto total = text_at(answer.json, provider.mapping.total, fit);
+        if (fit == Fit::several)
+            several_values(provider, "total_path");
         if (!total || total->size() > 18 || total->find_first_not_of("0123456789") != std::string::npos)
             bad_answer(provider, "The list has no number of users where total_path says.",
                        "Correct total_path if it is wrong.");
@@ -270,7 +286,10 @@ ListPage map_list_page(const Provider& provider, const std::string& page) {
 ProviderUser map_event(const Provider& provider, const Jsonb* event, bool& has_roles) {
     try {
         JsonbValue found;
-        if (!pg::json_first(event, provider.mapping.event, found))
+        const pg::Found users = pg::json_single(event, provider.mapping.event, found);
+        if (users == pg::Found::several)
+            several_values(provider, "event_path");
+        if (users == pg::Found::nothing)
             bad_answer(provider, "The event has no user where event_path says.");
         if (const std::size_t unknown = count_unknown(event, provider.mapping.event_unknown); unknown > 0)
             bad_items(provider, "event_path", unknown);

@@ -1,5 +1,5 @@
 // The options of providers: what there is, where it stands, what it defaults to, and what is valid. The kinds
-// of provider are presets of these options.
+// of provider are presets of these options (presets.h).
 #pragma once
 
 #include "pg/pg.h"
@@ -34,14 +34,8 @@ class Options {
     std::map<std::string, std::string> preset_;
 };
 
-/// The option `headers`: lines of "Name: value".
-std::vector<std::string> split_headers(const std::string& text);
-
-/// Lists of names: separated by commas, with spaces around them or not; sorted, each once.
-std::vector<std::string> split_list(const std::string& text);
-
-/// Throws Error 22023 where there is no such style.
-http::Paging::Style paging_style(const std::string& name);
+/// Throws as the validator does where a default, or a value of a preset, is not valid itself. For tests.
+void check_presets();
 
 /// How a server pages an answer in which `items_path` picks the items, by the option `style`.
 http::Paging paging_of(const Options& server, const char* style, const std::string& items_path);

@@ -8,6 +8,7 @@
 #include "pg/process.h"
 #include "pg/security_context.h"
 #include "pg/settings.h"
+#include "provider/option_checks.h"
 #include "provider/options.h"
 
 extern "C" {

@@ -41,6 +41,8 @@ bool is_short(const core::OwnedGrant& grant) {
     return grant.role.size() + grant.kind.size() + grant.scope.size() <= most_bytes;
 }
 
+RoleIs unfit(Fit fit) { return fit == Fit::several ? RoleIs::ambiguous : RoleIs::odd; }
+
 // In UTF-8, as shapes have them.
 std::string name_of(const JsonbValue& key) {
     const std::string name(pg::json_text(key));
@@ -91,7 +93,10 @@ RoleIs without_scope(const Mapping& mapping) {
 
 RoleIs read_scope_by_contract(const Mapping& mapping, const Jsonb* role, core::OwnedGrant& grant) {
     JsonbValue on;
-    if (!pg::json_first(role, "$.on", on))
+    const pg::Found found = pg::json_single(role, "$.on", on);
+    if (found == pg::Found::several)
+        return RoleIs::ambiguous;
+    if (found == pg::Found::nothing)
         return says_more(pg::json_value(role), mapping.role_item) ? without_scope(mapping) : RoleIs::granted;
     core::Grant scope{.role = {}, .kind = core::global_kind, .scope = {}};
     if (!pg::read_scope(on, scope) || (scope.kind != core::global_kind && !is_kind(scope.kind)))
@@ -102,11 +107,11 @@ RoleIs read_scope_by_contract(const Mapping& mapping, const Jsonb* role, core::O
 }
 
 RoleIs read_scope_by_paths(const Mapping& mapping, const Jsonb* role, core::OwnedGrant& grant) {
-    bool fits = true;
-    const auto kind = text_at(role, mapping.scope_kind, fits);
-    const auto id = text_at(role, mapping.scope_id, fits);
-    if (!fits || (kind && kind->empty()))
-        return RoleIs::odd;
+    Fit fit = Fit::fits;
+    const auto kind = text_at(role, mapping.scope_kind, fit);
+    const auto id = text_at(role, mapping.scope_id, fit);
+    if (fit != Fit::fits || (kind && kind->empty()))
+        return unfit(fit);
     if (id && !id->empty()) {
         grant.kind = kind.value_or("institutional");
         grant.scope = *id;
@@ -126,10 +131,10 @@ RoleIs read_any_role(const Mapping& mapping, JsonbValue& element, core::OwnedGra
         return says || !mapping.has_scope_paths() ? RoleIs::granted : without_scope(mapping);
     }
     const Jsonb* role = pg::json_document(element);
-    bool fits = true;
-    const auto name = text_at(role, mapping.role, fits);
+    Fit fit = Fit::fits;
+    const auto name = text_at(role, mapping.role, fit);
     if (!name || name->empty())
-        return RoleIs::odd;
+        return unfit(fit);
     grant = {.role = *name, .kind = std::string(core::global_kind), .scope = {}};
     return mapping.has_scope_paths() ? read_scope_by_paths(mapping, role, grant)
                                      : read_scope_by_contract(mapping, role, grant);
@@ -147,9 +152,12 @@ bool has_scope(const JsonbValue& role) {
 
 }  // namespace
 
-std::optional<std::string> text_at(const Jsonb* json, const std::string& path, bool& fits) {
+std::optional<std::string> text_at(const Jsonb* json, const std::string& path, Fit& fit) {
     JsonbValue value;
-    if (!pg::json_first(json, path, value))
+    const pg::Found found = pg::json_single(json, path, value);
+    if (found == pg::Found::several)
+        fit = Fit::several;
+    if (found != pg::Found::one)
         return std::nullopt;
     if (value.type == jbvString)
         return std::string(pg::json_text(value));
@@ -157,7 +165,8 @@ std::optional<std::string> text_at(const Jsonb* json, const std::string& path, b
         return std::string(pg::call([&] {
             return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric)));
         }));
-    fits = fits && value.type == jbvNull;
+    if (value.type != jbvNull && fit == Fit::fits)
+        fit = Fit::of_another_type;
     return std::nullopt;
 }
 

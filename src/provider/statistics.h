@@ -52,7 +52,6 @@ class Stopwatch {
 };
 
 // ---- The breaker and the rate limit; times are the clock's
-// --------------------------------------------------------------------
 
 /// What somebody wants to ask.
 struct Asking {

@@ -1,4 +1,4 @@
-// Who changes grants, and why: what the audit writes down of it (sql/extension/audit.sql).
+// Who changes grants, and why: what the audit writes down of it (sql/install/code/audit.sql).
 #pragma once
 
 #include "pg/pg.h"

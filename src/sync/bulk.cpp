@@ -178,7 +178,6 @@ class FullPassRun {
     }
 
     // ---- The list
-    // ----------------------------------------------------------------------------------------
 
     void take_page(const std::string& body) {
         provider::ListPage page = provider::map_list_page(provider_, body);
@@ -271,7 +270,6 @@ class FullPassRun {
     }
 
     // ---- What comes of it
-    // --------------------------------------------------------------------------------
 
     void apply_all() {
         lock_provider(name_);

@@ -142,7 +142,7 @@ std::span<Overdue> all_overdue() {
     LWLockAcquire(table->lock, LW_SHARED);
     for (const OverdueUser& place : places())
         if (place.database == MyDatabaseId && !is_free(place, now))
-            found[count++] = {.user = place.user, .since = place.since};
+            found[count++] = {.user = place.user, .since = place.since, .is_shown = false};
     LWLockRelease(table->lock);
     return {found, count};
 }

@@ -31,6 +31,7 @@ std::optional<TimestampTz> overdue_since(std::int64_t user);
 struct Overdue {
     std::int64_t user;
     TimestampTz since;  ///< by steady_now()
+    bool is_shown;      ///< the caller's; false
 };
 
 /// All of this database, in the current memory context.

@@ -1,5 +1,5 @@
 // The brake: when a provider's syncs would take away more in one window than its rules allow, they stop, and
-// wait for resume_provider(). The counting is in SQL (sql/extension/safety.sql), in the transaction that
+// wait for resume_provider(). The counting is in SQL (sql/install/code/safety.sql), in the transaction that
 // takes away: it survives what that survives. All of it needs SPI.
 #pragma once
 

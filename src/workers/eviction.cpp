@@ -25,16 +25,17 @@ namespace {
 constexpr long poll_ms = 20;
 constexpr int polls = 250;  // as long as the server itself waits for others to leave a database
 
-// Of which subtransaction they are: rolled back, they count no more. 0: there is nothing.
+// The subtransaction levels that made these requests, which end if the subtransaction is rolled back. 0:
+// none.
 int kept_out_level = 0;
 int restart_level = 0;
 
-// What a statement wants of the workers when it has run.
+// The request of a statement, carried out after the statement has run.
 struct Restart {
     Oid database;
 };
 
-// ---- What is asked for, and may be
+// ---- Requests and permissions
 
 const char* option_of(List* options, const char* name) {
     ListCell* cell = nullptr;
@@ -46,7 +47,7 @@ const char* option_of(List* options, const char* name) {
     return nullptr;
 }
 
-// As have_createdb_privilege() of the server, which older minor releases do not export.
+// A copy of the server's have_createdb_privilege(), which older minor releases do not export.
 bool may_create_databases() {
     if (superuser())
         return true;
@@ -81,7 +82,7 @@ bool is_template(Oid database) {
     return found;
 }
 
-// The database, if the caller owns it.
+// Returns the database if the caller owns it, else InvalidOid.
 Oid own_database(const char* name) {
     const Oid database = get_database_oid(name, true);
     return OidIsValid(database) && pg::owns_database(database, GetUserId()) ? database : InvalidOid;
@@ -97,9 +98,9 @@ Oid model_of(const CreatedbStmt& create) {
                                                                                               : InvalidOid;
 }
 
-// The database that nobody may be connected to while the statement runs; InvalidOid where there is none, and
-// where the server will refuse: for lack of rights, or inside of a transaction. Who is refused changes
-// nothing.
+// Returns the database that must have no connections while the statement runs. Returns InvalidOid if there is
+// none, or if the server will refuse the statement because of missing rights or a transaction block, so that
+// a refused statement has no effect on workers.
 Oid database_to_leave(const Node* statement, bool is_alone) {
     switch (nodeTag(statement)) {
         case T_DropdbStmt:
@@ -141,7 +142,7 @@ bool may_drop_us() {
     return OidIsValid(us) && pg::owns_extension(us, GetUserId());
 }
 
-// The database whose workers must look whether they should still be there, with which settings.
+// Returns the database whose workers must check again whether they should run, and with which settings.
 Oid database_to_restart(const Node* statement) {
     if (IsA(statement, AlterDatabaseSetStmt))
         return get_database_oid(reinterpret_cast<const AlterDatabaseSetStmt*>(statement)->dbname, true);
@@ -169,7 +170,7 @@ void before(const Node* statement, bool is_alone, void*& state) {
     if (!OidIsValid(restart))
         return;
     if (drops_us(statement) && may_drop_us())
-        (void)projection::cancel_load(0);  // it reads what is to be locked
+        (void)projection::cancel_load(0);  // the load reads objects that the statement must lock
     auto* wanted = static_cast<Restart*>(MemoryContextAlloc(TopMemoryContext, sizeof(Restart)));
     wanted->database = restart;
     state = wanted;
@@ -184,7 +185,7 @@ void at_end(void* state, bool) { pfree(state); }
 
 constexpr pg::UtilityWatcher watcher{.before = before, .after = after, .at_end = at_end};
 
-// ---- Transactions; the registry sees to the ends of those at the top.
+// ---- Subtransactions (the registry handles the end of top-level transactions)
 
 void on_transaction_end(XactEvent event, void*) {
     if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)

@@ -1,4 +1,4 @@
-// Statements that need a database to be empty find it so: sync workers leave before, and come back after.
+// Empties a database before a statement that requires it: its sync workers leave before and come back after.
 #pragma once
 
 namespace rolecall::workers {

@@ -29,7 +29,7 @@ constexpr int restart_seconds = 5;
 
 pg::WaitEvent wait_for_work{"RolecallLauncherMain"};
 
-// Databases that take connections and are no templates, in the current memory context.
+// Returns the databases that allow connections and are not templates, in the current memory context.
 List* list_databases() {
     List* databases = NIL;
     StartTransactionCommand();
@@ -95,7 +95,7 @@ void launch_workers() {
 
 void launcher_init() {
     if (IsBinaryUpgrade)
-        return;  // nobody but pg_upgrade writes
+        return;  // only pg_upgrade writes
     BackgroundWorker launcher = pg::background_worker("rolecall_launcher_main", "rolecall launcher");
     launcher.bgw_restart_time = restart_seconds;
     RegisterBackgroundWorker(&launcher);
@@ -126,5 +126,5 @@ void rolecall_launcher_main(Datum) {
         }
         pg::wait_for_latch(wait, -1, wait_for_work);
     }
-    proc_exit(1);  // the postmaster starts it again, unless the server shuts down
+    proc_exit(1);  // the postmaster restarts it, unless the server shuts down
 }

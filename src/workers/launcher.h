@@ -1,5 +1,5 @@
-// The launcher: one process for the server, which sees to it that each connectable database that has the
-// extension has its sync workers. It is connected to no database.
+// The launcher: one process for the server, connected to no database. It makes sure that each connectable
+// database with the extension has its sync workers.
 #pragma once
 
 #include "pg/pg.h"

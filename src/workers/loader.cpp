@@ -1,5 +1,6 @@
 #include "workers/loader.h"
 
+#include "definition/compiled.h"
 #include "pg/process.h"
 #include "pg/security_context.h"
 #include "pg/settings.h"
@@ -29,16 +30,18 @@ using projection::Step;
 
 constexpr long pause = 200;                  // milliseconds: while definitions change
 constexpr std::uint64_t most_failed = 1000;  // documents of one load that raise errors
-constexpr std::uint64_t most_told = 10;      // of which so many are in the log
+constexpr std::uint64_t most_told = 10;      // number of them that are logged
 
 pg::WaitEvent wait_for_definitions{"RolecallLoaderDefinitions"};
 WorkerSlot place;
 
-bool is_kept_out() { return !may_stay(place); }
+bool is_outdated = false;  // the next loader begins with what this one leaves
+
+bool must_leave() { return is_outdated || !may_stay(place); }
 
 bool is_usable() { return OidIsValid(get_extension_oid("rolecall", true)) && pg::sql_is_current(); }
 
-// rolecall.warm_on_start
+// Implements rolecall.warm_on_start.
 void request_everything() {
     if (!settings::warm_on_start || !is_usable())
         return;
@@ -56,11 +59,12 @@ void request_everything() {
     pg::restore_security_context(before);
 }
 
-// The name of a projection; false: there is none of this id.
+// Finds the name of a projection. Returns false if no projection has this id.
 bool find_name(std::uint64_t id, NameData& name) {
     if (!is_usable())
         return false;
-    // A database's owner says where its sessions find operators.
+    // The owner of the database can set the search_path of its sessions, so run as the extension's owner with
+    // a fixed one.
     const pg::SecurityContext before = pg::act_as_owner();
     SPI_connect();
     Oid type = INT8OID;
@@ -124,7 +128,6 @@ Step load_some(projection::FullLoad& pass) {
 }
 
 // ---- Documents that cannot be loaded
-// --------------------------------------------------------------------------------------------
 
 void note_failed(projection::FullLoad& pass, Datum key, const std::string& error) {
     pass.failed += 1;
@@ -136,7 +139,7 @@ void note_failed(projection::FullLoad& pass, Datum key, const std::string& error
         });
 }
 
-// Loads it; what is raised is noted. True: loading was cancelled meanwhile.
+// Loads one document and logs an error of the view. Returns true if the load was cancelled.
 bool load_alone(projection::FullLoad& pass, Datum key) {
     bool cancelled = false;
     std::string error;
@@ -155,9 +158,9 @@ bool load_alone(projection::FullLoad& pass, Datum key) {
     return cancelled || !report(pass);
 }
 
-// The view raised an error somewhere among the next documents. They are loaded one by one, and passed over
-// where it raises one again. Returns why the pass cannot go on: `failure`, if there are no more keys, or too
-// many errors.
+// Loads the next documents one by one after the view has raised an error for one of them, and skips those
+// that raise an error again. Returns why the load cannot go on: an error of the transaction, or `failure` if
+// no keys are left or too many documents failed.
 std::optional<pg::Failure> load_singly(projection::FullLoad& pass, const pg::Failure& failure) {
     bool any = false;
     bool stopped = false;
@@ -174,14 +177,14 @@ std::optional<pg::Failure> load_singly(projection::FullLoad& pass, const pg::Fai
     return lasting || (any && pass.failed < most_failed) ? lasting : failure;
 }
 
-// One load. Where it is kept out it leaves without an end, and the request is given back when this process
+// One load. Where it must leave, it does so without an end, and the request is given back when this process
 // ends.
 void load(std::uint64_t id) {
     projection::FullLoad pass{};
     pass.id = id;
     pass.context = pg::call(
         [] { return AllocSetContextCreate(TopMemoryContext, "rolecall load", ALLOCSET_SMALL_SIZES); });
-    while (!is_kept_out()) {
+    while (!must_leave()) {
         auto result = Step::gone;
         std::optional<pg::Failure> failure = pg::transact([&] { result = load_some(pass); });
         if (failure && !failure->cancelled) {
@@ -205,8 +208,11 @@ void load(std::uint64_t id) {
                            pg::call([&] { return projection::why_unwatched(pass); }));
             case Step::gone:
                 return end(pass, LoadPhase::failed, "the projection was dropped");
+            case Step::outdated:
+                is_outdated = true;
+                break;
             case Step::stopped:
-                if (!is_kept_out())
+                if (!must_leave())
                     return end(pass, LoadPhase::cancelled, {});
                 break;
         }
@@ -214,6 +220,7 @@ void load(std::uint64_t id) {
 }
 
 void run() {
+    (void)pg::transact([] { pg::call([] { projection::compiled_nothing_yet(); }); });
     if (place.first_visit) {
         if (const std::optional<pg::Failure> failure =
                 pg::transact([] { pg::call([] { request_everything(); }); }))
@@ -223,8 +230,8 @@ void run() {
             });
         note_visited(place);
     }
-    while (!is_kept_out()) {
-        const std::uint64_t id = projection::take_load(is_kept_out);
+    while (!must_leave()) {
+        const std::uint64_t id = projection::take_load(must_leave);
         if (id == 0)
             break;
         load(id);

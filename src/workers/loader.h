@@ -1,6 +1,6 @@
-// A loader: a process in one database that fills the cache, projection by projection
-// (projection/full_load.h). It comes when somebody asked for it, and once after the server's start, and
-// leaves when there is nothing more to load.
+// The loader: a process in one database that fills the cache, projection by projection
+// (projection/full_load.h). It is launched on request and once after server start, and exits when there is
+// nothing more to load.
 #pragma once
 
 #include "pg/pg.h"

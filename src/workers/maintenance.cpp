@@ -32,7 +32,7 @@ bool trim_audit() {
            at_once;
 }
 
-// Stopped providers too: their users go without confirmation like others.
+// Includes users of stopped providers, because their roles are not confirmed either.
 bool mark_stale() {
     bool more = false;
     const pg::Rows rows = queues_statement.run({});
@@ -62,7 +62,8 @@ bool attempt(const char* what, bool (*f)()) {
     pgstat_report_activity(STATE_RUNNING, what);
     const auto unless_restored = [&] {
         more = f();
-        // What is being restored is not removed: whoever sees it sees this, too.
+        // Restored data is not removed. A transaction that sees restored rows also sees the reason returned
+        // here.
         if (const auto why = provider::why_no_calls())
             throw provider::no_calls_error(*why);
     };

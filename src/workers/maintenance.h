@@ -1,12 +1,12 @@
-// What a worker does between syncs: removes what has expired, trims the audit, marks stale roles.
+// The work of a worker between syncs: removes expired data, trims the audit, marks stale roles.
 #pragma once
 
 #include "pg/pg.h"
 
 namespace rolecall::workers {
 
-/// Some of each, in transactions of its own; what fails is logged. Marking is for one worker only. True:
-/// there is more.
+/// Does a limited amount of each, in transactions of its own, and logs failures. Only one worker of a
+/// database may mark. Returns true if there is more to do.
 bool clean(bool marks_stale);
 
 }  // namespace rolecall::workers

@@ -17,29 +17,29 @@ namespace {
 
 constexpr int slot_count = 512;
 constexpr TimestampTz launch_patience =
-    30 * USECS_PER_SEC;  // a launched worker that has not entered by then failed
-constexpr TimestampTz after_failure = 5 * USECS_PER_SEC;  // no restart loop
+    30 * USECS_PER_SEC;  // a launched worker that has not entered by then has failed
+constexpr TimestampTz after_failure = 5 * USECS_PER_SEC;  // avoids a restart loop
 constexpr TimestampTz between_probes = 60 * USECS_PER_SEC;
 constexpr TimestampTz between_looks = 60 * USECS_PER_SEC;
 
 struct Slot {
     Oid database;  // InvalidOid: free
     int index;
-    pid_t pid;                // 0: nobody is inside
-    pid_t holder;             // who keeps workers out; 0: nobody
-    TimestampTz launched_at;  // 0: not launched; by steady_now(), as the next one
+    pid_t pid;                // 0: no worker is inside
+    pid_t holder;             // the process that keeps workers out; 0: none
+    TimestampTz launched_at;  // by steady_now(), like try_after; 0: not launched
     TimestampTz try_after;
-    TimestampTz sleeps_until;  // by the clock of syncs; DT_NOEND: it is awake, and every wake counts
+    TimestampTz sleeps_until;  // by the clock of syncs; DT_NOEND: awake, every wake counts
     bool woken;
     bool first_visit;
-    bool is_idle;  // whoever was inside last found nothing to do
+    bool is_idle;  // the last worker found nothing to do
 };
 
 struct Registry {
     LWLock* lock;
     pid_t launcher;
     bool look_again;
-    bool visited;  // databases have had a loader since the server started
+    bool visited;  // each database has had a loader since the server started
     std::int64_t evicted;
     std::int64_t refused;
     Slot slots[slot_count];
@@ -47,14 +47,14 @@ struct Registry {
 
 Registry* registry = nullptr;
 bool (*loader_is_wanted)(Oid database) = nullptr;
-TimestampTz wake_pending = DT_NOEND;  // DT_NOEND: nobody is to be woken
+TimestampTz wake_pending = DT_NOEND;  // DT_NOEND: no wake is pending
 Oid kept_out = InvalidOid;
 Oid restart_pending = InvalidOid;
 int my_slot = -1;
-volatile ExitReason my_exit_reason = ExitReason::failed;  // a signal handler may note it
+volatile ExitReason my_exit_reason = ExitReason::failed;  // a signal handler may set it
 
 class RegistryLock {
-    // An error releases LWLocks by itself, and nothing under this lock raises one.
+    // An error releases LWLocks automatically, and nothing under this lock raises one.
  public:
     RegistryLock() { LWLockAcquire(registry->lock, LW_EXCLUSIVE); }
     ~RegistryLock() { LWLockRelease(registry->lock); }
@@ -126,8 +126,8 @@ void on_transaction_end(XactEvent event, void*) {
     }
 }
 
-// One that is free, or else that of a database where there was nothing to do, the longest ago: it gets
-// another when it is its turn to be looked at.
+// Returns a free slot, or else takes the one of the database that has been idle the longest. That database
+// gets a slot again when its turn to be checked comes.
 Slot* free_slot(bool may_evict) {
     Slot* idle = nullptr;
     for (Slot& slot : slots()) {
@@ -175,14 +175,14 @@ void wake(Oid database, TimestampTz due) {
         }
         running |= slot.pid != 0;
     }
-    // One that comes when all are taken does not wait until it is its turn.
+    // A wake gives the database a slot even if all are taken; it does not wait for its turn.
     if (Slot* slot = is_known ? nullptr : find_or_make_slot(database, 0); slot != nullptr)
         slot->woken = true;
     if (!running)
         look_again();
 }
 
-// Not under the lock: it is of no haste.
+// Logs without the lock, because this is not urgent.
 void complain_if_full() {
     static bool is_told = false;
     if (is_told || registry->refused == 0)
@@ -192,7 +192,7 @@ void complain_if_full() {
                  "Databases that come later are not synchronized, and their documents are not loaded.");
 }
 
-// Who died without let_in() holds nobody out.
+// A process that ended without let_in() no longer keeps workers out.
 bool is_held(Slot& slot) {
     if (slot.holder != 0 && BackendPidGetProc(slot.holder) == nullptr)
         slot.holder = 0;
@@ -258,7 +258,7 @@ void restart_workers_at_commit(Oid database) {
 }
 
 void launch_loader(Oid database) {
-    const RegistryLock locked;  // the launcher says so when there is no room
+    const RegistryLock locked;  // if there is no room, the launcher logs it
     if (Slot* slot = find_or_make_slot(database, loader_index); slot != nullptr)
         slot->try_after = 0;
     look_again();
@@ -274,7 +274,7 @@ int keep_out_until_end(Oid database) {
     const RegistryLock locked;
     kept_out = database;
     int inside = 0;
-    (void)find_or_make_slot(database, 0);  // so that the launcher sees that it is held
+    (void)find_or_make_slot(database, 0);  // makes the hold visible to the launcher
     for (Slot& slot : slots()) {
         if (slot.database != database)
             continue;
@@ -341,7 +341,8 @@ void fill_roster(const Oid* databases, int count, int workers) {
             (!listed || slot.index >= workers))
             slot.database = InvalidOid;
     }
-    // Where there are more than fit, each comes to be looked at in its turn; not before others had theirs.
+    // If there are more databases than slots, they are checked in turn, and each once before the first comes
+    // again.
     static int first = 0;
     static TimestampTz next_turn = 0;
     const bool is_turn = pg::steady_now() >= next_turn;

@@ -1,6 +1,6 @@
-// The registry: which sync workers and loaders should run and do, in shared memory. The launcher fills it,
-// they enter and leave, sessions wake them and send them out of databases that are about to be dropped,
-// renamed, moved or copied.
+// The registry, in shared memory: which sync workers and loaders should run, and their state. The launcher
+// fills it. Workers and loaders enter and leave it. Sessions wake them, and send them out of databases that
+// are about to be dropped, renamed, moved or copied.
 #pragma once
 
 #include "pg/pg.h"
@@ -11,95 +11,92 @@ extern "C" {
 
 namespace rolecall::workers {
 
-/// Requests the shared memory; called once, from _PG_init, while preloading. `is_loader_wanted`: is there
-/// something for a loader to do in a database?
+/// Requests the shared memory; called once, from _PG_init, while preloading. `is_loader_wanted` returns
+/// whether a loader has work in a database.
 void registry_init(bool (*is_loader_wanted)(Oid database));
 
 // ---- For sessions
-// ------------------------------------------------------------------------------------------
 
-/// When this transaction commits, those workers of this database that would sleep beyond `due` look at their
-/// queue; where none runs, the launcher looks whether one should. Nothing where the library is not preloaded.
+/// When this transaction commits, wakes those workers of this database that would sleep beyond `due`, so that
+/// they check their queue. If none runs, the launcher checks whether one should. Does nothing if the library
+/// is not preloaded.
 void wake_workers_at_commit(TimestampTz due = DT_NOBEGIN);
 
-/// When this transaction commits, the workers of a database start anew; InvalidOid: they go on after all.
+/// When this transaction commits, restarts the workers of a database. InvalidOid cancels an earlier call.
 void restart_workers_at_commit(Oid database);
 
-/// Keeps workers out of a database until this transaction ends, and tells those inside to leave. Returns how
+/// Keeps workers out of a database until this transaction ends and tells those inside to leave. Returns how
 /// many are still inside.
 int keep_out_until_end(Oid database);
 
-/// Ends that early.
+/// Ends the effect of keep_out_until_end() early.
 void let_workers_in();
 
-/// A loader is to be launched in a database, at once.
+/// Requests a loader in a database, to be launched at once.
 void launch_loader(Oid database);
 
 // ---- For workers
-// -------------------------------------------------------------------------------------------
 
-/// The index of a database's loader (workers/loader.h), which has a slot while there is something for it to
-/// do.
+/// The index of a database's loader (workers/loader.h). The loader has a slot while there is work for it.
 constexpr int loader_index = -1;
 
-/// What a worker, or a loader, knows of itself.
+/// A worker's or loader's own copy of its registration.
 struct WorkerSlot {
     int slot;
     Oid database;
     int index;            ///< among the database's workers, from 0; or loader_index
-    bool first_visit;     ///< a loader's: it comes because the server started
-    TimestampTz started;  ///< by the clock of syncs: leases of this index from before are void
+    bool first_visit;     ///< for a loader: it was launched because the server started
+    TimestampTz started;  ///< by the clock of syncs: earlier leases of this index are void
 };
 
-/// Enters a worker that was launched for slot `number`, as begin_look() does too, and sees to it that it is
-/// struck off when the process exits. False: it should not run (any more).
+/// Registers this process as the worker that was launched for slot `number`, and unregisters it when the
+/// process exits. Includes begin_look(). Returns false if the worker should not run (any more).
 bool enter(int number, WorkerSlot& place);
 
-/// Is the worker still welcome?
+/// Returns whether the worker may continue to run.
 bool may_stay(const WorkerSlot& place);
 
-/// The worker is about to look at its queue: from here on every wake counts.
+/// Called before the worker checks its queue. Every wake after this call counts.
 void begin_look(const WorkerSlot& place);
 
-/// The worker is about to sleep. False: somebody woke it since begin_look(). (The latch alone would not do: a
-/// wait in a transaction may have reset it.)
+/// Called before the worker sleeps. Returns false if it was woken since begin_look(). (The latch alone is not
+/// enough, because a wait in a transaction may have reset it.)
 bool may_sleep(const WorkerSlot& place, TimestampTz until);
 
 enum class ExitReason {
-    failed,  ///< unless noted otherwise
+    failed,  ///< the default
     asked,
-    nothing_to_do,  ///< no extension there, or rolecall.worker = off
+    nothing_to_do,  ///< no extension in the database, or rolecall.worker = off
 };
 
-/// The loader has done what is done once after the server's start.
+/// The loader has finished its work after server start.
 void note_visited(const WorkerSlot& place);
 
-/// Why the worker will leave: decides when the launcher tries again. May be called by a signal handler.
+/// Sets the exit reason, which decides when the launcher tries again. A signal handler may call this.
 void note_exit_reason(ExitReason why);
 
 // ---- For the launcher
-// --------------------------------------------------------------------------------------
 
-/// Makes this process the one that is woken.
+/// Makes this process the one that wake-ups go to.
 void enter_launcher();
 
-/// Brings the registry up to date: `workers` for each of these databases, none for others. The first time
-/// since the server started each also gets a loader.
+/// Updates the registry to `workers` workers in each of these databases and none in others. On the first call
+/// since the server started, each database also gets a loader.
 void set_databases(const Oid* databases, int count, int workers);
 
-/// Settings changed: databases where there was nothing to do are tried again.
+/// Called when settings have changed: databases without work are tried again.
 void reconsider();
 
-/// A slot whose worker should be launched now, or -1; it counts as launched from here on.
+/// Returns a slot whose worker should be launched now and marks it as launched, or returns -1.
 int next_to_launch();
 
 bool is_for_loader(int number);
 
-/// The launch did not work out.
+/// Takes back next_to_launch() when the launch failed.
 void take_back_launch(int number);
 
-/// Milliseconds until the launcher should look at databases and next_to_launch(), at most a minute; 0: now,
-/// and what somebody asked for is forgotten.
+/// Returns the milliseconds until the launcher should next call set_databases() and next_to_launch(), at most
+/// a minute, or 0 if it should do so now. Clears the request that made it 0.
 long until_next_launch();
 
 }  // namespace rolecall::workers

@@ -1,5 +1,5 @@
-# Interleavings that break a backend's memo of what it has just read (src/projection/memo.cpp) where one of the things
-# is not asked by which it knows that reading again would give the same. As in Scenarios.pm.
+# Interleavings that break a backend's memo of its own reads (src/projection/memo.cpp) if the memo skips one of the
+# checks by which it knows that reading again would give the same. The form is that of Scenarios.pm.
 package MemoScenarios;
 
 use strict;
@@ -12,7 +12,7 @@ use Rolecall::Test;
 
 our @EXPORT = qw(@memo_scenarios);
 
-# A transaction that has written a table behind the projection: shared memory is barred for it.
+# Opens a transaction that has written a table behind the projection, so that it cannot use shared memory.
 sub own_writer {
 	my ($node, $level, %settings) = @_;
 	my $session = session($node, %settings);
@@ -30,7 +30,7 @@ sub close_all {
 
 sub loads { my ($session) = @_; return $session->query_safe(q(SELECT loads FROM rolecall.stat_projection WHERE projection = 'me')); }
 
-# Triggers that look at user 1: whatever the statement has written by then, they see.
+# Triggers that read user 1. They see everything that the statement has written so far.
 my $looking_triggers = <<'SQL';
 CREATE OR REPLACE FUNCTION test.look() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -123,8 +123,8 @@ SQL
 		name => 'the memo does not ask whether the transaction has written since',
 		run => sub {
 			my ($node) = @_;
-			# When the first row's trigger looks nothing is written, and when the second's does the first row is: their
-			# snapshots are the same, of the command after the INSERT.
+			# The first row's trigger reads before any row is written, the second row's after the first row is written. Both have
+			# the same snapshot, that of the command after the INSERT.
 			$node->safe_psql('postgres', $looking_triggers);
 			my $session = session($node, 'test.wrong' => '');
 			$session->query_safe('BEGIN ISOLATION LEVEL SERIALIZABLE');

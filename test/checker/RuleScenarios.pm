@@ -1,4 +1,4 @@
-# Interleavings for the sentences of the freshness rule that Scenarios.pm has none for. As there.
+# Interleavings for those sentences of the freshness rule that Scenarios.pm does not cover. The form is the same.
 package RuleScenarios;
 
 use strict;
@@ -26,8 +26,8 @@ our @rule_scenarios = (
 		name => 'a parallel worker of a transaction that writes uses the cache',
 		run => sub {
 			my ($node) = @_;
-			# An application's trigger sorts before the watch, and asks by a parallel query: nothing is stamped yet, and
-			# the locks are the leader's.
+			# An application's trigger sorts before the watch and reads in a parallel query. Nothing is stamped yet, and the
+			# leader holds the locks.
 			$node->safe_psql('postgres', <<'SQL');
 CREATE TABLE test.numbers AS SELECT 1::bigint AS n;
 CREATE FUNCTION test.ask_in_parallel() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -73,7 +73,7 @@ SQL
 		name => 'a cached miss does not know its groups',
 		run => sub {
 			my ($node) = @_;
-			# A member of a team that does not exist yet has no document; it belongs to the team all the same.
+			# A member of a team that does not exist yet has no document, but still belongs to the team.
 			$node->safe_psql('postgres', <<'SQL');
 CREATE TABLE test.members (user_id bigint PRIMARY KEY, team text NOT NULL);
 CREATE TABLE test.teams (name text PRIMARY KEY, title text NOT NULL);

@@ -1,8 +1,9 @@
-# Interleavings that break a freshness rule which lacks one of its sentences. Each is a sub that gets a server with
-# the extension and users 1 to 20, and returns what was wrong: a list of sentences, empty when all was right.
+# Interleavings that break the freshness rule when it lacks one of its sentences. Each is a sub that gets a server with
+# the extension and users 1 to 20. It returns the faults that it found as a list of sentences, which is empty if there
+# were none.
 #
-# Every one is run twice: as the code is, where nothing may be wrong, and with its sentence broken (a seeded fault,
-# compiled in for tests), where something must be.
+# Every sub runs twice: with the code as it is, where it must find no fault, and with its sentence broken by a seeded
+# fault (compiled in for tests), where it must find one.
 package Scenarios;
 
 use strict;
@@ -19,7 +20,7 @@ our @EXPORT = qw(@scenarios);
 # Loads a user's document into the cache, in a session of its own.
 sub cache { my ($node, $uid) = @_; return $node->safe_psql('postgres', "SELECT rolecall.me($uid)"); }
 
-# Does a session that comes now see something else than the view has?
+# Returns a fault if a new session sees something else than the view has.
 sub wrong_for_newcomer {
 	my ($node, $uid) = @_;
 	return $node->safe_psql('postgres', is_difference($uid)) eq 't' ? ("me($uid) differs for a new session") : ();
@@ -56,7 +57,7 @@ our @scenarios = (
 			my ($node) = @_;
 			my $writer = session($node);
 			$writer->query_safe(q(BEGIN; UPDATE rolecall.users SET display_name = 'v2' WHERE id = 1));
-			cache($node, 1);    # the writer is the oldest transaction running: xmin is its id
+			cache($node, 1);    # the writer is the oldest running transaction: xmin is its id
 			$writer->query_safe('COMMIT');
 			$writer->quit;
 			return wrong_for_newcomer($node, 1);
@@ -102,8 +103,8 @@ our @scenarios = (
 		name => 'own writes are ignored',
 		run => sub {
 			my ($node) = @_;
-			# The application's trigger sorts before the watch: it reads before any stamp is raised, and then
-			# the statement fails.
+			# The application's trigger sorts before the watch. It reads before any stamp is raised, and then the statement
+			# fails.
 			$node->safe_psql('postgres', <<'SQL');
 CREATE OR REPLACE FUNCTION test.read_and_fail() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN PERFORM rolecall.me(NEW.id); RAISE EXCEPTION 'no'; END $$;
@@ -111,7 +112,7 @@ CREATE TRIGGER aaa AFTER UPDATE ON rolecall.users FOR EACH ROW EXECUTE FUNCTION 
 SQL
 			$node->psql('postgres', q(UPDATE rolecall.users SET display_name = 'failed' WHERE id = 1));
 			my @wrong = wrong_for_newcomer($node, 1);
-			# The same inside a savepoint, whose transaction goes on.
+			# The same in a savepoint, after which the transaction continues.
 			my $session = session($node);
 			$session->query(q(BEGIN; SAVEPOINT s; UPDATE rolecall.users SET display_name = 'failed' WHERE id = 2));
 			$session->query('ROLLBACK TO s');
@@ -128,7 +129,7 @@ SQL
 		name => 'own writes are ignored by the first level',
 		run => sub {
 			my ($node) = @_;
-			# As before, but the session has the old answer in its own memory, and asks for nothing else.
+			# As before, but the session has the old answer in its own memory and reads nothing else.
 			$node->safe_psql('postgres', <<'SQL');
 CREATE OR REPLACE FUNCTION test.check_role() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -247,7 +248,7 @@ SQL
 		name => 'the floor is stored, not raised',
 		run => sub {
 			my ($node) = @_;
-			# A lookup whose rows belong to every document.
+			# The rows of this lookup belong to every document.
 			$node->safe_psql('postgres', <<'SQL');
 CREATE VIEW test.units_view AS
 SELECT u.id AS uid, (SELECT jsonb_agg(n.name ORDER BY n.name) FROM rolecall.units n) AS doc FROM rolecall.users u;
@@ -273,7 +274,7 @@ SQL
 			my ($node) = @_;
 			my $loader = session($node);
 			$loader->query_safe('SELECT rolecall.me(1)');
-			# The DDL has left the proc array and not yet sent its invalidations.
+			# The DDL transaction has left the proc array but has not yet sent its invalidations.
 			my $ddl = session($node, 'rolecall.debug_points' => 'on');
 			hold($node, 'between-proc-array-and-invalidations');
 			begin_query($ddl, q(CREATE OR REPLACE FUNCTION test.decorate(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' replaced'; END $$));
@@ -300,7 +301,7 @@ SQL
 		name => 'a projection with the id of one that is gone',
 		run => sub {
 			my ($node) = @_;
-			# The projections of a template have the same ids, and the number may be used again.
+			# A database made from a template has projections with the same ids, and its OID may be used again.
 			$node->safe_psql('postgres', 'DROP DATABASE IF EXISTS one');
 			$node->safe_psql('postgres', 'CREATE DATABASE one OID 99999 TEMPLATE postgres');
 			$node->safe_psql('one', q(UPDATE rolecall.users SET display_name = 'first'));

@@ -28,6 +28,8 @@ for my $kind (sort keys %expected) {
 			"DO \$\$ BEGIN PERFORM throw('$kind'); EXCEPTION WHEN OTHERS THEN NULL; END \$\$; SELECT witnessed()"),
 		't', "$kind: destructors ran");
 }
+like(error_of($node, "SELECT throw('long')"), qr/ERROR:  RC999: m{3000}\nDETAIL:  d{3000}\nHINT:  h{3000}\n/, 'nothing is cut');
+like(error_of($node, "SELECT throw('error')"), qr/LOCATION: .*testing\.cpp:\d+/, 'an error says where it was thrown');
 is($node->safe_psql('postgres', "SELECT throw('nothing')"), 'nothing thrown', 'nothing thrown');
 
 # The session is in order afterwards: a subtransaction caught each, memory does not grow without bounds.

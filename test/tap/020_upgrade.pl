@@ -1,7 +1,8 @@
 # ALTER EXTENSION rolecall UPDATE from each released version: before it the new library works with the old SQL and
-# warns, after it the database is as after CREATE EXTENSION, data and grants are there, and documents are cached.
+# warns, after it the database is as after CREATE EXTENSION, data and grants are there, and documents are cached. What an
+# administrator granted, revoked and disabled stays, and so does what an application has made on top.
 #
-# Who changes sql/extension/ sees here what sql/upgrade/ lacks. A release adds its install script to sql/upgrade/.
+# A change of sql/install/tables/ without a step in sql/upgrade/ fails here; sql/README.md says what a release adds.
 use strict;
 use warnings;
 
@@ -33,17 +34,17 @@ sub catalog {
 }
 
 sub same_catalog {
-	my ($database, $what) = @_;
+	my ($database, $fresh, $what) = @_;
 	my %file;
-	for my $state ($database, 'fresh') {
+	for my $state ($database, $fresh) {
 		$file{$state} = "$PostgreSQL::Test::Utils::tmp_check/catalog_$state";
 		open(my $out, '>', $file{$state}) or die $!;
 		print $out catalog($state);
 		close($out);
 	}
-	my $difference = `diff -U 3 --label "after ALTER EXTENSION UPDATE" --label "after CREATE EXTENSION" $file{$database} $file{fresh}`;
-	ok($difference eq '', $what) or diag("sql/upgrade/ lacks this:\n$difference");
-	cmp_ok(-s $file{fresh}, '>', 50_000, 'the catalog has something in it');
+	my $difference = `diff -U 3 --label "after ALTER EXTENSION UPDATE" --label "after CREATE EXTENSION" $file{$database} $file{$fresh}`;
+	ok($difference eq '', $what) or diag("the upgrade script lacks this:\n$difference");
+	cmp_ok(-s $file{$fresh}, '>', 50_000, 'the catalog has something in it');
 	return;
 }
 
@@ -85,9 +86,69 @@ sub freshness {
 	return;
 }
 
-$node->safe_psql('postgres', 'CREATE DATABASE fresh');
-$node->safe_psql('fresh', 'CREATE EXTENSION rolecall');
+# What an administrator decided: grants, one with the right to pass it on, and revocations of what the extension granted.
+my $administration = <<'SQL';
+GRANT USAGE ON SCHEMA rolecall TO app;
+GRANT EXECUTE ON FUNCTION rolecall.me(bigint), rolecall.has_role(bigint, text), rolecall.user_id(text), rolecall.is_token(text), rolecall.set_updated_at(), rolecall.queue_statistics() TO app;
+GRANT EXECUTE ON FUNCTION rolecall.issue_refresh_token(bigint, interval) TO app WITH GRANT OPTION;
+GRANT EXECUTE ON FUNCTION rolecall.cache_statistics() TO PUBLIC;
+GRANT SELECT ON rolecall.me_view, rolecall.user_profile, rolecall.watches TO app;
+GRANT SELECT (id, email), UPDATE (display_name) ON rolecall.users TO app;
+GRANT USAGE ON SEQUENCE rolecall.users_id_seq TO app;
+GRANT USAGE ON FOREIGN DATA WRAPPER rolecall TO app;
+REVOKE SELECT ON rolecall.stat_sync FROM pg_monitor;
+REVOKE EXECUTE ON FUNCTION rolecall.provider_statistics() FROM pg_monitor;
+ALTER TABLE rolecall.users DISABLE TRIGGER set_updated_at;
+SQL
+my $administration_undone = <<'SQL';
+REVOKE ALL ON ALL TABLES IN SCHEMA rolecall FROM app;
+REVOKE ALL (id, email, display_name) ON rolecall.users FROM app;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA rolecall FROM app;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rolecall FROM app;
+REVOKE ALL ON FUNCTION rolecall.cache_statistics() FROM PUBLIC;
+REVOKE ALL ON FOREIGN DATA WRAPPER rolecall FROM app;
+REVOKE ALL ON SCHEMA rolecall FROM app;
+GRANT SELECT ON rolecall.stat_sync TO pg_monitor;
+GRANT EXECUTE ON FUNCTION rolecall.provider_statistics() TO pg_monitor;
+ALTER TABLE rolecall.users ENABLE TRIGGER set_updated_at;
+SQL
+
+# What an application has made on top of the extension: whatever is dropped and made again would take it along, or fail.
+my $on_top = <<'SQL';
+CREATE SCHEMA on_top;
+CREATE VIEW on_top.people AS SELECT p.*, rolecall.has_role(p.user_id, 'admin') AS is_admin FROM rolecall.user_profile p;
+CREATE VIEW on_top.numbers AS SELECT hits FROM rolecall.stat_cache;
+CREATE TABLE on_top.things (id bigint PRIMARY KEY, owner bigint DEFAULT rolecall.user_id('nobody'), updated_at timestamptz, token text CHECK (rolecall.is_token(token)));
+ALTER TABLE on_top.things ENABLE ROW LEVEL SECURITY;
+CREATE POLICY of_admins ON on_top.things USING (rolecall.has_role(1, 'admin'));
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON on_top.things FOR EACH ROW EXECUTE FUNCTION rolecall.set_updated_at();
+CREATE INDEX ON on_top.things (rolecall.is_token(token));
+CREATE FUNCTION on_top.issued() RETURNS rolecall.issued_token LANGUAGE sql AS 'SELECT NULL::rolecall.issued_token';
+SQL
+my $what_is_on_top = <<'SQL';
+SELECT pg_get_viewdef('on_top.people'), pg_get_viewdef('on_top.numbers'), 'on_top.issued()'::regprocedure,
+    (SELECT string_agg(pg_get_constraintdef(oid), ' ' ORDER BY conname) FROM pg_constraint WHERE conrelid = 'on_top.things'::regclass),
+    (SELECT string_agg(pg_get_expr(adbin, adrelid), ' ') FROM pg_attrdef WHERE adrelid = 'on_top.things'::regclass),
+    (SELECT string_agg(pg_get_expr(polqual, polrelid), ' ') FROM pg_policy), (SELECT string_agg(indexdef, ' ' ORDER BY 1) FROM pg_indexes WHERE tablename = 'things'),
+    (SELECT string_agg(pg_get_triggerdef(oid), ' ') FROM pg_trigger WHERE tgrelid = 'on_top.things'::regclass)
+SQL
+
+# Privileges, and what pg_dump takes for the extension's own, of each object: one line each.
+my $rights = <<'SQL';
+SELECT pg_describe_object(d.classid, d.objid, 0) || ': ' || coalesce((SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(o.acl) a), 'none') || ', initially '
+    || coalesce((SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM pg_init_privs i, unnest(i.initprivs) a WHERE (i.classoid, i.objoid) = (d.classid, d.objid)), 'none')
+    || ', columns ' || coalesce((SELECT string_agg(t.attname || t.attacl::text, ' ' ORDER BY 1) FROM pg_attribute t WHERE d.classid = 'pg_class'::regclass AND t.attrelid = d.objid AND t.attacl IS NOT NULL), 'none')
+FROM pg_depend d JOIN pg_extension e ON (d.refclassid, d.refobjid, d.deptype) = ('pg_extension'::regclass, e.oid, 'e') AND e.extname = 'rolecall'
+CROSS JOIN LATERAL (SELECT relacl FROM pg_class WHERE d.classid = 'pg_class'::regclass AND oid = d.objid UNION ALL SELECT proacl FROM pg_proc WHERE d.classid = 'pg_proc'::regclass AND oid = d.objid
+    UNION ALL SELECT fdwacl FROM pg_foreign_data_wrapper WHERE d.classid = 'pg_foreign_data_wrapper'::regclass AND oid = d.objid) o(acl)
+SQL
+
 $node->safe_psql('postgres', 'CREATE ROLE app');
+for my $fresh ('fresh', 'undone') {
+	$node->safe_psql('postgres', "CREATE DATABASE $fresh");
+	$node->safe_psql($fresh, 'CREATE EXTENSION rolecall');
+}
+$node->safe_psql('undone', $administration . $administration_undone);
 
 for my $version (@released) {
 	my $database = 'from_' . $version =~ tr/./_/r;
@@ -103,18 +164,21 @@ INSERT INTO rolecall.user_roles (user_id, role) SELECT id, 'member' FROM rolecal
 INSERT INTO rolecall.user_units SELECT id, 1, 'member' FROM rolecall.users;
 INSERT INTO rolecall.sync_state (user_id, last_roles_sync_at) VALUES (1, '2026-01-01');
 CREATE SERVER hr FOREIGN DATA WRAPPER rolecall OPTIONS (kind 'json', base_url 'http://127.0.0.1:1');
-GRANT USAGE ON SCHEMA rolecall TO app;
-GRANT EXECUTE ON FUNCTION rolecall.me(bigint), rolecall.put_watch_triggers(bigint, regclass, name) TO app;
-GRANT SELECT ON rolecall.me_view, rolecall.watches TO app;
 CREATE SCHEMA app;
 CREATE TABLE app.notes (id bigint PRIMARY KEY, note text);
 CREATE TABLE app.kinds (id bigint PRIMARY KEY);
 INSERT INTO app.notes VALUES (1, 'note');
 CREATE VIEW app.note_view AS SELECT id, jsonb_build_object('note', note, 'kinds', (SELECT count(*) FROM app.kinds)) AS doc FROM app.notes;
-INSERT INTO rolecall.projections (name, view, key_column, doc_column) VALUES ('notes', 'app.note_view', 'id', 'doc');
+SQL
+	$node->safe_psql($database, q(INSERT INTO rolecall.projections (name, view, key_column, doc_column) VALUES ('notes', 'app.note_view', 'id', 'doc')));
+	$node->safe_psql($database, $version eq '0.1.0' ? <<'OLD' : <<'SQL');
 INSERT INTO rolecall.watches (projection, relation, key_column) VALUES ('notes', 'app.notes', 'id'), ('notes', 'app.kinds', NULL);
 SELECT rolecall.put_watch_triggers(p.id, w.relation, w.key_column) FROM rolecall.watches w JOIN rolecall.projections p ON p.name = w.projection WHERE p.name = 'notes';
+OLD
+INSERT INTO rolecall.watches (projection, relation, is_lookup, key_column) VALUES ('notes', 'app.notes', false, 'id'), ('notes', 'app.kinds', true, NULL);
+SELECT rolecall.put_watch_triggers(w.id) FROM rolecall.watches w WHERE w.projection = 'notes';
 SQL
+	$node->safe_psql($database, $administration . $on_top);
 
 	# ---- The new library, the old SQL
 
@@ -145,6 +209,8 @@ SQL
 
 	# ---- The update
 
+	my @rights = split /\n/, $node->safe_psql($database, $rights);
+	my $on_top_before = $node->safe_psql($database, $what_is_on_top);
 	$before = $node->safe_psql($database, $documents);
 	$log = -s $node->logfile;
 	$node->safe_psql($database, 'ALTER EXTENSION rolecall UPDATE');
@@ -160,14 +226,55 @@ SQL
 	is($node->safe_psql($database, q(SELECT rolecall.unwatch('notes', 'app.kinds'); SELECT rolecall.watch_lookup('notes', 'app.kinds'); SELECT count(*) FROM rolecall.check_projections())), "\n\n0",
 		"$version: the application's own projection can be changed");
 	is($node->safe_psql($database, 'SET ROLE app; SELECT rolecall.me(1) IS NOT NULL, count(*) > 0 FROM rolecall.watches'), 't|t', "$version: what was granted is granted");
+	is($node->safe_psql($database, q(SET ROLE app; SELECT has_table_privilege('pg_monitor', 'rolecall.stat_sync', 'SELECT'), has_function_privilege('pg_monitor', 'rolecall.held_up()', 'EXECUTE'))), 'f|t',
+		"$version: what was revoked is not granted again, and what is new is granted");
+	my %rights = map { s/:.*//r => $_ } split /\n/, $node->safe_psql($database, $rights);
+	is_deeply([ grep { my $what = s/:.*//r; exists $rights{$what} && $rights{$what} ne $_ } @rights ], [], "$version: privileges of what there was are as they were");
+	cmp_ok(scalar(grep { exists $rights{s/:.*//r} } @rights), '>', 80, "$version: of many objects");
 	my ($dump, $errors) = run_command([ 'pg_dump', '--schema-only', $node->connstr($database) ]);
-	like($dump, qr/GRANT ALL ON FUNCTION rolecall\.me\(uid bigint\) TO app/, "$version: and is dumped");
+	like($dump, qr/\Q$_\E/, "$version: $_ is dumped") for 'GRANT ALL ON FUNCTION rolecall.me(uid bigint) TO app', 'GRANT ALL ON FUNCTION rolecall.issue_refresh_token(uid bigint, ttl interval) TO app WITH GRANT OPTION',
+		'GRANT SELECT ON TABLE rolecall.user_profile TO app', 'GRANT SELECT(email) ON TABLE rolecall.users TO app', 'REVOKE SELECT ON TABLE rolecall.stat_sync FROM pg_monitor', 'GRANT USAGE ON SEQUENCE rolecall.users_id_seq TO app';
 	is($errors, '', "$version: pg_dump has nothing to say");
+	is($node->safe_psql($database, $what_is_on_top), $on_top_before, "$version: what an application made on top is there");
+	is($node->safe_psql($database, q(SELECT tgenabled FROM pg_trigger WHERE tgrelid = 'rolecall.users'::regclass AND tgname = 'set_updated_at')), 'D', "$version: a trigger that was disabled is");
 
-	$node->safe_psql($database, q(REVOKE ALL ON ALL TABLES IN SCHEMA rolecall FROM app; REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rolecall FROM app; REVOKE ALL ON SCHEMA rolecall FROM app;
-		SELECT rolecall.drop_projection('notes')));
-	same_catalog($database, "$version: after the update the database is as after CREATE EXTENSION");
+	$node->safe_psql($database, qq($administration_undone SELECT rolecall.drop_projection('notes'); DROP SCHEMA on_top CASCADE));
+	same_catalog($database, 'undone', "$version: after the update the database is as after CREATE EXTENSION");
+
+	# ---- Where nobody did anything, and where somebody else's trigger has a name that the extension wants now
+
+	$node->safe_psql('postgres', "CREATE DATABASE untouched_$database");
+	$node->safe_psql("untouched_$database", "CREATE EXTENSION rolecall VERSION '$version'; ALTER EXTENSION rolecall UPDATE");
+	same_catalog("untouched_$database", 'fresh', "$version: untouched, it is as after CREATE EXTENSION");
+	if ($version eq '0.1.0') {
+		$node->safe_psql('postgres', 'CREATE DATABASE taken');
+		$node->safe_psql('taken', q(CREATE EXTENSION rolecall VERSION '0.1.0'; CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+			CREATE TRIGGER notify_changes AFTER INSERT ON rolecall.users FOR EACH ROW EXECUTE FUNCTION f()));
+		my (undef, undef, $taken) = $node->psql('taken', "\\set VERBOSITY verbose\nALTER EXTENSION rolecall UPDATE");
+		like($taken, qr/ERROR:  42710: trigger "notify_changes" of table rolecall.users is not of the extension\nDETAIL:.*\nHINT:  Use ALTER TRIGGER notify_changes ON rolecall.users RENAME/, 'a trigger of somebody else is not replaced');
+		$node->safe_psql('taken', 'ALTER TRIGGER notify_changes ON rolecall.users RENAME TO mine; ALTER EXTENSION rolecall UPDATE');
+		is($node->safe_psql('taken', q(SELECT tgname, tgfoid::regproc FROM pg_trigger WHERE tgrelid = 'rolecall.users'::regclass AND tgname IN ('mine', 'notify_changes') ORDER BY 1)), "mine|f\nnotify_changes|rolecall.notify_changes", 'both are there');
+	}
 }
+
+# ---- An upgrade without a step: what the install script made is made again, and nothing is otherwise
+
+my $current = $node->safe_psql('fresh', q(SELECT extversion FROM pg_extension WHERE extname = 'rolecall'));
+my $share = $node->config_data('--sharedir') . '/extension';
+my $again = slurp_file("$share/rolecall--$released[0]--$current.sql");
+my ($steps) = run_command([ "$Rolecall::Test::root/scripts/upgrade-script", $released[0], $current ]);
+isnt(index($again, "$steps\n"), -1, 'the upgrade script has the steps in it');
+substr($again, index($again, "$steps\n"), length("$steps\n"), '');
+my %made = ("$share/rolecall--$current--again.sql" => $again, "$share/rolecall--again--$current.sql" => '');
+append_to_file($_, $made{$_}) for keys %made;
+$node->safe_psql('postgres', 'CREATE DATABASE again');
+$node->safe_psql('again', "CREATE EXTENSION rolecall; $administration $on_top ALTER TABLE rolecall.users ENABLE REPLICA TRIGGER schedule_updates, ENABLE TRIGGER schedule_inserts");
+my ($before, $on_top_before) = (catalog('again'), $node->safe_psql('again', $what_is_on_top));
+$node->safe_psql('again', qq(ALTER EXTENSION rolecall UPDATE TO 'again'; ALTER EXTENSION rolecall UPDATE TO '$current'));
+unlink(keys %made);
+is(catalog('again'), $before, 'an upgrade changes nothing that is the same in both versions');
+like($before, qr/schedule_inserts.*enabled O/, 'what holds providers was among it');
+is($node->safe_psql('again', $what_is_on_top), $on_top_before, 'nor what is on top');
 $node->stop;
 
 done_testing();

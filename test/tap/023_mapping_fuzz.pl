@@ -19,6 +19,7 @@ $node->safe_psql('postgres', <<'SQL');
 CREATE EXTENSION rolecall;
 CREATE SERVER hr FOREIGN DATA WRAPPER rolecall OPTIONS (kind 'json', base_url 'http://127.0.0.1:1');
 CREATE FUNCTION map(provider name, subject text, answer bytea) RETURNS jsonb LANGUAGE c STRICT AS 'rolecall', 'rolecall_test_map';
+CREATE FUNCTION presets() RETURNS void LANGUAGE c AS 'rolecall', 'rolecall_test_presets';
 
 -- A second opinion, written the other way round: what a role must look like. NULL: not like that.
 CREATE FUNCTION expected_role(r jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -177,6 +178,7 @@ BEGIN
     END LOOP;
 END $$;
 SQL
+is($node->safe_psql('postgres', 'SELECT presets()'), '', 'each default, and each value of a preset, is valid itself');
 
 $node->safe_psql('postgres', "SELECT fuzz($documents, " . ($seed % 1000) / 1000 . ')');
 my $wrong = $node->safe_psql('postgres', q(SELECT convert_from(document, 'LATIN1') || ' => ' || outcome FROM verdicts WHERE outcome NOT IN ('right', 'refused') ORDER BY length(document) LIMIT 10));
@@ -185,11 +187,12 @@ for my $outcome ('right', 'refused') {
 	my $count = $node->safe_psql('postgres', "SELECT count(*) FROM verdicts WHERE outcome = '$outcome'");
 	cmp_ok($count, '>', $documents / 20, "$count of $documents were $outcome");
 }
-# A path of members means what jsonpath makes of it, arrays on the way included.
+# A path of members means what jsonpath makes of it, an array with one item on the way included; one with several has no
+# item that could be chosen.
 $node->safe_psql('postgres', q(CREATE SERVER nested FOREIGN DATA WRAPPER rolecall OPTIONS (kind 'json', base_url 'http://127.0.0.1:1', subject_path '$.who.id')));
 for my $who ('{"id": "7"}', '{"id": 7, "more": []}', '[{"id": "7"}]', '[{"x": 1}, {"id": "7"}]', '[[{"id": "7"}]]', '[{"id": "8"}, {"id": "7"}]', '{"id": ["7"]}', '{"id": null}', '{"Id": "7"}', '"7"', 'null', '[]') {
 	my $answer = qq({"who": $who, "roles": ["x"]});
-	my $found = $node->safe_psql('postgres', qq(SELECT coalesce(jsonb_path_query_first('$answer', '\$.who.id', '{}', true) IN ('"7"', '7'), false)));
+	my $found = $node->safe_psql('postgres', qq(SELECT coalesce(jsonb_path_query_first('$answer', '\$.who.id', '{}', true) IN ('"7"', '7') AND NOT coalesce(jsonb_path_exists('$answer', 'strict \$.who[1]', '{}', true), false), false)));
 	my ($code, $out, $err) = $node->psql('postgres', "SELECT map('nested', '7', convert_to('$answer', 'UTF8'))");
 	is($code == 0 ? 't' : $err =~ /provider "nested" gave an answer that cannot be used/ ? 'f' : $err, $found, "who $who is");
 }

@@ -128,7 +128,7 @@ pass('... and sessions may ask again');
 my $holder = session($node);
 $holder->query_safe('BEGIN; SELECT 1 FROM rolecall.sync_user_roles(2)');
 sql('UPDATE rolecall.sync_state SET requested_at = now(), force = true WHERE user_id = 2; SELECT rolecall.wake_worker()');
-$node->poll_query_until('postgres', "SELECT count(*) > 0 FROM rolecall.sync_locks() WHERE kind = 'user' AND key = 2 AND since < clock_timestamp() - interval '5 seconds'") or die;
+$node->poll_query_until('postgres', "SELECT count(*) > 0 FROM rolecall.sync_locks() WHERE kind = 'user' AND key = 2 AND waits_since < clock_timestamp() - interval '5 seconds'") or die;
 like(error_of($node, 'SELECT rolecall.force_sync_user_roles(2)'), qr/RC105: user 2 is left to the worker\nDETAIL:  Others have kept the worker from this user for [0-9]+ s\.\nHINT: /, 'others do not wait behind who keeps the worker waiting');
 like(error_of($node, q(SELECT rolecall.sync_user_roles(2, '{"roles": []}', true))), qr/RC105: user 2 is left to the worker/, '... whatever function they call');
 like(error_of($node, q(SELECT rolecall.sync_user_units(2, '[]'))), qr/RC105: user 2 is left to the worker/, '... all of them');

@@ -1,4 +1,4 @@
-# An application with projections of its own, and whether they work: for what dumps, restores and upgrades.
+# An application with its own projections, and a check that they work, for tests of dumps, restores and upgrades.
 package Rolecall::Application;
 
 use strict;
@@ -9,8 +9,9 @@ use Test::More;
 
 our @EXPORT = qw(create_application is_working @projections $stale);
 
-# An application's own: keyed watches, a grouped and a coarse lookup, a partitioned table, a column number that a restore
-# does not keep; a projection over the extension's tables; and a "me" that takes the built-in one's place.
+# Creates an application with keyed watches, a grouped and a coarse lookup, a partitioned table, and a column number
+# that a restore does not preserve. It also has a projection over the extension's tables, and a "me" that replaces the
+# built-in one.
 sub create_application {
 	my ($node) = @_;
 	$node->safe_psql('postgres', <<'SQL');
@@ -52,11 +53,11 @@ SQL
 our $person = '00000000-0000-0000-0000-000000000001';
 our @projections = ([ 'profile', 'app.profile', $person ], [ 'me', 'app.profile', $person ], [ 'accounts', 'app.accounts', '1' ]);
 
-# How many documents are read, and which are not as their view has them.
+# SQL: were enough documents read, and which of them differ from their views?
 our $stale = 'SELECT count(*) > 8, array_agg(name || uid) FILTER (WHERE read IS DISTINCT FROM doc) FROM ('
   . join(' UNION ALL ', map { "SELECT '$_->[0]' AS name, uid::text, doc, rolecall.project('$_->[0]', uid::text) AS read FROM $_->[1]" } @projections) . ') d';
 
-# Every projection is cached, and fresh after a write to each table behind it.
+# Checks that every projection is cached, and fresh after a write to each table behind it.
 sub is_working {
 	my ($node, $database, $way) = @_;
 	is($node->safe_psql($database, 'SELECT * FROM rolecall.check_projections()'), '', "$way: all is in order");

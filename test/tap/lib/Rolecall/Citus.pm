@@ -1,5 +1,6 @@
-# A stand-in for Citus, which no package has: an extension of its name with its catalogs, and functions that do to tables
-# what Citus does to them as far as the server can see. Rows stay where they are: nothing routes queries to shards.
+# A stand-in for Citus, for which there is no package: an extension of that name with Citus' catalogs, and functions
+# that do to tables what Citus does, as far as the server can see it. Rows stay where they are, because no query is
+# routed to shards.
 package Rolecall::Citus;
 
 use strict;
@@ -124,7 +125,7 @@ SQL
 
 my @files;
 
-# Beside the server's other extensions; CREATE EXTENSION citus makes it.
+# Installs the files among the server's other extensions; CREATE EXTENSION citus then works.
 sub install_citus {
 	my ($node) = @_;
 	my $share = $node->config_data('--sharedir') . '/extension';

@@ -1,5 +1,5 @@
-# What the TAP tests share: servers with the library preloaded, sessions that can be stopped at debug points, and
-# the demo provider.
+# Functions that the TAP tests share: servers with the library preloaded, sessions that can be stopped at debug points,
+# and the demo provider.
 package Rolecall::Test;
 
 use strict;
@@ -20,14 +20,14 @@ our @EXPORT = qw(new_node create_extension create_points session begin_query fin
 
 our $root = abs_path(dirname(__FILE__) . '/../../../..');
 
-# A started server. $setup: lines for postgresql.conf; allows_streaming => 1 as for init().
+# Returns a started server. $setup has lines for postgresql.conf; %init is passed to init().
 sub new_node {
 	my ($name, $settings, %init) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 	$node->init(%init);
 	$node->append_conf('postgresql.conf', <<'CONF' . ($settings // ''));
 shared_preload_libraries = 'rolecall'
-rolecall.cache_size = 256MB  # and so many stamps that two keys hardly share one
+rolecall.cache_size = 256MB  # enough stamps that two keys rarely share one
 rolecall.worker = off
 max_prepared_transactions = 20
 log_statement = none
@@ -36,7 +36,7 @@ CONF
 	return $node;
 }
 
-# The functions that hold(), release() and wait_at() need.
+# Creates the functions that hold(), release() and wait_at() need.
 sub create_points {
 	my ($node) = @_;
 	$node->safe_psql('postgres', <<'SQL');
@@ -48,7 +48,7 @@ SQL
 	return;
 }
 
-# The extension, a few users, and those functions.
+# Creates the extension, a few users, and the functions of create_points().
 sub create_extension {
 	my ($node) = @_;
 	create_points($node);
@@ -61,7 +61,7 @@ SQL
 	return;
 }
 
-# A psql that stays; errors do not end it. %settings are SET in it.
+# Returns a background psql, which errors do not end. %settings are SET in it.
 sub session {
 	my ($node, %settings) = @_;
 	my $session = $node->background_psql('postgres', on_error_stop => 0);
@@ -69,7 +69,7 @@ sub session {
 	return $session;
 }
 
-# Sends a query without waiting for it; finish_query() waits and returns what it printed.
+# Sends a query without waiting for its result; finish_query() waits for it and returns the output.
 sub begin_query {
 	my ($session, $sql) = @_;
 	$session->query_until(qr/begun\n/, "\\echo begun\n$sql;\n");
@@ -87,14 +87,14 @@ sub hold { my ($node, $point) = @_; return $node->safe_psql('postgres', "SELECT 
 
 sub release { my ($node, $point) = @_; return $node->safe_psql('postgres', "SELECT test.release('$point')"); }
 
-# Waits until a session has come to a held point.
+# Waits until a session has reached a held point.
 sub wait_at {
 	my ($node, $point) = @_;
 	$node->poll_query_until('postgres', "SELECT test.waiting('$point') <> 0") or die "nobody came to $point";
 	return;
 }
 
-# Waits until a condition in Perl holds, looking every 20 ms.
+# Waits until a Perl condition holds, and checks it every 20 ms.
 sub wait_for {
 	my ($what, $condition) = @_;
 	for (1 .. 50 * $PostgreSQL::Test::Utils::timeout_default) {
@@ -104,8 +104,8 @@ sub wait_for {
 	die "timed out waiting for $what";
 }
 
-# Ends a process of a server by SIGKILL, and returns when the server has started anew; false: there was none. Until the
-# postmaster has reaped it the server still takes sessions, and ends them.
+# Ends a process of a server by SIGKILL and waits until the server has restarted. Returns false if there was no such
+# process. Until the postmaster has reaped the process, the server still accepts sessions, only to end them.
 sub kill_process {
 	my ($node, $pid) = @_;
 	my $killed = kill 'KILL', $pid;
@@ -114,7 +114,7 @@ sub kill_process {
 	return $killed;
 }
 
-# By how many seconds the clock of syncs has been moved.
+# The seconds by which the clock of syncs has been moved.
 our $clock = 0;
 
 sub move_clock {
@@ -126,13 +126,13 @@ sub move_clock {
 	return;
 }
 
-# SQL: is me($uid) something else than its query returns in the same statement?
+# Returns SQL that is true if me($uid) differs from what its query returns in the same statement.
 sub is_difference {
 	my ($uid) = @_;
 	return "SELECT rolecall.me($uid) IS DISTINCT FROM (SELECT doc FROM rolecall.me_view WHERE uid = $uid)";
 }
 
-# SQLSTATE, message, detail and hint of the error that a query raises, as one string.
+# Returns SQLSTATE, message, detail and hint of the error that a query raises, as one string.
 sub error_of {
 	my ($node, $sql, %params) = @_;
 	my ($out, $err) = ('', '');
@@ -140,14 +140,14 @@ sub error_of {
 	return $err;
 }
 
-# The providers that were started end with the test, however that ends.
+# Started providers are ended together with the test, however it ends.
 my @providers;
 END {
 	local $? = $?;
 	$_->kill_kill for @providers;
 }
 
-# The demo provider, as an object: url, tls, control; put_user, fault, requests ...
+# Starts the demo provider. Returns an object with url, tls, control and methods such as put_user, fault, requests.
 sub start_provider {
 	my (@arguments) = @_;
 	my ($out, $err) = ('', '');

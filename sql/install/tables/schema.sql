@@ -1,0 +1,3 @@
+-- CREATE EXTENSION makes the schema, unless it was there.
+
+GRANT USAGE ON SCHEMA rolecall TO pg_monitor;

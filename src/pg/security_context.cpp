@@ -148,6 +148,18 @@ bool compiles_as_pinned() {
                        [](const LanguageSetting& p) { return !p.when_compiled || is_pinned(p); });
 }
 
+SecurityContext act_inside(Oid definer, const char* path) {
+    SecurityContext before{};
+    GetUserIdAndSecContext(&before.user, &before.security_context);
+    if (OidIsValid(definer))
+        SetUserIdAndSecContext(definer, before.security_context | SECURITY_LOCAL_USERID_CHANGE);
+    before.guc_level = NewGUCNestLevel();
+    if (path != nullptr)
+        (void)set_config_option(search_path.name, path, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+                                false);
+    return before;
+}
+
 void restore_security_context(const SecurityContext& before) {
     AtEOXact_GUC(true, before.guc_level);
     SetUserIdAndSecContext(before.user, before.security_context);

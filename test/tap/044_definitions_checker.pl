@@ -76,7 +76,8 @@ my @faults = (
 	[ 32, 'at', 'function reads a table', 'by itself' ],
 	[ 33, 'fn', 'function g is replaced', 'in a prepared transaction' ],
 	[ 34, 'fn', 'function h is replaced', 'and read by the session itself' ],
-	[ 35, 'co', 'attributes change names', 'in a savepoint' ]);
+	[ 35, 'co', 'attributes change names', 'in a savepoint' ],
+	[ 60, 'fn', 'function inside reads a table', 'by itself' ]);
 for my $fault (@faults) {
 	my ($number, $kit, $what, $way) = @$fault;
 	next if !grep { $_->{name} eq $kit } @kits;

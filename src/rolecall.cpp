@@ -3,6 +3,7 @@
 
 #include "cache/flight.h"
 #include "cache/shared.h"
+#include "definition/compiled.h"
 #include "definition/definition.h"
 #include "definition/subscription.h"
 #include "invalidation/ddl.h"
@@ -11,6 +12,7 @@
 #include "projection/load_requests.h"
 #include "projection/memo.h"
 #include "provider/statistics.h"
+#include "sync/overdue.h"
 #include "workers/eviction.h"
 #include "workers/launcher.h"
 #include "workers/registry.h"
@@ -33,11 +35,13 @@ void _PG_init(void) {
     rolecall::cache::flight_init();
     rolecall::projection::loads_init();
     rolecall::projection::memo_init();
+    rolecall::projection::compiled_init();
     rolecall::invalidation::ddl_init();
     rolecall::projection::subscription_init();
     rolecall::workers::registry_init(rolecall::projection::is_load_requested);
     rolecall::projection::on_load_requested = rolecall::workers::launch_loader;
     rolecall::provider::statistics_init();
+    rolecall::sync::overdue_init();
     rolecall::workers::eviction_init();
     rolecall::workers::launcher_init();
 }

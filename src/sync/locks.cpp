@@ -1,8 +1,10 @@
 #include "sync/locks.h"
 
 #include "core/hash.h"
+#include "pg/clock.h"
 #include "pg/function.h"
 #include "pg/process.h"
+#include "sync/overdue.h"
 
 extern "C" {
 #include "access/relation.h"
@@ -213,10 +215,14 @@ Obstacle obstacle_of(const LockInstanceData& lock, const LockData& all) {
 
 }  // namespace
 
-// sync_locks(): columns as in statistics.sql. A prepared transaction has no pid, others have no xid.
+// sync_locks(): columns as in statistics.sql. A prepared transaction has no pid, others have no xid. For a
+// user from whom other syncs keep the worker, waits_since is when that began; there is a row without pid and
+// xid if the lock is free just now.
 ROLECALL_FUNCTION(rolecall_sync_locks, pg::gives_rows()) {
     const ReturnSetInfo& result =
         pg::result_set(fcinfo, TEXTOID, INT8OID, INT4OID, XIDOID, BOOLOID, BOOLOID, TIMESTAMPTZOID);
+    const TimestampTz ahead = GetCurrentTimestamp() - pg::steady_now();
+    std::span<Overdue> overdue = all_overdue();
     const LockData* locks = GetLockStatusData();
     for (int i = 0; i < locks->nelements; ++i) {
         const LockInstanceData& lock = locks->locks[i];
@@ -234,7 +240,26 @@ ROLECALL_FUNCTION(rolecall_sync_locks, pg::gives_rows()) {
             TimestampTzGetDatum(lock.waitStart)};
         bool nulls[] = {
             false, false, is_prepared, !is_prepared, false, false, !obstacle.waits || lock.waitStart == 0};
+        for (Overdue& user : overdue) {
+            if (is_of_table(lock) || !is_of(lock, LockClass::user) || user.user != key_of(lock))
+                continue;
+            values[6] = TimestampTzGetDatum(user.since + ahead);
+            nulls[6] = false;
+            user.is_shown = true;
+        }
         tuplestore_putvalues(result.setResult, result.setDesc, values, nulls);
+    }
+    for (const Overdue& user : overdue) {  // the lock is free just now
+        Datum values[] = {CStringGetTextDatum("user"),
+                          Int64GetDatum(user.user),
+                          Datum{0},
+                          Datum{0},
+                          BoolGetDatum(false),
+                          BoolGetDatum(false),
+                          TimestampTzGetDatum(user.since + ahead)};
+        bool nulls[] = {false, false, true, true, false, false, false};
+        if (!user.is_shown)
+            tuplestore_putvalues(result.setResult, result.setDesc, values, nulls);
     }
     return Datum{0};
 }

@@ -43,7 +43,7 @@ List* owner_mapping(const ForeignServer& server) {
     return list;
 }
 
-struct Found {
+struct FoundMapping {
     ForeignServer* server;
     List* mapping;
     bool ours;
@@ -58,9 +58,9 @@ bool may_write_grants(Oid role) {
            pg_class_aclmask(pg::extension_relation("users"), role, ACL_UPDATE, ACLMASK_ALL) == ACL_UPDATE;
 }
 
-Found find_server(const std::string& name) {
+FoundMapping find_server(const std::string& name) {
     return pg::call([&] {
-        Found found{GetForeignServerByName(name.c_str(), true), NIL, false, nullptr};
+        FoundMapping found{GetForeignServerByName(name.c_str(), true), NIL, false, nullptr};
         if (found.server != nullptr) {
             found.ours = found.server->fdwid == get_foreign_data_wrapper_oid("rolecall", true);
             found.mapping = owner_mapping(*found.server);
@@ -239,7 +239,7 @@ std::optional<std::string> proxy_of(const std::string& option) {
 std::int64_t Provider::default_ttl_seconds() { return settings::sync_ttl; }
 
 Provider read_provider(const std::string& name) {
-    const Found found = find_server(name);
+    const FoundMapping found = find_server(name);
     if (found.server == nullptr)
         throw Error("42704", "provider \"" + name + "\" does not exist", {},
                     "Use CREATE SERVER ... FOREIGN DATA WRAPPER rolecall, or correct the user's provider.");

@@ -145,6 +145,12 @@ bool try_read_lock(Oid table) {
     return is_free;
 }
 
+void step_aside_for_worker(std::int64_t user) {
+    const LOCKTAG tag = locktag_of_user(user);
+    if (!pg::is_lock_held_by_me(tag, ExclusiveLock))
+        refuse_overdue(user);
+}
+
 }  // namespace rolecall::sync
 
 using namespace rolecall;
@@ -175,19 +181,19 @@ bool is_in_the_way(const LockInstanceData& holder, const LockInstanceData& waite
     return false;
 }
 
-struct Obstacle {
+struct TableBlocker {
     const char* kind = nullptr;  // nullptr: it holds up no sync
     LOCKMASK mask = 0;           // of a table: how it is locked, or is to be
     bool waits = false;
 };
 
 // Whoever waits for a table keeps others from it who come later, and so does whoever is waited for.
-Obstacle obstacle_of_table(const LockInstanceData& lock, const LockData& all) {
+TableBlocker obstacle_of_table(const LockInstanceData& lock, const LockData& all) {
     if ((lock.holdMask & against_writes) != 0)
         return {.kind = "table", .mask = lock.holdMask};
     if ((wanted(lock) & against_writes) != 0)
         return {.kind = "table", .mask = wanted(lock), .waits = true};
-    Obstacle obstacle;
+    TableBlocker obstacle;
     if (lock.holdMask == 0)
         return obstacle;
     for (int i = 0; i < all.nelements; ++i) {
@@ -200,7 +206,7 @@ Obstacle obstacle_of_table(const LockInstanceData& lock, const LockData& all) {
     return obstacle;
 }
 
-Obstacle obstacle_of(const LockInstanceData& lock, const LockData& all) {
+TableBlocker obstacle_of(const LockInstanceData& lock, const LockData& all) {
     if (lock.pid == MyProcPid)
         return {};
     if (is_of_table(lock))
@@ -226,7 +232,7 @@ ROLECALL_FUNCTION(rolecall_sync_locks, pg::gives_rows()) {
     const LockData* locks = GetLockStatusData();
     for (int i = 0; i < locks->nelements; ++i) {
         const LockInstanceData& lock = locks->locks[i];
-        const Obstacle obstacle = obstacle_of(lock, *locks);
+        const TableBlocker obstacle = obstacle_of(lock, *locks);
         if (obstacle.kind == nullptr)
             continue;
         const bool is_prepared = lock.pid == 0;

@@ -6,7 +6,6 @@
 #include "pg/shmem.h"
 #include "pg/slots.h"
 #include "pg/testing.h"
-#include "sync/locks.h"
 
 extern "C" {
 #include "access/xact.h"
@@ -156,12 +155,6 @@ void refuse_overdue(std::int64_t user) {
         "RC105", "user " + std::to_string(user) + " is left to the worker",
         "Others have kept the worker from this user for " + std::to_string(waited / USECS_PER_SEC) + " s.",
         "Try again in a moment. rolecall.stat_held_up shows what keeps the worker from it.");
-}
-
-void step_aside_for_worker(std::int64_t user) {
-    const LOCKTAG tag = locktag_of_user(user);
-    if (!pg::is_lock_held_by_me(tag, ExclusiveLock))
-        refuse_overdue(user);
 }
 
 }  // namespace rolecall::sync

@@ -40,7 +40,4 @@ std::span<Overdue> all_overdue();
 /// Throws Error RC105 if a worker has been kept from the user for some seconds.
 void refuse_overdue(std::int64_t user);
 
-/// Likewise, unless this transaction holds the user already.
-void step_aside_for_worker(std::int64_t user);
-
 }  // namespace rolecall::sync

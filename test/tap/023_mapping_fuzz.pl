@@ -30,7 +30,7 @@ DECLARE
 BEGIN
     IF jsonb_typeof(r) = 'string' THEN
         parts := regexp_match(r #>> '{}', '^([^@]+)(?:@(?:(global)|([^:]+):(.+)))?$');
-        IF parts IS NULL OR parts[3] IN ('global', 'institutional_id', 'kind', 'id', 'type', 'scope', 'scope_kind', 'scope_id') THEN
+        IF parts IS NULL OR parts[3] IN ('global', 'kind', 'id', 'type', 'scope', 'scope_kind', 'scope_id') THEN
             RETURN NULL;
         ELSIF parts[3] IS NULL THEN
             RETURN jsonb_build_object('role', parts[1], 'on', 'global');
@@ -39,7 +39,7 @@ BEGIN
     ELSIF jsonb_typeof(r) <> 'object' OR coalesce(jsonb_typeof(r -> 'role'), '') NOT IN ('string', 'number') OR r ->> 'role' = '' THEN
         RETURN NULL;
     ELSIF scope IS NULL AND (SELECT count(*) FROM jsonb_object_keys(r)) > 1 THEN
-        RETURN NULL;    -- one of the others may be the scope
+        RETURN NULL;    -- one of the other members may be its scope
     ELSIF scope IS NULL OR scope = '"global"' THEN
         RETURN jsonb_build_object('role', r ->> 'role', 'on', 'global');
     ELSIF jsonb_typeof(scope) <> 'object' OR (SELECT count(*) FROM jsonb_object_keys(scope)) <> 1 THEN

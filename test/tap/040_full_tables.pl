@@ -143,6 +143,7 @@ until_true('a window of tomorrow is one of today', q(SELECT began_at <= now() FR
 
 for my $value ('1s', '-1s') { like(error_of($node, "SET rolecall.sync_ttl = '$value'"), qr/cannot be changed now|outside the valid range/, "sync_ttl = $value in a session") }
 like(error_of($node, q(ALTER SYSTEM SET rolecall.sync_ttl = 0)), qr/outside the valid range/, 'a TTL of nothing is refused');
+sql(q(ALTER SERVER p3 OPTIONS (ADD max_revocation '100%')));    # a window without end counts all that was taken away above
 # Whatever an older release has let in: written straight into the catalog.
 for my $option ('sync_ttl', 'active_window', 'max_staleness', 'revocation_window') {
 	sql("SET allow_system_table_mods = on; UPDATE pg_foreign_server SET srvoptions = array_append(array(SELECT o FROM unnest(srvoptions) o WHERE o NOT LIKE '$option=%'), '$option=290000 years') WHERE srvname = 'p3'");

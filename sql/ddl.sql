@@ -60,11 +60,11 @@ DO $$ BEGIN EXECUTE 'CREATE OR REPLACE VIEW rolecall.me_view AS ' || (SELECT def
 SELECT rolecall.me(1) ->> 'email' AS restored;
 
 -- A function behind the view
-CREATE FUNCTION decorate(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' v1'; END $$;
+CREATE FUNCTION decorate(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN t || ' v1'; END $$;
 DO $$ BEGIN EXECUTE 'CREATE OR REPLACE VIEW rolecall.me_view AS ' ||
     regexp_replace((SELECT definition FROM saved), '(''email'', )((p\.)?email)', '\1public.decorate(\2)'); END $$;
 SELECT rolecall.me(1) ->> 'email' AS email;
-CREATE OR REPLACE FUNCTION decorate(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' v2'; END $$;
+CREATE OR REPLACE FUNCTION decorate(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN t || ' v2'; END $$;
 SELECT rolecall.me(1) ->> 'email' AS email;
 DO $$ BEGIN EXECUTE 'CREATE OR REPLACE VIEW rolecall.me_view AS ' || (SELECT definition FROM saved); END $$;
 DROP FUNCTION decorate(text);

@@ -26,27 +26,27 @@ INSERT INTO ex.typed VALUES (1, ROW(1, 10), 10);
 
 -- Functions and what consists of them
 CREATE FUNCTION ex.immutable_sql(i int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT i + 1';
-CREATE FUNCTION ex.immutable_pl(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN i + 1; END';
-CREATE FUNCTION ex.stable_pl(i int) RETURNS int STABLE LANGUAGE plpgsql AS 'BEGIN RETURN i + 1; END';
-CREATE FUNCTION ex.with_default(i int, now timestamptz DEFAULT now()) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN i; END';
+CREATE FUNCTION ex.immutable_pl(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN i + 1; END';
+CREATE FUNCTION ex.stable_pl(i int) RETURNS int STABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN i + 1; END';
+CREATE FUNCTION ex.with_default(i int, now timestamptz DEFAULT now()) RETURNS int IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN i; END';
 CREATE FUNCTION ex.reads(i int) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT label FROM ex.other WHERE id = i';
 CREATE FUNCTION ex.calls_reads(i int) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT ex.reads(i)';
 CREATE FUNCTION ex.rows_of(i int) RETURNS SETOF text IMMUTABLE LANGUAGE sql AS 'SELECT label FROM ex.other WHERE t_id = i';
 CREATE FUNCTION ex.atomic(i int) RETURNS text IMMUTABLE LANGUAGE sql BEGIN ATOMIC SELECT label FROM ex.other WHERE id = i; END;
 CREATE FUNCTION ex.numbers(i int) RETURNS SETOF int IMMUTABLE LANGUAGE sql AS 'SELECT g FROM generate_series(1, i) g';
-CREATE FUNCTION ex.plus(a int, b int) RETURNS int STABLE LANGUAGE plpgsql AS 'BEGIN RETURN a + b; END';
+CREATE FUNCTION ex.plus(a int, b int) RETURNS int STABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN a + b; END';
 CREATE AGGREGATE ex.stable_sum(int) (SFUNC = ex.plus, STYPE = int);
-CREATE FUNCTION ex.finish(a int) RETURNS int STABLE LANGUAGE plpgsql AS 'BEGIN RETURN a; END';
+CREATE FUNCTION ex.finish(a int) RETURNS int STABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN a; END';
 CREATE AGGREGATE ex.stable_final(int) (SFUNC = int4pl, STYPE = int, FINALFUNC = ex.finish);
-CREATE FUNCTION ex.minus(a int, b int) RETURNS int STABLE STRICT LANGUAGE plpgsql AS 'BEGIN RETURN a - b; END';
+CREATE FUNCTION ex.minus(a int, b int) RETURNS int STABLE STRICT LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN a - b; END';
 CREATE AGGREGATE ex.stable_moving(int) (SFUNC = int4pl, STYPE = int, MSFUNC = int4pl, MINVFUNC = ex.minus, MSTYPE = int);
 CREATE AGGREGATE ex.exact_sum(int) (SFUNC = int4pl, STYPE = int);
-CREATE FUNCTION ex.eq(a ex.mood, b int) RETURNS boolean STABLE LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
+CREATE FUNCTION ex.eq(a ex.mood, b int) RETURNS boolean STABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN true; END';
 CREATE OPERATOR ex.=== (LEFTARG = ex.mood, RIGHTARG = int, FUNCTION = ex.eq);
-CREATE FUNCTION ex.is_fine(i int) RETURNS boolean STABLE LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
+CREATE FUNCTION ex.is_fine(i int) RETURNS boolean STABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN true; END';
 CREATE DOMAIN ex.checked AS int CHECK (ex.is_fine(VALUE));
-CREATE FUNCTION ex.record_of(i int) RETURNS record IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN ROW(i); END';
-CREATE FUNCTION ex.columns_of(i int, OUT a int, OUT r regrole) IMMUTABLE LANGUAGE plpgsql AS 'BEGIN a := i; r := 10; END';
+CREATE FUNCTION ex.record_of(i int) RETURNS record IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN ROW(i); END';
+CREATE FUNCTION ex.columns_of(i int, OUT a int, OUT r regrole) IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN a := i; r := 10; END';
 
 CREATE FUNCTION ex.try(doc text, source text DEFAULT 'ex.t', extra text DEFAULT '') RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -167,7 +167,7 @@ SELECT ex.try('to_jsonb(id)', extra => ', at AS valid_from, day AS valid_until')
 SELECT ex.try('to_jsonb(id)', extra => ', NULL::timestamptz AS valid_from, at AS valid_until');
 
 \echo == A cast to json that comes later, and one that is exact
-CREATE FUNCTION ex.j(ex.mood) RETURNS json STABLE LANGUAGE plpgsql AS $$ BEGIN RETURN to_json(current_setting('ex.setting', true)); END $$;
+CREATE FUNCTION ex.j(ex.mood) RETURNS json STABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN to_json(current_setting('ex.setting', true)); END $$;
 CREATE CAST (ex.mood AS json) WITH FUNCTION ex.j(ex.mood);
 SELECT ex.try('to_jsonb(m)');
 SELECT ex.try('to_jsonb(ARRAY[c])');
@@ -181,7 +181,7 @@ CREATE VIEW ex.failing AS SELECT id AS uid, to_jsonb(1 / (id - 1)) AS doc FROM e
 SELECT rolecall.create_projection('failing', 'ex.failing', 'uid', 'doc', watches => '{"ex.plain": "id"}');
 SELECT rolecall.create_projection('failing', 'ex.failing', 'uid', 'doc', ttl => '1 h');
 SELECT rolecall.create_projection('failing', 'ex.failing', 'uid', 'doc', strict => false);
-CREATE FUNCTION ex.by_path(i int) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN immutable_pl(i); END $$;
+CREATE FUNCTION ex.by_path(i int) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN immutable_pl(i); END $$;
 CREATE VIEW ex.pathless AS SELECT id AS uid, to_jsonb(ex.by_path(id)) AS doc FROM ex.plain;
 SET search_path = ex;
 SELECT rolecall.create_projection('pathless', 'pathless', 'uid', 'doc', watches => '{"plain": "id"}');

@@ -212,7 +212,7 @@ EXCEPTION WHEN OTHERS THEN
     RETURN SQLSTATE || ' ' || SQLERRM || coalesce(': ' || nullif(why, ''), '');
 END $$;
 CREATE FUNCTION app.volatile_function() RETURNS int LANGUAGE sql VOLATILE AS 'SELECT 1';
-CREATE FUNCTION app.stable_function() RETURNS int LANGUAGE plpgsql STABLE AS 'BEGIN RETURN 1; END';
+CREATE FUNCTION app.stable_function() RETURNS int LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp STABLE AS 'BEGIN RETURN 1; END';
 CREATE FUNCTION app.immutable_function() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1';
 CREATE SEQUENCE app.numbers;
 SET client_min_messages = error;

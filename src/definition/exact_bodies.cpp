@@ -1,6 +1,7 @@
 // Into functions of the application's. Those written in SQL are the only ones whose bodies can be read; the
 // same walk goes through them, as whoever runs them and with the names that they will find.
 #include "definition/exact_walk.h"
+#include "definition/function_text.h"
 
 #include "pg/guard.h"
 #include "pg/security_context.h"
@@ -170,23 +171,6 @@ bool add_relations(Node* node, void* relations) {
 
 // ---- Who runs it, and what names mean there
 
-// The search_path that it sets; nullptr: that of its caller.
-const char* search_path_of(HeapTuple tuple) {
-    bool is_null = false;
-    const Datum settings = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_proconfig, &is_null);
-    if (is_null)
-        return nullptr;
-    constexpr std::string_view name = "search_path=";
-    Datum* each = nullptr;
-    int count = 0;
-    deconstruct_array(DatumGetArrayTypeP(settings), TEXTOID, -1, false, TYPALIGN_INT, &each, nullptr, &count);
-    for (int i = 0; i < count; ++i)
-        if (const char* setting = TextDatumGetCString(each[i]);
-            strncmp(setting, name.data(), name.size()) == 0)
-            return setting + name.size();
-    return nullptr;
-}
-
 // A function means something else to another role, with another search_path, or of other types.
 struct Body {
     Oid function;
@@ -248,7 +232,7 @@ void visit_body(ExactWalk& walk, HeapTuple tuple, const List* types) {
     check_stack_depth();
     const auto& function = form_of(tuple);
     const pg::SecurityContext before =
-        pg::act_inside(function.prosecdef ? function.proowner : InvalidOid, search_path_of(tuple));
+        pg::act_inside(function.prosecdef ? function.proowner : InvalidOid, own_search_path(tuple));
     Execution inside;
     ExactWalk body{.found = inside,
                    .bodies = walk.bodies,

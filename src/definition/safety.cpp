@@ -1,6 +1,7 @@
 #include "definition/safety.h"
 #include "definition/exactness.h"
 
+#include "definition/function_text.h"
 #include "definition/plan.h"
 
 extern "C" {
@@ -42,13 +43,22 @@ const char* complaint(const char* what, Oid role, Oid owner) {
 
 // ---- Functions and domains
 
-Oid owner_of_function(Oid function) {
+const char* unsafe_function(Oid function, Oid owner, const char* where) {
     HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
     if (!HeapTupleIsValid(tuple))
         elog(ERROR, "cache lookup failed for function %u", function);
-    const Oid owner = reinterpret_cast<Form_pg_proc>(GETSTRUCT(tuple))->proowner;
+    const Oid role = reinterpret_cast<Form_pg_proc>(GETSTRUCT(tuple))->proowner;
+    const bool is_guarded = !is_left_to_callers(tuple);
     ReleaseSysCache(tuple);
-    return owner;
+    const char* name = format_procedure(function);
+    if (!is_trusted(role, owner))
+        return complaint(psprintf("function %s%s", name, where), role, owner);
+    if (!is_guarded)
+        return psprintf(
+            "function %s%s has no search_path that ends with pg_temp, so that its callers choose what "
+            "it runs (ALTER FUNCTION %s SET search_path = pg_catalog, pg_temp)",
+            name, where, name);
+    return nullptr;
 }
 
 Oid owner_of_type(Oid type) {
@@ -85,9 +95,8 @@ const char* unsafe_code(Search& search, const Execution& execution, const char* 
         const Oid function = lfirst_oid(cell);
         if (function < FirstNormalObjectId)
             continue;
-        if (const Oid role = owner_of_function(function); !is_trusted(role, search.owner))
-            return complaint(psprintf("function %s%s", format_procedure(function), where), role,
-                             search.owner);
+        if (const char* found = unsafe_function(function, search.owner, where); found != nullptr)
+            return found;
     }
     foreach (cell, execution.domains)
         if (const Oid role = owner_of_type(lfirst_oid(cell)); !is_trusted(role, search.owner))

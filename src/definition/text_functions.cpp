@@ -41,14 +41,6 @@ const char* ambiguous_function(const List* functions) {
 
 }  // namespace
 
-bool has_text(HeapTuple function) {
-    const auto* row = reinterpret_cast<Form_pg_proc>(GETSTRUCT(function));
-    bool has_no_tree = false;
-    (void)SysCacheGetAttr(PROCOID, function, Anum_pg_proc_prosqlbody, &has_no_tree);
-    return row->oid >= FirstNormalObjectId && row->prolang != INTERNALlanguageId &&
-           row->prolang != ClanguageId && has_no_tree;
-}
-
 bool runs_text(const List* functions) {
     const ListCell* cell = nullptr;
     foreach (cell, functions)

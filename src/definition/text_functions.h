@@ -7,16 +7,13 @@
 
 #include "definition/check.h"
 #include "definition/execution.h"
+#include "definition/function_text.h"
 
 extern "C" {
-#include "access/htup.h"
 #include "nodes/pg_list.h"
 }
 
 namespace rolecall::projection {
-
-/// Is this function (a row of pg_proc) one?
-bool has_text(HeapTuple function);
 
 /// Is there one among these functions (oids)?
 bool runs_text(const List* functions);

@@ -92,9 +92,9 @@ our @memo_scenarios = (
 		run => sub {
 			my ($node) = @_;
 			$node->safe_psql('postgres', <<'SQL');
-CREATE FUNCTION test.replace() RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION test.replace() RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    CREATE OR REPLACE FUNCTION test.decorate(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN ''replaced''; END';
+    CREATE OR REPLACE FUNCTION test.decorate(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN ''replaced''; END';
     RETURN 'then';
 END $$;
 SQL
@@ -112,7 +112,7 @@ SQL
 			my ($node) = @_;
 			my $reader = session($node);
 			$reader->query_safe('BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT rolecall.me(1)');
-			$node->safe_psql('postgres', q(CREATE OR REPLACE FUNCTION test.decorate(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' replaced'; END $$));
+			$node->safe_psql('postgres', q(CREATE OR REPLACE FUNCTION test.decorate(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN t || ' replaced'; END $$));
 			my @wrong = wrong_for($reader, 1, 'after DDL of another session');
 			close_all($reader);
 			return @wrong;

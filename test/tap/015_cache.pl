@@ -88,7 +88,7 @@ for my $how ('TERM', 'TERM', 'TERM', 'KILL', 'KILL', 'KILL') {
 # ---- Single flight ------------------------------------------------------------------------------------------------
 
 $node->safe_psql('postgres', <<'SQL');
-CREATE FUNCTION slowly(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$
+CREATE FUNCTION slowly(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE LOG 'loading %', t;
     PERFORM pg_sleep(coalesce(nullif(current_setting('test.sleep', true), ''), '0')::float);

@@ -174,8 +174,8 @@ $node->safe_psql('postgres', q(SELECT rolecall.drop_projection('p')));
 # A function of another extension
 my $share = $node->config_data('--sharedir') . '/extension';
 append_to_file("$share/app_functions.control", "default_version = '1'\nrelocatable = true\n");
-append_to_file("$share/app_functions--1.sql", q(CREATE FUNCTION app_version() RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN '1'; END $$;));
-append_to_file("$share/app_functions--1--2.sql", q(CREATE OR REPLACE FUNCTION app_version() RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN '2'; END $$;));
+append_to_file("$share/app_functions--1.sql", q(CREATE FUNCTION app_version() RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN '1'; END $$;));
+append_to_file("$share/app_functions--1--2.sql", q(CREATE OR REPLACE FUNCTION app_version() RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN '2'; END $$;));
 my $with_function = q(DROP EXTENSION IF EXISTS app_functions; CREATE EXTENSION app_functions;
 	CREATE OR REPLACE VIEW app.view AS SELECT u.id AS uid, jsonb_build_object('name', u.name, 'version', app_version()) AS doc FROM app.users u);
 ok(!is_stale(q(ALTER EXTENSION app_functions UPDATE TO '2'), $with_function), 'fresh: an extension is updated');

@@ -161,7 +161,7 @@ sql('GRANT SELECT ON app.users TO view_owner');
 sql(<<'SQL');
 CREATE FUNCTION app.shout(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper($1) || random() * 0';
 ALTER FUNCTION app.shout(text) VOLATILE;
-CREATE OR REPLACE FUNCTION app.shout(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN upper($1); END';
+CREATE OR REPLACE FUNCTION app.shout(text) RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp IMMUTABLE AS 'BEGIN RETURN upper($1); END';
 CREATE VIEW app.loud AS SELECT id AS uid, to_jsonb(app.shout(email)) AS doc FROM app.users;
 ALTER VIEW app.loud OWNER TO view_owner;
 SELECT rolecall.create_projection('loud', 'app.loud', 'uid', 'doc', watches => '{"app.users": "id"}');
@@ -260,8 +260,8 @@ sub evil {
 CREATE TABLE $schema.caught AS SELECT ''::name AS who LIMIT 0;
 GRANT INSERT, SELECT ON $schema.caught TO PUBLIC;
 GRANT USAGE ON SCHEMA $schema TO PUBLIC;
-CREATE FUNCTION $schema.evil() RETURNS text LANGUAGE plpgsql VOLATILE AS \$\$ BEGIN INSERT INTO $schema.caught VALUES (current_user); RETURN 'evil'; END \$\$;
-CREATE FUNCTION $schema.evil_wrapper() RETURNS text LANGUAGE plpgsql IMMUTABLE AS \$\$ BEGIN RETURN $schema.evil(); END \$\$;
+CREATE FUNCTION $schema.evil() RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp VOLATILE AS \$\$ BEGIN INSERT INTO $schema.caught VALUES (current_user); RETURN 'evil'; END \$\$;
+CREATE FUNCTION $schema.evil_wrapper() RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp IMMUTABLE AS \$\$ BEGIN RETURN $schema.evil(); END \$\$;
 CREATE VIEW $schema.$view AS SELECT g AS uid, g AS id, g AS team, to_jsonb($schema.evil_wrapper()) AS doc FROM generate_series(1, 9) g;
 GRANT SELECT ON $schema.$view TO PUBLIC;
 SQL
@@ -311,7 +311,7 @@ sql('DROP VIEW app.memberships; ALTER TABLE app.old_memberships RENAME TO member
 # An index of its owner's runs what it likes when a query of the table is planned.
 sql(<<'SQL');
 SET ROLE app_owner;
-CREATE FUNCTION app.folded(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RAISE LOG 'folded as %', current_user; RETURN $1; END $$;
+CREATE FUNCTION app.folded(int) RETURNS int LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp IMMUTABLE AS $$ BEGIN RAISE LOG 'folded as %', current_user; RETURN $1; END $$;
 CREATE INDEX folded ON app.memberships ((team + app.folded(1)));
 SQL
 my $before = -s $node->logfile;

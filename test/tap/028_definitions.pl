@@ -45,8 +45,8 @@ CREATE TABLE app.names (id bigint, n text);
 INSERT INTO app.names VALUES (1, 'one');
 CREATE TABLE app.unrelated (id bigint);
 CREATE FUNCTION app.f(i bigint) RETURNS text IMMUTABLE LANGUAGE sql RETURN 'v1';
-CREATE FUNCTION app.g(i bigint) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN app.f(i); END $$;
-CREATE FUNCTION app.may_see(i bigint) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN true; END $$;
+CREATE FUNCTION app.g(i bigint) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN app.f(i); END $$;
+CREATE FUNCTION app.may_see(i bigint) RETURNS boolean IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN true; END $$;
 CREATE FUNCTION app.j(m app.mood) RETURNS json IMMUTABLE LANGUAGE sql AS $$ SELECT '"cast"'::json $$;
 CREATE FUNCTION app.plus(a text, b text) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT a || '+' || b $$;
 CREATE AGGREGATE app.joined(text) (SFUNC = app.plus, STYPE = text, INITCOND = '');
@@ -92,7 +92,7 @@ my @cases = (
 	{
 		name => 'a function of a policy is replaced',
 		setup => view_of('u.name') . $of_owner . 'CREATE POLICY few ON app.users USING (app.may_see(id))',
-		change => 'CREATE OR REPLACE FUNCTION app.may_see(i bigint) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN i > 1; END $$',
+		change => 'CREATE OR REPLACE FUNCTION app.may_see(i bigint) RETURNS boolean IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN i > 1; END $$',
 	},
 	{
 		name => 'a policy is altered',

@@ -27,7 +27,7 @@ INSERT INTO app.users VALUES (1, 'ada', 1001), (2, 'bob', 1002);
 CREATE TABLE app.allowed (user_id bigint PRIMARY KEY); INSERT INTO app.allowed VALUES (1), (2);
 CREATE TABLE app.teams (id int PRIMARY KEY, name text, other_id int); INSERT INTO app.teams VALUES (1, 'red', 2), (2, 'blue', 1);
 CREATE TABLE app.members (user_id bigint, team_id int, second_id int); INSERT INTO app.members VALUES (1, 1, 2), (2, 2, 1);
-CREATE FUNCTION app.tenant() RETURNS text STABLE LANGUAGE plpgsql AS $$ BEGIN RETURN current_setting('app.tenant', true); END $$;
+CREATE FUNCTION app.tenant() RETURNS text STABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN current_setting('app.tenant', true); END $$;
 CREATE VIEW app.v AS SELECT id AS uid, jsonb_build_object('n', name) AS doc FROM app.users;
 CREATE VIEW app.teams_of AS SELECT u.id AS uid, jsonb_build_object('n', u.name, 'teams', (SELECT jsonb_agg(t.name ORDER BY t.name)
     FROM app.members m JOIN app.teams t ON t.id = m.team_id WHERE m.user_id = u.id)) AS doc FROM app.users u;
@@ -113,7 +113,7 @@ like(problems(), qr/the text of type regrole depends on more than its value/, 'a
 ok(is_lasting(), '... that lasts');
 
 begin_world(q(CREATE TYPE app.mood AS ENUM ('calm'); ALTER TABLE app.users ADD COLUMN m app.mood DEFAULT 'calm';
-	CREATE FUNCTION app.j(app.mood) RETURNS json STABLE LANGUAGE plpgsql AS $$ BEGIN RETURN to_json(current_setting('app.tenant', true)); END $$;
+	CREATE FUNCTION app.j(app.mood) RETURNS json STABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN to_json(current_setting('app.tenant', true)); END $$;
 	CREATE OR REPLACE VIEW app.v AS SELECT id AS uid, jsonb_build_object('m', m) AS doc FROM app.users;) . $create);
 is_right('an enum');
 $node->safe_psql('postgres', 'CREATE CAST (app.mood AS json) WITH FUNCTION app.j(app.mood)');

@@ -28,16 +28,16 @@ CREATE EXTENSION rolecall;
 CREATE SCHEMA app; CREATE SCHEMA evil AUTHORIZATION lesser;
 GRANT ALL ON SCHEMA app, evil TO PUBLIC;
 SET ROLE lesser;
-CREATE FUNCTION evil.run(anyelement) RETURNS anyelement IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RAISE LOG 'evil % as %', 'code ran', current_user; RETURN $1; END $$;
-CREATE FUNCTION evil.one(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN evil.run(i); END $$;
-CREATE FUNCTION evil.two(a int, b int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN evil.run(a); END $$;
-CREATE FUNCTION evil.yes(a int, b int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN evil.run(true); END $$;
+CREATE FUNCTION evil.run(anyelement) RETURNS anyelement IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RAISE LOG 'evil % as %', 'code ran', current_user; RETURN $1; END $$;
+CREATE FUNCTION evil.one(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN evil.run(i); END $$;
+CREATE FUNCTION evil.two(a int, b int) RETURNS int IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN evil.run(a); END $$;
+CREATE FUNCTION evil.yes(a int, b int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN evil.run(true); END $$;
 CREATE FUNCTION evil.definer(i int) RETURNS int IMMUTABLE SECURITY DEFINER LANGUAGE plpgsql AS $$ BEGIN RETURN evil.run(i); END $$;
 CREATE OPERATOR evil.=== (LEFTARG = int, RIGHTARG = int, FUNCTION = evil.yes);
 CREATE AGGREGATE evil.total(int) (SFUNC = evil.two, STYPE = int, INITCOND = 0);
 CREATE AGGREGATE evil.final(int) (SFUNC = int4pl, STYPE = int, INITCOND = 0, FINALFUNC = evil.one);
 CREATE TYPE evil.mood AS ENUM ('calm');
-CREATE FUNCTION evil.to_json(evil.mood) RETURNS json IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN to_json(evil.one(1)); END $$;
+CREATE FUNCTION evil.to_json(evil.mood) RETURNS json IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN to_json(evil.one(1)); END $$;
 CREATE CAST (evil.mood AS json) WITH FUNCTION evil.to_json(evil.mood);
 CREATE DOMAIN evil.checked AS int CHECK (evil.one(VALUE) > 0);
 CREATE DOMAIN evil.harmless AS int CHECK (VALUE > 0);
@@ -56,13 +56,13 @@ CREATE TABLE app.t (id int PRIMARY KEY, name text); INSERT INTO app.t VALUES (1,
 CREATE TABLE app.parent (id int PRIMARY KEY, name text) PARTITION BY LIST (id);
 CREATE TABLE app.child PARTITION OF app.parent FOR VALUES IN (1); INSERT INTO app.parent VALUES (1, 'one');
 ALTER TABLE app.child OWNER TO lesser;
-CREATE FUNCTION app.mine(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN i; END';
-CREATE FUNCTION app.with_default(i int, j int DEFAULT evil.one(1)) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN i; END';
+CREATE FUNCTION app.mine(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN i; END';
+CREATE FUNCTION app.with_default(i int, j int DEFAULT evil.one(1)) RETURNS int IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN i; END';
 CREATE FUNCTION app.in_sql(i int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT evil.one(i)';
 CREATE FUNCTION app.rows_in_sql(i int) RETURNS SETOF int IMMUTABLE LANGUAGE sql BEGIN ATOMIC SELECT evil.one(i) FROM generate_series(1, 1); END;
 CREATE FUNCTION app.inner_sql(i int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT app.in_sql(i)';
-CREATE FUNCTION app.of_friend(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN i; END';
-CREATE FUNCTION app.of_admin(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN i; END';
+CREATE FUNCTION app.of_friend(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN i; END';
+CREATE FUNCTION app.of_admin(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN i; END';
 CREATE VIEW app.inner_view AS SELECT id, name FROM app.t;
 ALTER FUNCTION app.of_friend(int) OWNER TO friend; ALTER FUNCTION app.of_admin(int) OWNER TO admin;
 ALTER TABLE app.t OWNER TO owner; ALTER VIEW app.inner_view OWNER TO owner;
@@ -162,7 +162,7 @@ for my $case (
 	[ 'the owner of a view behind changes', 'to_jsonb(name)', 'app.inner_view', 'ALTER VIEW app.inner_view OWNER TO lesser', 'view app.inner_view', 1 ],
 	[ 'the owner of the view is a superuser now', 'to_jsonb(app.of_friend(id))', 'app.t', 'ALTER VIEW app.v OWNER TO postgres', 'relation app.t belongs to role owner', 1 ],
 	[ 'the owner of a function changes', 'to_jsonb(app.mine(id))', 'app.t', "ALTER FUNCTION app.mine(int) OWNER TO lesser; $as_lesser"
-		  . 'CREATE OR REPLACE FUNCTION app.mine(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN evil.one(i); END $$', 'function app.mine(integer)', 0 ],
+		  . 'CREATE OR REPLACE FUNCTION app.mine(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN evil.one(i); END $$', 'function app.mine(integer)', 0 ],
 	[ 'a function in SQL is replaced', 'to_jsonb(app.mine(id))', 'app.t', 'CREATE OR REPLACE FUNCTION app.mine(i int) RETURNS int IMMUTABLE LANGUAGE sql AS $$ SELECT evil.one(i) $$', 'function evil.one(integer)', 0 ],
 	[ 'an owner loses the membership', 'to_jsonb(app.of_friend(id))', 'app.t', 'REVOKE owner FROM friend', 'function app.of_friend(integer) belongs to role friend', 0 ],
 	[ 'an owner is no superuser any more', 'to_jsonb(app.of_admin(id))', 'app.t', 'ALTER ROLE admin NOSUPERUSER', 'function app.of_admin(integer) belongs to role admin', 0 ],
@@ -172,7 +172,7 @@ for my $case (
 	[ 'a table gets a constraint with a function', 'to_jsonb(name)', 'evil.t', "$as_lesser ALTER TABLE evil.t ADD CHECK (evil.one(1) > 0)", 'function evil.one(integer)', 1 ],
 	[ 'a type gets a cast', 'to_jsonb(m)', 'evil.feels', "$as_lesser CREATE CAST (evil.feeling AS json) WITH FUNCTION evil.feeling_to_json(evil.feeling)", 'function evil.feeling_to_json(evil.feeling)', 0,
 		"$as_lesser CREATE TYPE evil.feeling AS ENUM ('calm'); CREATE TABLE evil.feels (id int PRIMARY KEY, m evil.feeling); INSERT INTO evil.feels VALUES (1, 'calm'); GRANT SELECT ON evil.feels TO PUBLIC;
-		 CREATE FUNCTION evil.feeling_to_json(evil.feeling) RETURNS json IMMUTABLE LANGUAGE plpgsql AS \$\$ BEGIN RETURN to_json(evil.one(1)); END \$\$; RESET ROLE" ],
+		 CREATE FUNCTION evil.feeling_to_json(evil.feeling) RETURNS json IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS \$\$ BEGIN RETURN to_json(evil.one(1)); END \$\$; RESET ROLE" ],
 	[ 'a table becomes a view', 'to_jsonb(name)', 'evil.turns', <<'SQL', 'view evil.turns', 1, 'SET ROLE lesser; CREATE TABLE evil.turns (id int, name text); GRANT SELECT ON evil.turns TO PUBLIC; RESET ROLE' ],
 SET ROLE lesser;
 DO $$ BEGIN EXECUTE (SELECT string_agg(format('DROP TRIGGER %I ON evil.turns', tgname), '; ') FROM pg_trigger WHERE tgrelid = 'evil.turns'::regclass); END $$;

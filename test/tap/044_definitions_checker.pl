@@ -90,10 +90,10 @@ set_fault($ENV{ROLECALL_FAULT}) if $ENV{ROLECALL_FAULT};
 
 # --- What the body of a function means depends on the session: on the plan that it kept, on the settings under which that
 # was made, on its temporary objects. What one session makes of it must not become everybody's.
-sub np_function { my ($body) = @_; return "CREATE OR REPLACE FUNCTION np.f(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = np_first, np, pg_catalog AS \$\$ $body \$\$;"; }
+sub np_function { my ($body) = @_; return "CREATE OR REPLACE FUNCTION np.f(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = np_first, np, pg_catalog, pg_temp AS \$\$ $body \$\$;"; }
 my @np_cases = (
 	[ 'a function that comes later and takes a name', 'BEGIN RETURN inside(t); END', q(SELECT rolecall.project('np', '1') FROM generate_series(1, 2)),
-		q(CREATE FUNCTION np_first.inside(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' new'; END $$), 'ada new' ],
+		q(CREATE FUNCTION np_first.inside(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN t || ' new'; END $$), 'ada new' ],
 	[ 'a table that comes later, which it names', q(BEGIN PERFORM NULL::np.place; RETURN t || ' there'; EXCEPTION WHEN undefined_object THEN RETURN t || ' not there'; END),
 		q(SELECT rolecall.project('np', '1') FROM generate_series(1, 2)), 'CREATE TABLE np.place (city text)', 'ada there' ],
 	[ 'a plan made in another time zone', q(BEGIN RETURN t || ('2026-01-01 00:00'::timestamptz AT TIME ZONE 'UTC'); END),
@@ -109,7 +109,7 @@ CREATE SCHEMA np; CREATE SCHEMA np_first;
 CREATE TABLE np.users (id bigint PRIMARY KEY, name text);
 INSERT INTO np.users VALUES (1, 'ada');
 CREATE TYPE np.shape AS (a text);
-CREATE FUNCTION np.inside(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' old'; END $$;
+CREATE FUNCTION np.inside(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN t || ' old'; END $$;
 SQL
 	$node->safe_psql('postgres', q(CREATE VIEW np.v AS SELECT id AS uid, jsonb_build_object('n', np.f(name)) AS doc FROM np.users;
 		SELECT rolecall.create_projection('np', 'np.v', 'uid', 'doc', watches => '{"np.users": "id"}')));

@@ -26,19 +26,19 @@ CREATE EXTENSION rolecall;
 CREATE SCHEMA app; CREATE SCHEMA evil AUTHORIZATION lesser;
 GRANT ALL ON SCHEMA app, evil TO PUBLIC;
 SET ROLE lesser;
-CREATE FUNCTION evil.run(anyelement) RETURNS anyelement IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RAISE LOG 'evil % as %', 'code ran', current_user; RETURN $1; END $$;
-CREATE FUNCTION evil.one(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN evil.run(i); END';
-CREATE FUNCTION evil.compare(a int, b int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN evil.run(btint4cmp(a, b)); END';
-CREATE FUNCTION evil.difference(a int, b int) RETURNS double precision IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN evil.run(a::double precision - b); END';
+CREATE FUNCTION evil.run(anyelement) RETURNS anyelement IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RAISE LOG 'evil % as %', 'code ran', current_user; RETURN $1; END $$;
+CREATE FUNCTION evil.one(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN evil.run(i); END';
+CREATE FUNCTION evil.compare(a int, b int) RETURNS int IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN evil.run(btint4cmp(a, b)); END';
+CREATE FUNCTION evil.difference(a int, b int) RETURNS double precision IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN evil.run(a::double precision - b); END';
 CREATE DOMAIN evil.checked AS int CHECK (evil.one(VALUE) > 0);
 CREATE TABLE evil.t (id int PRIMARY KEY, d evil.checked, name text); INSERT INTO evil.t VALUES (1, 1, 'one');
 GRANT SELECT ON evil.t TO PUBLIC;
 RESET ROLE;
 SET ROLE OWNER;
-CREATE FUNCTION app.run(anyelement) RETURNS anyelement IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RAISE LOG 'own % as %', 'code ran', current_user; RETURN $1; END $$;
-CREATE FUNCTION app.one(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN app.run(i); END';
-CREATE FUNCTION app.compare(a int, b int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN app.run(btint4cmp(a, b)); END';
-CREATE FUNCTION app.difference(a int, b int) RETURNS double precision IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN app.run(a::double precision - b); END';
+CREATE FUNCTION app.run(anyelement) RETURNS anyelement IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RAISE LOG 'own % as %', 'code ran', current_user; RETURN $1; END $$;
+CREATE FUNCTION app.one(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN app.run(i); END';
+CREATE FUNCTION app.compare(a int, b int) RETURNS int IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN app.run(btint4cmp(a, b)); END';
+CREATE FUNCTION app.difference(a int, b int) RETURNS double precision IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN app.run(a::double precision - b); END';
 CREATE DOMAIN app.checked AS int CHECK (app.one(VALUE) > 0);
 RESET ROLE;
 SQL
@@ -141,7 +141,7 @@ for my $owner (qw(postgres owner)) {
 		my ($function, $arguments) = $found =~ /^(\w+)\((.*)\)/;
 		my ($result, $body) = $node->safe_psql('postgres', "SELECT pg_get_function_result(oid), replace(prosrc, 'app.run', 'evil.run') FROM pg_proc WHERE oid = 'app.$found'::regprocedure") =~ /(.*)\|(.*)/;
 		my $names = $function eq 'one' ? 'i int' : 'a int, b int';
-		refused_later("ALTER FUNCTION app.$found OWNER TO lesser; SET ROLE lesser; CREATE OR REPLACE FUNCTION app.$function($names) RETURNS $result IMMUTABLE LANGUAGE plpgsql AS '$body'", "function app.$found", $name);
+		refused_later("ALTER FUNCTION app.$found OWNER TO lesser; SET ROLE lesser; CREATE OR REPLACE FUNCTION app.$function($names) RETURNS $result IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS '$body'", "function app.$found", $name);
 
 		# The owner brings code of another's in.
 		next if $before eq '' or exists $more{query};
@@ -153,7 +153,7 @@ for my $owner (qw(postgres owner)) {
 # Built-in functions, and those of superusers, in all of these places.
 for my $owner (qw(postgres owner)) {
 	build($owner, <<'SQL', statements($owner, $query, $watches));
-CREATE FUNCTION app.of_admin(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN i; END';
+CREATE FUNCTION app.of_admin(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN i; END';
 CREATE TABLE app.t (id int, name text, at timestamptz, CHECK (length(name) < 100), CHECK (app.of_admin(1) > 0)) PARTITION BY RANGE (abs(id), app.of_admin(id));
 CREATE TABLE app.k PARTITION OF app.t DEFAULT; INSERT INTO app.t VALUES (1, 'one');
 ALTER TABLE app.t OWNER TO OWNER; ALTER TABLE app.k OWNER TO OWNER;
@@ -201,9 +201,9 @@ refused_later('CREATE INDEX ON app.t ((app.one(1)))', 'function app.one(integer)
 
 my $owners = 'CREATE TABLE app.t (id int PRIMARY KEY, name text); ALTER TABLE app.t OWNER TO OWNER; INSERT INTO app.t VALUES (1, \'one\'); SET ROLE OWNER; '
   . 'CREATE TYPE app.c AS (a SCHEMA.checked); CREATE TYPE app.many AS (a SCHEMA.checked[]); CREATE TYPE app.deep AS (c app.c);'
-  . 'CREATE FUNCTION app.of_domain(i int) RETURNS SCHEMA.checked LANGUAGE plpgsql AS $$ BEGIN RETURN i; END $$;'
-  . 'CREATE FUNCTION app.of_rows(i int) RETURNS TABLE (a SCHEMA.checked) LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY EXECUTE format(\'SELECT %L::SCHEMA.checked\', i); END $$;'
-  . 'CREATE FUNCTION app.of_composite(i int) RETURNS app.c LANGUAGE plpgsql AS $$ DECLARE c app.c; BEGIN c.a := i; RETURN c; END $$; RESET ROLE;';
+  . 'CREATE FUNCTION app.of_domain(i int) RETURNS SCHEMA.checked LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN i; END $$;'
+  . 'CREATE FUNCTION app.of_rows(i int) RETURNS TABLE (a SCHEMA.checked) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN QUERY EXECUTE format(\'SELECT %L::SCHEMA.checked\', i); END $$;'
+  . 'CREATE FUNCTION app.of_composite(i int) RETURNS app.c LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ DECLARE c app.c; BEGIN c.a := i; RETURN c; END $$; RESET ROLE;';
 my $lasting = q(watches => '{"app.t": "id"}', ttl => '1 hour');
 my $json = q(jsonb_build_object('a', t.id));
 for my $made (

@@ -81,8 +81,8 @@ my @ways = (
 	[ 'a built-in operator in a class of its own', atomic('hash(bigint, bigint) RETURNS bigint', 'SELECT hashint8extended($1, $2) + length(app.leaf(1)) * 0', 'STRICT SECURITY DEFINER') . 'CREATE OPERATOR CLASS app.int_ops FOR TYPE bigint USING hash AS OPERATOR 1 =, FUNCTION 2 app.hash(bigint, bigint);', 'u.id = 1' ],
 	[ 'the CHECK of a domain', atomic('ok(text) RETURNS boolean', 'SELECT app.leaf(1) IS NOT NULL', 'STRICT SECURITY DEFINER') . 'CREATE DOMAIN app.d AS text CHECK (app.ok(VALUE));', 'u.name::app.d' ],
 	[ 'the CHECK of a domain in a wrapper', 'CREATE DOMAIN app.d AS text CHECK (app.leaf(1) IS NOT NULL);' . atomic('f(i bigint) RETURNS text', q(SELECT i::text::app.d), 'STRICT SECURITY DEFINER'), 'app.f(u.id)' ],
-	[ 'the domain that a function returns', 'CREATE DOMAIN app.d AS text CHECK (app.leaf(1) IS NOT NULL); CREATE FUNCTION app.f(i bigint) RETURNS app.d IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN i; END $$;', 'app.f(u.id)' ],
-	[ 'the domain in a composite type that a function returns', 'CREATE DOMAIN app.d AS text CHECK (app.leaf(1) IS NOT NULL); CREATE DOMAIN app.dd AS app.d[]; CREATE TYPE app.cd AS (a int, d app.dd); CREATE FUNCTION app.f(i bigint) RETURNS app.cd IMMUTABLE LANGUAGE plpgsql AS $$ DECLARE r app.cd; BEGIN r.a := i; RETURN r; END $$;', 'app.f(u.id)' ],
+	[ 'the domain that a function returns', 'CREATE DOMAIN app.d AS text CHECK (app.leaf(1) IS NOT NULL); CREATE FUNCTION app.f(i bigint) RETURNS app.d IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN i; END $$;', 'app.f(u.id)' ],
+	[ 'the domain in a composite type that a function returns', 'CREATE DOMAIN app.d AS text CHECK (app.leaf(1) IS NOT NULL); CREATE DOMAIN app.dd AS app.d[]; CREATE TYPE app.cd AS (a int, d app.dd); CREATE FUNCTION app.f(i bigint) RETURNS app.cd IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ DECLARE r app.cd; BEGIN r.a := i; RETURN r; END $$;', 'app.f(u.id)' ],
 	[ 'the domain of a column that is made of json', 'CREATE DOMAIN app.d AS text CHECK (app.leaf(1) IS NOT NULL); CREATE TYPE app.cd AS (d app.d);' . atomic('f(i bigint) RETURNS text', q(SELECT (jsonb_populate_record(NULL::app.cd, '{"d": "x"}')).d), 'STRICT'), 'app.f(u.id)' ],
 	[ 'the domain of a list of columns', 'CREATE DOMAIN app.d AS text CHECK (app.leaf(1) IS NOT NULL);' . atomic('f(i bigint) RETURNS text', q(SELECT r.d FROM jsonb_to_record('{"d": "x"}') r(d app.d)), 'STRICT'), 'app.f(u.id)' ],
 	[ 'a policy that calls a wrapper', atomic('f(i bigint) RETURNS boolean', 'SELECT app.leaf(i) IS NOT NULL', 'STRICT SECURITY DEFINER') . 'GRANT USAGE ON SCHEMA app TO app_owner; ALTER TABLE app.users ENABLE ROW LEVEL SECURITY; ALTER TABLE app.users FORCE ROW LEVEL SECURITY; CREATE POLICY p ON app.users USING (app.f(id));', 'u.name', policed => 1 ],
@@ -132,7 +132,7 @@ $node->poll_query_until('postgres', q(SELECT current_setting('rolecall.seeded_fa
 
 # ---- A function whose text is read when it runs
 
-my $text = q(CREATE TABLE app.other (a int, b text); CREATE FUNCTION app.leaf(i bigint) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ DECLARE r app.other; BEGIN r.b := 'x'; RETURN to_jsonb(r)::text; END $$;);
+my $text = q(CREATE TABLE app.other (a int, b text); CREATE FUNCTION app.leaf(i bigint) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ DECLARE r app.other; BEGIN r.b := 'x'; RETURN to_jsonb(r)::text; END $$;);
 for my $way (@ways) {
 	my ($what, $setup, $doc, $more, @rest) = @$way;
 	if (defined $more && $more eq 'policed') { ($more, @rest) = ('', 'policed', @rest); }
@@ -181,7 +181,7 @@ for my $case (
 	[ 'a built-in function that reads a table', atomic('f(i bigint) RETURNS text', q(SELECT query_to_xml('SELECT n FROM app.z', false, false, '')::text)), qr/it is not known what code function query_to_xml\(/ ],
 	[ 'a built-in function that reads a table, in a wrapper', atomic('g(i bigint) RETURNS text', q(SELECT table_to_xml('app.z', false, false, '')::text), 'STRICT') . atomic('f(i bigint) RETURNS text', 'SELECT app.g(i)', 'SECURITY DEFINER'), qr/it is not known what code function table_to_xml\(/ ],
 	[ 'a sequence', 'CREATE SEQUENCE app.s;' . atomic('f(i bigint) RETURNS text', q(SELECT nextval('app.s')::text), 'STRICT'), qr/function nextval is not immutable/ ],
-	[ 'a function of the session', q(CREATE FUNCTION pg_temp.g(i bigint) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN i; END $$;) . atomic('f(i bigint) RETURNS text', 'SELECT pg_temp.g(i)'), qr/function pg_temp_\d+\.g\(bigint\) is temporary/ ])
+	[ 'a function of the session', q(CREATE FUNCTION pg_temp.g(i bigint) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN i; END $$;) . atomic('f(i bigint) RETURNS text', 'SELECT pg_temp.g(i)'), qr/function pg_temp_\d+\.g\(bigint\) is temporary/ ])
 {
 	my ($what, $setup, $why, $after) = @$case;
 	begin_world($harmless[1]);
@@ -214,8 +214,8 @@ for my $case (
 	[ '... of a temporary view', 'CREATE TEMP VIEW t AS SELECT 1 AS a; ALTER TABLE app.users ADD c pg_temp.t; UPDATE app.users SET c = ROW(1);', 'u', 'ALTER VIEW t RENAME a TO b' ],
 	[ 'a temporary composite type', 'CREATE TYPE pg_temp.t AS (a int); ALTER TABLE app.users ADD c pg_temp.t; UPDATE app.users SET c = ROW(1);', 'u', 'ALTER TYPE pg_temp.t RENAME ATTRIBUTE a TO b CASCADE' ],
 	[ 'a temporary domain', 'CREATE DOMAIN pg_temp.t AS text; ALTER TABLE app.users ADD c pg_temp.t;', 'u.c', q(ALTER DOMAIN pg_temp.t ADD CHECK (VALUE <> 'x')) ],
-	[ 'a temporary type in the signature of a function', q(CREATE TEMP TABLE t (a int); CREATE FUNCTION app.row_of(i bigint) RETURNS pg_temp.t IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN ROW(i); END $$;
-		CREATE FUNCTION app.f(r pg_temp.t) RETURNS jsonb IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN to_jsonb(r); END $$;), 'app.f(app.row_of(u.id))', 'ALTER TABLE t RENAME a TO b' ],
+	[ 'a temporary type in the signature of a function', q(CREATE TEMP TABLE t (a int); CREATE FUNCTION app.row_of(i bigint) RETURNS pg_temp.t IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN ROW(i); END $$;
+		CREATE FUNCTION app.f(r pg_temp.t) RETURNS jsonb IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN to_jsonb(r); END $$;), 'app.f(app.row_of(u.id))', 'ALTER TABLE t RENAME a TO b' ],
 	[ 'a temporary type inside a function', q(CREATE TEMP TABLE t (a int);) . atomic('f(i bigint) RETURNS jsonb', 'SELECT to_jsonb(ROW(i)::pg_temp.t)', 'STRICT'), 'app.f(u.id)', 'ALTER TABLE t RENAME a TO b' ])
 {
 	my ($what, $setup, $doc, $change) = @$case;
@@ -243,7 +243,7 @@ $session->query_safe('ALTER TABLE app.users DROP COLUMN c CASCADE');
 $session->quit;
 
 # A text may name a row type that has the temporary one in it.
-begin_world(q(CREATE TABLE app.r (a int); CREATE FUNCTION app.f(i bigint) RETURNS jsonb IMMUTABLE LANGUAGE plpgsql AS $$ DECLARE r app.r%ROWTYPE; BEGIN r.c.a := i; RETURN to_jsonb(r); END $$;));
+begin_world(q(CREATE TABLE app.r (a int); CREATE FUNCTION app.f(i bigint) RETURNS jsonb IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ DECLARE r app.r%ROWTYPE; BEGIN r.c.a := i; RETURN to_jsonb(r); END $$;));
 $session = session($node);
 $session->query_safe('CREATE TEMP TABLE t (a int, b int); ALTER TABLE app.r ADD c pg_temp.t');
 $node->safe_psql('postgres', view('app.f(u.id)') . $create);

@@ -41,7 +41,7 @@ CREATE DOMAIN s2.d AS text;
 SQL
 my $view = q(CREATE VIEW app.v AS SELECT id AS uid, jsonb_build_object('d', app.f(id)) AS doc FROM app.users;
 	SELECT rolecall.create_projection('p', 'app.v', 'uid', 'doc', watches => '{"app.users": "id"}'););
-sub function { my ($declare, $body, $result) = @_; return 'CREATE OR REPLACE FUNCTION app.f(i bigint) RETURNS ' . ($result // 'text') . " IMMUTABLE SET search_path = s1, s2 LANGUAGE plpgsql AS \$\$ DECLARE $declare BEGIN $body END \$\$;"; }
+sub function { my ($declare, $body, $result) = @_; return 'CREATE OR REPLACE FUNCTION app.f(i bigint) RETURNS ' . ($result // 'text') . " IMMUTABLE SET search_path = s1, s2, pg_temp LANGUAGE plpgsql AS \$\$ DECLARE $declare BEGIN $body END \$\$;"; }
 
 # An error is an answer, too.
 my $answers = <<'SQL';
@@ -136,9 +136,8 @@ for my $case (
 	[ 'variable_conflict', $ambiguous, 'SET plpgsql.variable_conflict = use_column; SELECT app.f(1)' ],
 	[ 'variable_conflict, reset', $ambiguous, 'SET plpgsql.variable_conflict = use_variable; SELECT app.f(1); RESET plpgsql.variable_conflict' ],
 	[ 'print_strict_params, reset', $strict, 'SET plpgsql.print_strict_params = on; SELECT app.f(1); RESET plpgsql.print_strict_params' ],
-	[ 'variable_conflict, of a function that runs as its owner', $ambiguous =~ s/SET search_path = s1, s2/SECURITY DEFINER/r, 'SET plpgsql.variable_conflict = use_column; SELECT app.f(1); RESET plpgsql.variable_conflict' ],
-	[ 'variable_conflict, of a function with nothing else', $ambiguous =~ s/SET search_path = s1, s2//r, 'SET plpgsql.variable_conflict = use_column; SELECT app.f(1); RESET plpgsql.variable_conflict' ],
-	[ 'variable_conflict, which a caller sets', "$ambiguous CREATE FUNCTION app.caller() RETURNS text SET plpgsql.variable_conflict = use_column LANGUAGE plpgsql AS \$\$ BEGIN RETURN app.f(1); END \$\$;", 'SELECT app.caller()' ],
+	[ 'variable_conflict, of a function that runs as its owner', $ambiguous =~ s/SET search_path = s1, s2, pg_temp/SECURITY DEFINER/r, 'SET plpgsql.variable_conflict = use_column; SELECT app.f(1); RESET plpgsql.variable_conflict' ],
+	[ 'variable_conflict, which a caller sets', "$ambiguous CREATE FUNCTION app.caller() RETURNS text SET plpgsql.variable_conflict = use_column LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS \$\$ BEGIN RETURN app.f(1); END \$\$;", 'SELECT app.caller()' ],
 	[ 'extra_errors', $several, q(SET plpgsql.extra_errors = 'too_many_rows'; SELECT app.f(1)) ]) {
 	my ($what, $function, $before) = @$case;
 	build("SET plpgsql.variable_conflict = use_column; $function RESET plpgsql.variable_conflict;");
@@ -150,10 +149,10 @@ for my $case (
 	$old->quit;
 }
 
-# Where a function looks for names without a search_path of its own, its first caller in a session decides.
+# Where a function that runs as its owner looks for names without a search_path of its own, its first caller decides.
 sub by_path {
 	my ($before) = @_;
-	my $function = function('d date;', q(d := '20260101'; RETURN d;)) =~ s/SET search_path = s1, s2//r;
+	my $function = function('d date;', q(d := '20260101'; RETURN d;)) =~ s/SET search_path = s1, s2, pg_temp/SECURITY DEFINER/r;
 	build($function, '', 'CREATE DOMAIN s2.date AS text;');
 	my $old = session($node);
 	$old->query_safe($before);
@@ -167,6 +166,34 @@ is(by_path($_), '', "a function compiled under another search_path: $_") for $ot
 set_fault(70);
 isnt(by_path($other_path), '', 'seeded fault 70 is found: a function compiled under another search_path');
 set_fault(0);
+
+# A function that runs as the view's owner must not leave its names to its callers: what a caller's domain checks would run as
+# the view's owner.
+my $plain = function('r text;', q(r := 'x'; RETURN r;));
+sub with_path { my ($path) = @_; return $plain =~ s/SET search_path = s1, s2, pg_temp/$path/r; }
+my $refused = qr/42501.*has no search_path that ends with pg_temp/s;
+for my $path ('', 'SET search_path = s2', 'SET search_path = pg_temp, s2') {
+	sql("$world $places " . with_path($path));
+	like(error_of($node, $view), $refused, 'refused: a function ' . ($path || 'without a search_path'));
+}
+for my $path ('SET search_path = s2, pg_temp', 'SECURITY DEFINER') {
+	build(with_path($path));
+	is(sql(q(SELECT rolecall.project('p', '1') ->> 'd')), 'x', "not refused: $path");
+}
+build($plain);
+sql(q(CREATE ROLE stranger LOGIN; CREATE SCHEMA stranger AUTHORIZATION stranger; GRANT USAGE ON SCHEMA app, rolecall TO stranger;
+	GRANT SELECT ON app.v TO stranger; GRANT EXECUTE ON FUNCTION rolecall.project(name, text) TO stranger;
+	ALTER FUNCTION app.f RESET search_path));
+my (undef, undef, $said) = $node->psql('postgres', <<'SQL', extra_params => [ '-U', 'stranger', '-v', 'VERBOSITY=verbose' ]);
+SET search_path = stranger, pg_catalog;
+CREATE FUNCTION stranger.as_whom(t text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'it runs as %', current_user; RETURN true; END $$;
+CREATE DOMAIN stranger.text AS pg_catalog.text CHECK (stranger.as_whom(VALUE));
+SELECT app.f(1);
+SELECT rolecall.project('p', '1');
+SQL
+like($said, qr/it runs as stranger/, 'a caller has a function compiled for a domain of its own');
+like($said, $refused, '... and nobody reads the projection then');
+unlike($said, qr/it runs as postgres/, "... as the view's owner");
 
 # --- Who may install, and what is said of it.
 sub reason { my ($session) = @_; return $session->query_safe(q(SELECT reason FROM rolecall.cache_entry('p', '1'))); }
@@ -229,7 +256,7 @@ is(wrong(), '', 'a prepared change that survives a restart');
 $between->quit;
 
 # What a language compiles without a call.
-build($ambiguous =~ s/SET search_path = s1, s2//r, '', 'SET plpgsql.variable_conflict = use_column;');
+build($ambiguous =~ s/s1, s2, pg_temp/pg_catalog, pg_temp/r, '', 'SET plpgsql.variable_conflict = use_column;');
 my $validating = session($node);
 $validating->query_safe(q(SET plpgsql.variable_conflict = use_column; SELECT plpgsql_validator('app.f'::regproc); RESET plpgsql.variable_conflict));
 $validating->query($read);

@@ -13,7 +13,7 @@ my @texts = map { "k$_" } 1 .. 12;
 # answer must not depend on what it did before: an object that comes new and takes a name in a kept plan is tested elsewhere.
 sub text_function {
 	my ($name, $arguments, $body, $more) = @_;
-	return "CREATE OR REPLACE FUNCTION $name($arguments) RETURNS text IMMUTABLE LANGUAGE plpgsql " . ($more // '') . " AS \$\$ BEGIN RETURN $body; END \$\$";
+	return "CREATE OR REPLACE FUNCTION $name($arguments) RETURNS text IMMUTABLE LANGUAGE plpgsql " . ($more // 'SET search_path = pg_catalog, pg_temp') . " AS \$\$ BEGIN RETURN $body; END \$\$";
 }
 my %functions = (
 	h => sub { text_function('fn.h', 't text', "t || ' h$_[0]'") },
@@ -25,8 +25,8 @@ my %functions = (
 	default => sub { text_function('fn.by_default', "i int, t text DEFAULT 'default$_[0]'", 'i || t') },
 	step => sub { text_function('fn.step', 's text, t text', "s || t || '$_[0]'") },
 	final => sub { text_function('fn.final', 's text', "s || ' final$_[0]'") },
-	equal => sub { "CREATE OR REPLACE FUNCTION fn.equal(a text, b text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS \$\$ BEGIN RETURN length(a) % 2 = $_[0] % 2; END \$\$" },
-	shaped => sub { "CREATE OR REPLACE FUNCTION fn.shaped(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS \$\$ DECLARE r fn.shape; BEGIN r.a := t; r.b := '$_[0]'; RETURN to_jsonb(r)::text; END \$\$" },
+	equal => sub { "CREATE OR REPLACE FUNCTION fn.equal(a text, b text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS \$\$ BEGIN RETURN length(a) % 2 = $_[0] % 2; END \$\$" },
+	shaped => sub { "CREATE OR REPLACE FUNCTION fn.shaped(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS \$\$ DECLARE r fn.shape; BEGIN r.a := t; r.b := '$_[0]'; RETURN to_jsonb(r)::text; END \$\$" },
 	inlined => sub { "CREATE OR REPLACE FUNCTION fn.inlined(i int) RETURNS text IMMUTABLE LANGUAGE sql AS \$\$ SELECT 'inlined$_[0]' \$\$" },
 	deep => sub { "CREATE OR REPLACE FUNCTION fn.deep(i int) RETURNS text IMMUTABLE LANGUAGE sql RETURN 'deep$_[0]'" },
 	definer => sub { "CREATE OR REPLACE FUNCTION fn.definer(i int) RETURNS text IMMUTABLE STRICT SECURITY DEFINER LANGUAGE sql RETURN fn.deep(i) || ' definer$_[0]'" });
@@ -149,8 +149,8 @@ SQL
 	]);
 
 # --- Casts to json that come and go; ranges; text keys.
-my $to_json = sub { "CREATE OR REPLACE FUNCTION ca.j(m ca.mood) RETURNS json IMMUTABLE LANGUAGE plpgsql AS \$\$ BEGIN RETURN to_json(ca.label() || '$_[0]'); END \$\$" };
-my $label = sub { "CREATE OR REPLACE FUNCTION ca.label() RETURNS text IMMUTABLE LANGUAGE plpgsql AS \$\$ BEGIN RETURN 'label$_[0]'; END \$\$" };
+my $to_json = sub { "CREATE OR REPLACE FUNCTION ca.j(m ca.mood) RETURNS json IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS \$\$ BEGIN RETURN to_json(ca.label() || '$_[0]'); END \$\$" };
+my $label = sub { "CREATE OR REPLACE FUNCTION ca.label() RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS \$\$ BEGIN RETURN 'label$_[0]'; END \$\$" };
 kit(
 	name => 'ca', key => 'varchar(8)', keys => \@texts, watches => '{"ca.users": "id"}', tables => { 'ca.users' => 'id' },
 	setup => join(";\n", q(CREATE TYPE ca.mood AS ENUM ('calm', 'angry')), 'CREATE DOMAIN ca.often AS ca.mood', 'CREATE TYPE ca.pair AS (m ca.mood, n int)',

@@ -8,7 +8,7 @@ use World;
 
 my @numbers = map { "$_" } 1 .. 12;
 
-my $may = sub { "CREATE OR REPLACE FUNCTION po.may(id bigint) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS \$\$ BEGIN RETURN id % 4 <> $_[0]; END \$\$" };
+my $may = sub { "CREATE OR REPLACE FUNCTION po.may(id bigint) RETURNS boolean IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS \$\$ BEGIN RETURN id % 4 <> $_[0]; END \$\$" };
 kit(
 	name => 'po', key => 'bigint', keys => \@numbers, owner => 'po_owner', roles => [qw(po_owner po_group po_other po_between)],
 	watches => '{"po.users": "id", "po.allowed": "user_id"}', tables => { 'po.users' => 'id', 'po.allowed' => 'user_id' },

@@ -25,7 +25,7 @@ sub ids {
 
 # Both rounds: read from the tables, and from memory.
 sub is_as_in_core {
-	my ($what, $pack, $oracle, $t) = @_;
+	my ($what, $pack, $oracle, $t, %without) = @_;
 	for my $round ('first', 'again') {
 		is(value("SELECT id, $pack.get_user(id), $oracle.get_user(id) FROM @{[ids($t)]} i WHERE $pack.get_user(id) IS DISTINCT FROM $oracle.get_user(id)"), '', "$what: get_user, $round");
 	}
@@ -34,9 +34,10 @@ sub is_as_in_core {
 			UNION SELECT email FROM ${t}webauthn_users UNION VALUES ('nobody\@example.org')) q(address)) e CROSS JOIN unnest('{public,t2,none}'::text[]) tenant
 		WHERE ARRAY(SELECT $pack.users_by_email(upper(e.value) || ' ', tenant)) <> ARRAY(SELECT $oracle.users('email', e.value, tenant))"), '', "$what: users_by_email");
 	is(value("SELECT e.value, tenant FROM (VALUES ('+491'), ('+492'), ('+4')) e(value) CROSS JOIN unnest('{public,t2,none}'::text[]) tenant
-		WHERE ARRAY(SELECT $pack.users_by_phone(e.value, tenant)) <> ARRAY(SELECT $oracle.users('phone', e.value, tenant))"), '', "$what: users_by_phone");
+		WHERE ARRAY(SELECT $pack.users_by_phone(e.value, tenant)) <> ARRAY(SELECT $oracle.users('phone', e.value, tenant))"), '', "$what: users_by_phone") unless $without{phones};
 	is(value("SELECT primary_user_id, doc FROM $pack.all_users(NULL, 1000) a FULL JOIN (SELECT p.id, $oracle.by_primary(p.id) AS expected FROM (SELECT DISTINCT primary_or_recipe_user_id::text AS id FROM ${t}app_id_to_user_id WHERE app_id = 'public') p) o
 		ON o.id = a.primary_user_id WHERE a.doc IS DISTINCT FROM o.expected"), '', "$what: all_users");
+	return if $without{view};
 	is(value("SELECT user_id FROM $pack.user_full_view v WHERE jsonb_build_object('user_id', user_id, 'email', email, 'time_joined', time_joined, 'metadata', metadata, 'last_active_time', last_active_time, 'roles', roles,
 			'primary_user_id', primary_user_id, 'login_methods', login_methods, 'emails', emails, 'phone_numbers', phone_numbers, 'tenants', tenants, 'roles_by_tenant', roles_by_tenant, 'metadata_broken', metadata_broken)
 		IS DISTINCT FROM $oracle.by_primary(primary_user_id)"), '', "$what: user_full_view");
@@ -147,5 +148,213 @@ for (@errors) {
 }
 like(error_of($node, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT rolecall.reinstall_pack('users')"), qr/25001: a pack is installed in READ COMMITTED only/, 'an old snapshot is refused');
 is(value(q(SELECT count(*) FROM pg_namespace WHERE nspname = 'u2')), 0, 'errors leave nothing');
+
+
+# ---- Other layouts ------------------------------------------------------------------------------------------
+
+# MIGRATED: tenants are in another table, and what the old one has is not true any more. Names need quotes, and a table was renamed.
+make_tables($node, '"Auth @ $1"', '');
+my $migrated = '"Auth @ $1".';
+make_writes($node, 'new', $migrated, 'new');
+make_oracle($node, 'core_new', $migrated, 'recipe_user_tenants', 'recipe_user_id');
+$node->safe_psql('postgres', fill_tables('new', $migrated));
+$node->safe_psql('postgres', qq(INSERT INTO ${migrated}all_auth_recipe_users VALUES ('public', 't2', new.u(1))));
+my $arguments = q("into" => 'Users of $pack$', source => 'Auth @ $1');
+like(error_of($node, "SELECT rolecall.install_supertokens($arguments)"), qr/22023: it is not clear which table has the tenants of the users\nDETAIL: .*\nHINT:  Pass tenants_from/, 'stale tenants');
+value("SELECT rolecall.install_supertokens($arguments, tenants_from => 'recipe_user_tenants')");
+is_as_in_core('MIGRATED', '"Users of $pack$"', 'core_new', $migrated);
+value(q(SELECT rolecall.uninstall_pack('Users of $pack$')));
+$node->safe_psql('postgres', qq(TRUNCATE ${migrated}all_auth_recipe_users; ALTER TABLE ${migrated}user_metadata RENAME TO "Meta""data"));
+value(qq(SELECT rolecall.install_supertokens($arguments, tables => '{"user_metadata": "Meta\\"data"}')));
+$node->safe_psql('postgres', qq(CREATE VIEW ${migrated}user_metadata AS SELECT * FROM ${migrated}"Meta""data"));
+is_as_in_core('MIGRATED, found out, with a table that was renamed', '"Users of $pack$"', 'core_new', $migrated);
+
+# Another app of the same tables.
+value(q(SELECT rolecall.install_supertokens('second_users', source => 'auth', prefix => 'st', app => 'second')));
+is(value(q(SELECT string_agg(doc ->> 'email', ',') FROM second_users.all_users())), 'ada.second@example.org', 'another app has its own users');
+value(q(SELECT rolecall.uninstall_pack('second_users')));
+is_as_in_core('with the other pack of the same owner gone', 'users', 'core', 'auth.st_');
+
+# Before there were apps and tenants.
+$node->safe_psql('postgres', <<'SQL');
+CREATE SCHEMA single;
+CREATE TABLE single.all_auth_recipe_users (user_id char(36) PRIMARY KEY, recipe_id varchar(128), time_joined bigint);
+CREATE TABLE single.userid_mapping (supertokens_user_id char(36) UNIQUE REFERENCES single.all_auth_recipe_users ON DELETE CASCADE, external_user_id varchar(128) UNIQUE, external_user_id_info text);
+CREATE TABLE single.emailpassword_users (user_id char(36) PRIMARY KEY, email varchar(256) UNIQUE, password_hash varchar(128) DEFAULT 'SECRET', time_joined bigint);
+CREATE TABLE single.thirdparty_users (third_party_id varchar(28), third_party_user_id varchar(128), user_id char(36) UNIQUE, email varchar(256), time_joined bigint, PRIMARY KEY (third_party_id, third_party_user_id));
+CREATE TABLE single.passwordless_users (user_id char(36) PRIMARY KEY, email varchar(256) UNIQUE, phone_number varchar(256) UNIQUE, time_joined bigint);
+CREATE TABLE single.user_metadata (user_id varchar(128) PRIMARY KEY, user_metadata text NOT NULL);
+CREATE TABLE single.user_roles (user_id varchar(128), role varchar(255), PRIMARY KEY (user_id, role));
+CREATE TABLE single.user_last_active (user_id varchar(128) PRIMARY KEY, last_active_time bigint);
+INSERT INTO single.all_auth_recipe_users SELECT user_id, recipe_id FROM auth.st_app_id_to_user_id WHERE app_id = 'public';
+INSERT INTO single.userid_mapping SELECT new.u(n), CASE n WHEN 13 THEN new.u(14)::text ELSE 'external-' || n END FROM unnest('{12,13,20}'::int[]) n;
+INSERT INTO single.emailpassword_users SELECT DISTINCT ON (email) user_id, email, 'SECRET', time_joined FROM auth.st_emailpassword_users WHERE app_id = 'public' ORDER BY email, user_id;
+INSERT INTO single.thirdparty_users SELECT third_party_id, third_party_user_id, user_id, email, time_joined FROM auth.st_thirdparty_users;
+INSERT INTO single.passwordless_users SELECT user_id, email, phone_number, time_joined FROM auth.st_passwordless_users;
+INSERT INTO single.user_metadata SELECT user_id, user_metadata FROM auth.st_user_metadata WHERE app_id = 'public';
+INSERT INTO single.user_roles SELECT user_id, role FROM auth.st_user_roles WHERE app_id = 'public' AND tenant_id = 'public';
+INSERT INTO single.user_last_active VALUES (new.u(1), 9), ('external-12', 8);
+CREATE SCHEMA document;
+CREATE TABLE document.emailpassword_users (user_id uuid PRIMARY KEY, email text, password_hash text DEFAULT 'SECRET', time_joined bigint);
+CREATE TABLE document.user_metadata (user_id uuid PRIMARY KEY, user_metadata text);
+CREATE TABLE document.user_roles (user_id uuid, role text, PRIMARY KEY (user_id, role));
+CREATE TABLE document.user_last_active (user_id uuid PRIMARY KEY, last_active_time bigint);
+INSERT INTO document.emailpassword_users SELECT user_id::uuid, email, 'SECRET', time_joined FROM single.emailpassword_users WHERE user_id LIKE 'a0%';
+INSERT INTO document.user_metadata SELECT user_id::uuid, user_metadata FROM single.user_metadata;
+INSERT INTO document.user_roles SELECT user_id::uuid, role FROM single.user_roles WHERE user_id LIKE 'a0%';
+INSERT INTO document.user_last_active VALUES (new.u(1)::uuid, 9);
+-- The same tables as the oracle knows them.
+CREATE SCHEMA single_core;
+CREATE VIEW single_core.app_id_to_user_id AS SELECT 'public'::text AS app_id, user_id, user_id AS primary_or_recipe_user_id FROM single.all_auth_recipe_users;
+CREATE VIEW single_core.all_auth_recipe_users AS SELECT 'public'::text AS app_id, 'public'::text AS tenant_id, user_id FROM single.all_auth_recipe_users;
+CREATE VIEW single_core.userid_mapping AS SELECT 'public'::text AS app_id, * FROM single.userid_mapping;
+CREATE VIEW single_core.webauthn_users AS SELECT 'public'::text AS app_id, user_id, email, time_joined FROM single.emailpassword_users WHERE false;
+CREATE VIEW single_core.user_roles AS SELECT 'public'::text AS app_id, 'public'::text AS tenant_id, user_id, role FROM single.user_roles;
+CREATE SCHEMA document_core;
+CREATE VIEW document_core.app_id_to_user_id AS SELECT 'public'::text AS app_id, user_id::bpchar AS user_id, user_id::bpchar AS primary_or_recipe_user_id FROM document.emailpassword_users;
+CREATE VIEW document_core.all_auth_recipe_users AS SELECT 'public'::text AS app_id, 'public'::text AS tenant_id, user_id::bpchar AS user_id FROM document.emailpassword_users;
+CREATE VIEW document_core.userid_mapping AS SELECT * FROM single_core.userid_mapping WHERE false;
+CREATE VIEW document_core.emailpassword_users AS SELECT 'public'::text AS app_id, user_id::bpchar AS user_id, email, time_joined FROM document.emailpassword_users;
+CREATE VIEW document_core.user_metadata AS SELECT 'public'::text AS app_id, user_id::text AS user_id, user_metadata FROM document.user_metadata;
+CREATE VIEW document_core.user_roles AS SELECT 'public'::text AS app_id, 'public'::text AS tenant_id, user_id::text AS user_id, role FROM document.user_roles;
+CREATE VIEW document_core.user_last_active AS SELECT 'public'::text AS app_id, user_id::text AS user_id, last_active_time FROM document.user_last_active;
+DO $$
+DECLARE t text;
+BEGIN
+	FOREACH t IN ARRAY ARRAY['emailpassword_users', 'thirdparty_users', 'passwordless_users', 'user_metadata', 'user_last_active'] LOOP
+		EXECUTE format('CREATE VIEW single_core.%I AS SELECT ''public''::text AS app_id, * FROM single.%1$I', t);
+	END LOOP;
+	FOREACH t IN ARRAY ARRAY['thirdparty_users', 'passwordless_users', 'webauthn_users'] LOOP
+		EXECUTE format('CREATE VIEW document_core.%I AS SELECT * FROM single_core.%1$I WHERE false', t);
+	END LOOP;
+END $$;
+SQL
+for my $layout ('single', 'document') {
+	make_oracle($node, "core_$layout", "${layout}_core.", 'all_auth_recipe_users', 'user_id');
+	value("SELECT rolecall.install_supertokens('${layout}_users', source => '$layout')");
+	is(value("SELECT found ->> 'layout' FROM rolecall.packs WHERE schema = '${layout}_users'"), $layout, "layout $layout is found out");
+	my %without = $layout eq 'document' ? (phones => 1, view => 1) : ();
+	is_as_in_core($layout, "${layout}_users", "core_$layout", "${layout}_core.", %without);
+	$node->safe_psql('postgres', "UPDATE $layout.emailpassword_users SET email = 'x' || email; DELETE FROM $layout.user_roles WHERE role = 'reader'; INSERT INTO $layout.user_roles VALUES (new.u(5)" . ($layout eq 'document' ? '::uuid' : '') . ", 'x');
+		UPDATE $layout.user_metadata SET user_metadata = '{\"b\": 1}'; " . ($layout eq 'single' ? 'DELETE FROM single.userid_mapping WHERE supertokens_user_id = new.u(13); DELETE FROM single.all_auth_recipe_users WHERE user_id = new.u(20)' : 'DELETE FROM document.emailpassword_users WHERE user_id = new.u(21)::uuid'));
+	is_as_in_core("$layout, after writes", "${layout}_users", "core_$layout", "${layout}_core.", %without);
+	is(value("SELECT * FROM rolecall.check_pack('${layout}_users')"), '', "$layout: in order");
+}
+is(value(q(SELECT count(*), count(email), string_agg(DISTINCT roles::text, ' ' ORDER BY roles::text) FROM document_users.user_full_view WHERE last_active_time = 9 OR roles = '{x}')), '2|2|{x} {}', 'the view over tables with uuids');
+
+# ---- The commands of docs/supertokens.md, with an owner who may read those columns and nothing else ----------
+
+my $documentation = slurp_file("$Rolecall::Test::root/docs/supertokens.md");
+my ($grants) = $documentation =~ /```sql\n(CREATE ROLE users_owner.*?)```/s;
+my ($rights) = $documentation =~ /```sql\n(CREATE ROLE backend.*?)```/s;
+make_tables($node, 'public', '');
+make_writes($node, 'doc', 'public.', 'old');
+make_oracle($node, 'core_doc', 'public.', 'all_auth_recipe_users', 'user_id');
+$node->safe_psql('postgres', fill_tables('doc', 'public.'));
+$node->safe_psql('postgres', "$grants $rights");
+is_as_in_core('an owner with rights on columns', 'auth_users', 'core_doc', 'public.');
+like(error_of($node, 'SET ROLE users_owner; SELECT password_hash FROM emailpassword_users'), qr/42501/, 'the owner may read no secret');
+is(value('SET ROLE backend; SELECT count(*) FROM auth_users.all_users(NULL, 1000)'), value(q(SELECT count(*) FROM auth_users.user_documents)), 'a role with the documented rights');
+is(value(q(SELECT string_agg(c.grants, ',') FROM (SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.pronamespace = 'rolecall'::regnamespace AND has_function_privilege('users_owner', p.oid, 'EXECUTE') ORDER BY 1) c(grants))),
+	'rolecall.invalidate(name,text),rolecall.project(name,text),rolecall.project_many(name,text[]),rolecall.reload(name),rolecall.try_jsonb(text)', 'what the owner was given');
+
+# ---- All users are loaded, and no table is read as a whole ---------------------------------------------------
+
+$node->safe_psql('postgres', <<'SQL');
+DO $$ BEGIN FOR n IN 1000 .. 5999 LOOP
+	CALL doc.signup(doc.u(n), (ARRAY['emailpassword', 'thirdparty', 'webauthn'])[1 + n % 3], 'user' || n || '@example.org', n);
+	INSERT INTO user_roles VALUES ('public', 'public', doc.u(n), 'r' || n % 10);
+	INSERT INTO user_metadata VALUES ('public', doc.u(n), '{"n": ' || n || '}');
+END LOOP; END $$;
+ANALYZE;
+SELECT auth_users.reload();
+SQL
+my $progress = q(SELECT phase FROM rolecall.stat_progress WHERE projection = 'auth_users');
+$node->poll_query_until('postgres', "$progress AND phase IN ('done', 'failed', 'cache full', 'not cached')", 'done') or diag(value($progress));
+is(value(q(SELECT documents_loaded, documents_failed FROM rolecall.stat_progress WHERE projection = 'auth_users')), value('SELECT count(*), 0 FROM auth_users.user_full_view'), 'all users are loaded');
+my $seen = q((SELECT coalesce(string_agg(relname || ' ' || seq_scan, ',' ORDER BY relname), 'no table') FROM pg_stat_xact_user_tables WHERE seq_scan > 0 AND schemaname IN ('public', 'auth_users')));
+for my $read (q(auth_users.get_user(doc.u(1234)::text)), q(auth_users.get_user(doc.u(9999)::text)), q(ARRAY(SELECT u FROM auth_users.users_by_email('user1234@example.org') u)), q(ARRAY(SELECT u FROM auth_users.users_by_phone('+491') u)),
+	q(ARRAY(SELECT u FROM auth_users.get_users(ARRAY(SELECT doc.u(n)::text FROM generate_series(2000, 2010) n)) u)), q(ARRAY(SELECT u FROM auth_users.all_users(doc.u(3000)::text, 10) u)),
+	q(ARRAY(SELECT v FROM auth_users.user_documents v WHERE uid = doc.u(1234)))) {
+	is(value("BEGIN; SELECT length(($read)::text) > 100; SELECT $seen; COMMIT"), ($read =~ /9999/ ? '' : 't') . "\nno table", "$read reads by indexes");
+}
+
+# ---- Writers against readers --------------------------------------------------------------------------------
+
+# Each transaction does a few things at random to 40 users; what fails is rolled back. A comparison is one statement, so both
+# sides see the same rows.
+$node->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION doc.some() RETURNS bpchar LANGUAGE sql AS $$ SELECT doc.u(100 + (random() * 39)::int) $$;
+CREATE PROCEDURE doc.write() LANGUAGE plpgsql AS $$
+DECLARE
+	id bpchar := doc.some();
+	other bpchar := doc.some();
+BEGIN
+	CASE (random() * 19)::int
+		WHEN 0, 1, 2, 3 THEN CALL doc.signup(id, (ARRAY['emailpassword', 'thirdparty', 'passwordless', 'webauthn'])[1 + (random() * 3)::int], 'a' || (random() * 9)::int || '@x', (random() * 1000)::bigint, phone => '+' || (random() * 9)::int);
+		WHEN 4 THEN CALL doc.remove(id);
+		WHEN 5, 6 THEN CALL doc.link(id, other);
+		WHEN 7 THEN CALL doc.link(id, id);
+		WHEN 8 THEN CALL doc.remove_method(id);
+		WHEN 9, 10 THEN INSERT INTO userid_mapping VALUES ('public', id, CASE WHEN random() < 0.5 THEN other::text ELSE 'ext' || (random() * 20)::int END) ON CONFLICT (app_id, supertokens_user_id) DO UPDATE SET external_user_id = EXCLUDED.external_user_id;
+		WHEN 11 THEN DELETE FROM userid_mapping WHERE app_id = 'public' AND supertokens_user_id = id;
+		WHEN 12 THEN UPDATE emailpassword_users SET email = 'b' || random() WHERE app_id = 'public' AND user_id = id;
+		WHEN 13, 14 THEN INSERT INTO user_metadata VALUES ('public', (ARRAY[id::text, 'ext' || (random() * 20)::int])[1 + (random() * 1)::int], (ARRAY['{"a": 1}', '{"a": 2}', '{'])[1 + (random() * 2)::int]) ON CONFLICT (app_id, user_id) DO UPDATE SET user_metadata = EXCLUDED.user_metadata;
+		WHEN 15, 16 THEN INSERT INTO user_roles VALUES ('public', (ARRAY['public', 't2'])[1 + (random() * 1)::int], (ARRAY[id::text, 'ext' || (random() * 20)::int])[1 + (random() * 1)::int], 'r' || (random() * 3)::int) ON CONFLICT DO NOTHING;
+		WHEN 17 THEN DELETE FROM user_roles WHERE user_id IN (id::text, 'ext' || (random() * 20)::int);
+		WHEN 18 THEN CALL doc.enter(id, 'emailpassword', 't2');
+		ELSE CALL doc.leave(id, 't2');
+	END CASE;
+END $$;
+CREATE PROCEDURE doc.write_often(times int) LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1 .. times LOOP
+		BEGIN
+			FOR j IN 0 .. (random() * 2)::int LOOP CALL doc.write(); END LOOP;
+			IF random() < 0.1 THEN RAISE EXCEPTION USING ERRCODE = 'ZZ001'; END IF;
+		EXCEPTION WHEN SQLSTATE 'ZZ001' OR unique_violation OR foreign_key_violation OR deadlock_detected OR serialization_failure THEN NULL;
+		END;
+		COMMIT;
+	END LOOP;
+END $$;
+CREATE TABLE doc.wrong (id text, isolation text, answer jsonb, expected jsonb);
+CREATE TABLE doc.compared (n bigint);
+CREATE PROCEDURE doc.read_often(times int) LANGUAGE plpgsql AS $$
+DECLARE n bigint := 0; found_here doc.wrong[]; 
+BEGIN
+	FOR i IN 1 .. times LOOP
+		IF i % 3 = 0 THEN SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; END IF;
+		FOR j IN 1 .. 3 LOOP
+			found_here := found_here || ARRAY(SELECT (q.id, current_setting('transaction_isolation'), q.answer, q.expected)::doc.wrong
+				FROM (SELECT s.id, auth_users.get_user(s.id) AS answer, core_doc.get_user(s.id) AS expected
+				      FROM (SELECT doc.u(100 + g)::text FROM generate_series(0, 39) g WHERE g % 8 = i % 8 UNION ALL SELECT 'ext' || g FROM generate_series(0, 20) g WHERE g % 8 = i % 8) s(id)) q
+				WHERE q.answer IS DISTINCT FROM q.expected);
+			n := n + 7;
+		END LOOP;
+		COMMIT;
+	END LOOP;
+	INSERT INTO doc.wrong SELECT * FROM unnest(found_here);
+	INSERT INTO doc.compared VALUES (n);
+END $$;
+SQL
+my $hits = value('SELECT hits FROM rolecall.stat_cache');
+my @sessions = map { session($node) } 1 .. 5;
+begin_query($sessions[$_], $_ < 3 ? 'CALL doc.write_often(400)' : 'CALL doc.read_often(150)') for 0 .. 4;
+is(finish_query($_), '', 'a session ends without an error') for @sessions;
+is(value('SELECT id, isolation, answer, expected FROM doc.wrong LIMIT 3'), '', 'random writers against readers: ' . value('SELECT sum(n) FROM doc.compared') . ' comparisons, none wrong');
+cmp_ok(value('SELECT hits FROM rolecall.stat_cache') - $hits, '>', 500, '... and many answers came from memory');
+is(value(q(SELECT * FROM rolecall.check_pack('auth_users'))), '', 'the helper table is right');
+is_as_in_core('after random writes', 'auth_users', 'core_doc', 'public.');
+
+# ---- As me(), and in a dump ---------------------------------------------------------------------------------
+
+value(q(SELECT rolecall.uninstall_pack('auth_users')));
+value(q(SELECT rolecall.install_supertokens('auth_me', owner => 'users_owner', as_me => true)));
+is(value(q(SELECT rolecall.me(doc.u(18)::text) -> 'roles', rolecall.has_role(doc.u(18)::text::uuid, 'a'), rolecall.has_role(doc.u(18)::text, 'there'))), '["a", "b"]|t|f', 'me() and has_role() answer from it');
+$node->command_ok([ 'pg_dump', '-f', "$PostgreSQL::Test::Utils::tmp_check/dump.sql", '-d', $node->connstr('postgres') ], 'pg_dump');
+$node->safe_psql('postgres', 'CREATE DATABASE restored');
+$node->command_ok([ 'psql', '-Xqb', '-v', 'ON_ERROR_STOP=1', '-f', "$PostgreSQL::Test::Utils::tmp_check/dump.sql", '-d', $node->connstr('restored') ], 'restored');
+is($node->safe_psql('restored', q(SELECT * FROM rolecall.check_pack('auth_me') UNION ALL SELECT * FROM rolecall.check_pack('users'))), '', 'packs are in order in the copy');
+is($node->safe_psql('restored', q(SELECT count(*) FROM app_id_to_user_id WHERE auth_me.get_user(user_id::text) IS DISTINCT FROM core_doc.get_user(user_id::text))), 0, '... and answer');
 
 done_testing();

@@ -119,7 +119,7 @@ CROSS JOIN LATERAL (
 ) g
 LEFT JOIN @metadata@ d ON d.user_id = s.subject_id @app_d@
 LEFT JOIN LATERAL (SELECT rolecall.try_jsonb(d.user_metadata::text) AS value) j ON true
-WHERE p.@primary@ = p.user_id @app_p@ AND u.login_methods IS NOT NULL
+WHERE u.login_methods IS NOT NULL @app_p@
 $apps$, $apps$ CREATE VIEW @into@.user_full_view AS
 SELECT v.doc ->> 'user_id' AS user_id, v.doc ->> 'email' AS email, (v.doc -> 'time_joined')::bigint AS time_joined,
        v.doc -> 'metadata' AS metadata, l.last_active_time,

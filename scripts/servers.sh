@@ -86,7 +86,7 @@ in_root() {
     local version=$1 root=$roots/$1 mode=$2
     shift 2
     as_root mkdir -p "$root/checkout"
-    tar -C "$WORK/src" -cf - . | as_root tar -C "$root/checkout" -xf -
+    tar -C "$WORK/src" --exclude=./build -cf - . | as_root tar -C "$root/checkout" -xf -
     as_root unshare -m --pid --fork --kill-child bash -ec "mount -t proc proc $root/proc; mount -t tmpfs tmpfs $root/dev/shm
         exec chroot $root env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin PGVER=$version LANG=C.UTF-8 $* /checkout/scripts/check $mode"
 }

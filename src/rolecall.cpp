@@ -3,6 +3,7 @@
 
 #include "cache/flight.h"
 #include "cache/shared.h"
+#include "definition/compiled.h"
 #include "definition/definition.h"
 #include "definition/subscription.h"
 #include "invalidation/ddl.h"
@@ -33,6 +34,7 @@ void _PG_init(void) {
     rolecall::cache::flight_init();
     rolecall::projection::loads_init();
     rolecall::projection::memo_init();
+    rolecall::projection::compiled_init();
     rolecall::invalidation::ddl_init();
     rolecall::projection::subscription_init();
     rolecall::workers::registry_init(rolecall::projection::is_load_requested);

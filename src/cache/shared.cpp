@@ -44,11 +44,13 @@ std::atomic<std::uint64_t>* last_invalidation = nullptr;  // numbers them
 
 std::atomic<bool>* texts = nullptr;  // by a projection's floor
 
+std::atomic<std::uint64_t>* name_changes = nullptr;  // by a database's floor
+
 struct Areas {
     std::size_t stamp_slots;
     core::Cache::Layout cache;
-    std::size_t texts_at, floors_at, database_floors_at, invalidations_at, stamps_at, counters_at, cache_at,
-        testing_at, bytes;
+    std::size_t texts_at, name_changes_at, floors_at, database_floors_at, invalidations_at, stamps_at,
+        counters_at, cache_at, testing_at, bytes;
 };
 
 Areas plan() {
@@ -69,6 +71,7 @@ Areas plan() {
     layout.invalidations_at =
         take(sizeof(InvalidationRecord) * (floor_slots + database_slots) + sizeof(*last_invalidation));
     layout.texts_at = take(sizeof(*texts) * floor_slots);
+    layout.name_changes_at = take(sizeof(*name_changes) * database_slots);
     layout.stamps_at = take(core::Stamps::bytes(layout.stamp_slots));
     layout.counters_at = take(counters::bytes());
     layout.cache_at = take(layout.cache.bytes);
@@ -93,6 +96,7 @@ void attach(void* memory, bool is_new, LWLockPadded* locks) {
     records = reinterpret_cast<InvalidationRecord*>(base + layout.invalidations_at);
     last_invalidation = reinterpret_cast<std::atomic<std::uint64_t>*>(records + floor_slots + database_slots);
     texts = reinterpret_cast<std::atomic<bool>*>(base + layout.texts_at);
+    name_changes = reinterpret_cast<std::atomic<std::uint64_t>*>(base + layout.name_changes_at);
     shared.stamps = {reinterpret_cast<core::Stamp*>(base + layout.stamps_at), layout.stamp_slots};
     counters::attach(base + layout.counters_at);
     shared.cache = {base + layout.cache_at, layout.cache};
@@ -107,9 +111,9 @@ void attach(void* memory, bool is_new, LWLockPadded* locks) {
 
 // Sub-object 1 of a schema that is in each database: nothing else locks it. Whether the extension is there
 // need not be known.
-LOCKTAG definitions_locktag() {
+LOCKTAG definitions_locktag(Oid database) {
     LOCKTAG tag;
-    SET_LOCKTAG_OBJECT(tag, MyDatabaseId, NamespaceRelationId, PG_CATALOG_NAMESPACE, 1);
+    SET_LOCKTAG_OBJECT(tag, database, NamespaceRelationId, PG_CATALOG_NAMESPACE, 1);
     return tag;
 }
 
@@ -281,6 +285,19 @@ void stamp_texts(CommandTag by) {
     }
 }
 
+std::uint64_t changes_of_names(Oid database) {
+    return name_changes[shared.database_floors.index(database_hash(database))].load();
+}
+
+void count_change_of_names() {
+    name_changes[shared.database_floors.index(database_hash(MyDatabaseId))].fetch_add(1);
+}
+
+void count_change_of_names_everywhere() {
+    for (std::uint32_t slot = 0; slot < database_slots; ++slot)
+        name_changes[slot].fetch_add(1);
+}
+
 void note_invalidation(std::uint64_t projection, CommandTag by) {
     note_invalidation(record_of(projection), by);
 }
@@ -369,10 +386,14 @@ bool is_quiet(const LOCKTAG& tag) {
 
 }  // namespace
 
-void lock_definitions() { lock_for_change(definitions_locktag()); }
+void lock_definitions() { lock_for_change(definitions_locktag(MyDatabaseId)); }
 
 void lock_all_definitions() { lock_for_change(common_locktag()); }
 
-bool definitions_are_quiet() { return is_quiet(definitions_locktag()) && is_quiet(common_locktag()); }
+bool definitions_are_quiet_in(Oid database) {
+    return is_quiet(definitions_locktag(database)) && is_quiet(common_locktag());
+}
+
+bool definitions_are_quiet() { return definitions_are_quiet_in(MyDatabaseId); }
 
 }  // namespace rolecall::cache

@@ -131,6 +131,13 @@ void stamp_all_databases();
 bool mark_text(std::uint64_t projection);
 void stamp_texts(CommandTag by);
 
+/// How often definitions of a database have changed so that a name or a type may mean something else in the
+/// text of a function (definition/compiled.h). A transaction counts its change when it has locked
+/// definitions, before it commits.
+std::uint64_t changes_of_names(Oid database);
+void count_change_of_names();
+void count_change_of_names_everywhere();
+
 /// What definitions made unusable: how often, and by which statement the last time.
 struct Invalidations {
     std::uint64_t count = 0;
@@ -165,5 +172,6 @@ void count_holdings(std::span<const std::uint64_t> projections, Holding* holding
 void lock_definitions();
 void lock_all_definitions();
 bool definitions_are_quiet();
+bool definitions_are_quiet_in(Oid database);
 
 }  // namespace rolecall::cache

@@ -85,12 +85,12 @@ bool column_is_in_place(Check& check, Oid watched, Oid relation, const NameData&
 // ---- Watches
 
 // A relation with its children, on every level, as queries of this session see them: not other sessions'
-// temporary ones.
+// temporary ones, unless it is one itself.
 List* members_of(Oid relation) {
     List* members = NIL;
     ListCell* cell = nullptr;
     foreach (cell, find_all_inheritors(relation, AccessShareLock, nullptr))
-        if (!isOtherTempNamespace(get_rel_namespace(lfirst_oid(cell))))
+        if (lfirst_oid(cell) == relation || !isOtherTempNamespace(get_rel_namespace(lfirst_oid(cell))))
             members = lappend_oid(members, lfirst_oid(cell));
     return members;
 }
@@ -185,6 +185,15 @@ void check_reference(const Reference& reference, Check& check) {
     const bool keyed = std::any_of(watches.begin(), watches.end(), [&](const Watch& w) {
         return !w.lookup && w.relation == reference.relation;
     });
+    if (!keyed && reference.is_foreign_key) {
+        const char* child = qualified_name(reference.relation);
+        add(check, lookup.relation, false,
+            psprintf("column \"%s\" of %s refers to the lookup %s, and no table above has it",
+                     NameStr(reference.column), child, qualified_name(lookup.relation)),
+            psprintf("SELECT rolecall.watch(%s, %s, '<column that holds the key>')",
+                     literal(NameStr(check.projection.name)), literal(child)));
+        return;
+    }
     if (exists(reference.relation) &&
         !column_is_in_place(check, lookup.relation, reference.relation, reference.column, reference.number))
         return;
@@ -217,9 +226,12 @@ void check_is_referred_to(int number, Check& check) {
 
 void check_relation(Oid oid, Check& check) {
     const char kind = get_rel_relkind(oid);
-    if (kind == RELKIND_VIEW)
-        return;
     const char* name = qualified_name(oid);
+    if (kind == RELKIND_VIEW) {
+        if (get_rel_persistence(oid) == RELPERSISTENCE_TEMP)
+            add(check, oid, true, psprintf("%s is a temporary view", name));
+        return;
+    }
     if (oid < FirstNormalObjectId)
         add(check, oid, true, psprintf("%s is a system catalog", name));
     else if (kind == RELKIND_FOREIGN_TABLE)
@@ -298,6 +310,17 @@ void check_distribution(const List* relations, Check& check) {
                 "make it a table of this node only, give the projection a ttl, or drop the projection");
 }
 
+// Groups are read from a keyed table as its owner (groups.h), which need not be the view's.
+const char* unsafe_group_source(const Description& projection) {
+    for (const Reference& reference : projection.references)
+        if (exists(reference.relation))
+            if (const char* found = unsafe_part(owner_of(reference.relation), Execution{},
+                                                list_make1_oid(reference.relation));
+                found != nullptr)
+                return found;
+    return nullptr;
+}
+
 Oid watch_function(const char* name) {
     List* qualified = list_make2(makeString(pstrdup("rolecall")), makeString(pstrdup(name)));
     return LookupFuncName(qualified, 0, nullptr, false);
@@ -322,6 +345,8 @@ Verdict check_projection(const Description& projection, const Plan& plan, const 
     }
 
     const char* unsafe = unsafe_part(plan.owner, execution, behind);
+    if (unsafe == nullptr)
+        unsafe = unsafe_group_source(projection);
     if (unsafe != nullptr)
         add(check, projection.view, true, unsafe,
             "let one role own the view and what it uses, or a role that has the rights of the view's owner");

@@ -6,6 +6,7 @@
 #include "definition/distributed.h"
 #include "definition/exactness.h"
 #include "definition/groups.h"
+#include "definition/references.h"
 #include "definition/safety.h"
 #include "definition/text_functions.h"
 #include "definition/view.h"
@@ -323,6 +324,7 @@ bool read_definition(Definition& d) {
     if (current) {
         read_watches(now);
         read_references(now);
+        add_foreign_keys(now);
     }
     check_columns(now);
 
@@ -353,6 +355,7 @@ bool read_definition(Definition& d) {
     adopt(d, now, plan, group_sources, group_plans, verdict, relations);
     d.detaching = detaching;
     d.runs_text = has_text;
+    d.differs_by_calls = false;
     d.differs_here = has_text && has_temporary_schema();
     return true;
 }

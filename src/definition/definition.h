@@ -32,6 +32,7 @@ struct Definition {
     const char* unsafe;        // why the view must not be run; nullptr: it may be
     bool runs_text;            // functions that are read when they run (text_functions.h)
     bool differs_here;         // this session has temporary objects, which those may find
+    bool differs_by_calls;     // so did what they returned here the last time (compiled.h)
     bool detaching;            // a partition behind the view is being detached: plans are not kept
     int written;               // the place among its relations of one that this backend has written
     int relation_count;

@@ -17,12 +17,13 @@ struct Watch {
     AttrNumber key_number;  // of that column when it was watched
 };
 
-/// How documents refer to the rows of a lookup: a row of rolecall.watch_references.
+/// How documents refer to the rows of a lookup: a row of rolecall.watch_references, or a foreign key.
 struct Reference {
     int watch;  // the lookup's place among the watches
     Oid relation;
     NameData column;
-    AttrNumber number;  // of that column when it was named
+    AttrNumber number;    // of that column when it was named
+    bool is_foreign_key;  // nobody has named it
 };
 
 /// A projection as its rows say.

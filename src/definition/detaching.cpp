@@ -3,10 +3,12 @@
 #include "definition/check.h"
 
 extern "C" {
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
-#include "partitioning/partdesc.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
@@ -14,29 +16,45 @@ extern "C" {
 
 namespace rolecall::projection {
 
-// With all partitions a descriptor is the same for every snapshot.
+namespace {
+
+// From the catalog: the server's description of partitions comes with the partition key, whose functions it
+// evaluates, as whoever asks for it first.
+List* partitions_being_detached(Oid parent) {
+    List* found = NIL;
+    Relation inherits = table_open(InheritsRelationId, AccessShareLock);
+    ScanKeyData key;
+    ScanKeyInit(&key, Anum_pg_inherits_inhparent, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(parent));
+    SysScanDesc scan = systable_beginscan(inherits, InheritsParentIndexId, true, nullptr, 1, &key);
+    for (HeapTuple tuple = systable_getnext(scan); HeapTupleIsValid(tuple); tuple = systable_getnext(scan))
+        if (const auto* row = reinterpret_cast<Form_pg_inherits>(GETSTRUCT(tuple)); row->inhdetachpending)
+            found = lappend_oid(found, row->inhrelid);
+    systable_endscan(scan);
+    table_close(inherits, AccessShareLock);
+    return found;
+}
+
+}  // namespace
+
 bool add_detaching(List** problems, List** relations) {
     List* found = NIL;
     ListCell* cell = nullptr;
     foreach (cell, *relations) {
-        if (get_rel_relkind(lfirst_oid(cell)) != RELKIND_PARTITIONED_TABLE)
+        const Oid parent = lfirst_oid(cell);
+        if (get_rel_relkind(parent) != RELKIND_PARTITIONED_TABLE)
             continue;
-        Relation parent = table_open(lfirst_oid(cell), AccessShareLock);
-        PartitionDesc partitions = RelationGetPartitionDesc(parent, false);
-        for (int i = 0; partitions->detached_exist && i < partitions->nparts; ++i) {
-            const Oid partition = partitions->oids[i];
-            if (!PartitionHasPendingDetach(partition))
-                continue;
+        ListCell* of_parent = nullptr;
+        foreach (of_parent, partitions_being_detached(parent)) {
+            const Oid partition = lfirst_oid(of_parent);
             found = lappend_oid(found, partition);
-            const char* whole = qualified_name(RelationGetRelid(parent));
+            const char* whole = qualified_name(parent);
             const char* part = qualified_name(partition);
             add_problem(problems,
-                        {.relation = RelationGetRelid(parent),
+                        {.relation = parent,
                          .lasting = false,
                          .text = psprintf("partition %s of %s is being detached", part, whole),
                          .repair = psprintf("ALTER TABLE %s DETACH PARTITION %s FINALIZE", whole, part)});
         }
-        table_close(parent, NoLock);
     }
     *relations = list_concat_unique_oid(*relations, found);
     return found != NIL;

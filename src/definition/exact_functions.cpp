@@ -4,16 +4,14 @@ extern "C" {
 #include "access/htup_details.h"
 #include "access/transam.h"
 #include "catalog/pg_aggregate.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_amop.h"
 #include "catalog/pg_amproc.h"
-#include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
-#include "executor/functions.h"
 #include "funcapi.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
-#include "rewrite/rewriteHandler.h"
-#include "tcop/tcopprot.h"
+#include "parser/parse_agg.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
 #include "utils/lsyscache.h"
@@ -161,58 +159,141 @@ bool is_exact(Oid function, bool may_ask_time) {
            (contains(stable_functions, name) || (may_ask_time && contains(time_functions, name)));
 }
 
-void run_function(ExactWalk& walk, Oid function) {
-    walk.found.functions = list_append_unique_oid(walk.found.functions, function);
-    if (!is_exact(function, walk.may_ask_time))
-        note(walk, psprintf("function %s is not immutable", quote_identifier(get_func_name(function))));
+namespace {
+
+// What no owner's word is taken for inside a function: a built-in one may read what a text or a number names.
+bool is_harmless_inside(Oid function, bool may_ask_time) {
+    return is_exact(function, may_ask_time) ||
+           (func_volatile(function) == PROVOLATILE_STABLE && func_parallel(function) == PROPARALLEL_SAFE);
 }
 
-// An aggregate is declared immutable whatever its functions are.
-void run_aggregate(ExactWalk& walk, Oid aggregate) {
-    run_function(walk, aggregate);
-    HeapTuple tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggregate));
-    if (!HeapTupleIsValid(tuple))
-        return;  // a window function, which has no others
-    if (aggregate >= FirstNormalObjectId) {
-        const auto& parts = *reinterpret_cast<Form_pg_aggregate>(GETSTRUCT(tuple));
-        for (const Oid function :
-             {parts.aggtransfn, parts.aggfinalfn, parts.aggcombinefn, parts.aggserialfn, parts.aggdeserialfn,
-              parts.aggmtransfn, parts.aggminvtransfn, parts.aggmfinalfn})
-            if (OidIsValid(function))
-                run_function(walk, function);
-        if (OidIsValid(parts.aggsortop))
-            run_operator(walk, parts.aggsortop);
-    }
-    ReleaseSysCache(tuple);
+}  // namespace
+
+void run_function(ExactWalk& walk, Oid function, List* types) {
+    walk.found.functions = list_append_unique_oid(walk.found.functions, function);
+    walk.found.as_caller = list_append_unique_oid(walk.found.as_caller, function);
+    const char* complaint =
+        psprintf("function %s is not immutable", quote_identifier(get_func_name(function)));
+    if (function >= FirstNormalObjectId)
+        look_inside(walk, function, types);
+    else
+        refuse_named_code(walk, function);
+    if (function < FirstNormalObjectId && walk.is_inside && !is_harmless_inside(function, walk.may_ask_time))
+        refuse(walk, complaint);
+    if (!is_exact(function, walk.may_ask_time))
+        note(walk, complaint);
 }
 
 namespace {
 
-// An index, a sort or a hash table on the operator runs what its family has for that.
+Oid state_type(Oid aggregate, Oid declared, const List* types) {
+    Oid given[FUNC_MAX_ARGS];
+    if (!OidIsValid(declared) || !IsPolymorphicType(declared))
+        return declared;
+    ListCell* cell = nullptr;
+    foreach (cell, types)
+        given[foreach_current_index(cell)] = lfirst_oid(cell);
+    return resolve_aggregate_transtype(aggregate, declared, given, list_length(types));
+}
+
+// A final function may be given nulls of the arguments' types.
+List* final_types(Oid state, bool is_extra, const List* types) {
+    List* all = list_make1_oid(state);
+    return is_extra ? list_concat(all, types) : all;
+}
+
+// Its support functions, with the types of what they are given.
+void run_support(ExactWalk& walk, Oid aggregate, const FormData_pg_aggregate& parts, const List* types) {
+    const Oid state = state_type(aggregate, parts.aggtranstype, types);
+    const Oid moving = state_type(aggregate, parts.aggmtranstype, types);
+    List* rows = NIL;  // of the types of a row's arguments
+    ListCell* cell = nullptr;
+    foreach (cell, types)
+        if (foreach_current_index(cell) >= parts.aggnumdirectargs)
+            rows = lappend_oid(rows, lfirst_oid(cell));
+    const struct {
+        Oid function;
+        List* types;
+    } support[] = {
+        {parts.aggtransfn, list_concat(list_make1_oid(state), rows)},
+        {parts.aggfinalfn, final_types(state, parts.aggfinalextra, types)},
+        {parts.aggcombinefn, list_make2_oid(state, state)},
+        {parts.aggserialfn, list_make1_oid(state)},
+        {parts.aggdeserialfn, NIL},
+        {parts.aggmtransfn, list_concat(list_make1_oid(moving), rows)},
+        {parts.aggminvtransfn, list_concat(list_make1_oid(moving), rows)},
+        {parts.aggmfinalfn, final_types(moving, parts.aggmfinalextra, types)},
+    };
+    for (const auto& each : support)
+        if (OidIsValid(each.function))
+            run_function(walk, each.function, each.types);
+    for (const Oid type : {state, moving})  // the first is made of a text
+        if (OidIsValid(type))
+            make_type(walk, type);
+    if (OidIsValid(parts.aggsortop))
+        run_operator(walk, parts.aggsortop);
+}
+
+}  // namespace
+
+// An aggregate is declared immutable whatever its functions are.
+void run_aggregate(ExactWalk& walk, Oid aggregate, List* types) {
+    HeapTuple tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggregate));
+    if (!HeapTupleIsValid(tuple))
+        return;  // a window function, which has no others
+    if (aggregate >= FirstNormalObjectId)
+        run_support(walk, aggregate, *reinterpret_cast<Form_pg_aggregate>(GETSTRUCT(tuple)), types);
+    ReleaseSysCache(tuple);
+}
+
+// Those of a built-in family that are built in need no look; an application may have added others. The
+// planner may compare by another equality of a b-tree's or hash table's family, and order by another order;
+// the operators of other access methods are used where the query has them, or in an index.
+void run_family(ExactWalk& walk, Oid family, bool in_index) {
+    if (list_member_oid(walk.families, family))
+        return;
+    walk.families = lappend_oid(walk.families, family);
+    const auto run = [&walk, family](Oid function) {
+        if (std::max(function, family) >= FirstNormalObjectId)
+            run_function(walk, function);
+    };
+    CatCList* functions = SearchSysCacheList1(AMPROCNUM, ObjectIdGetDatum(family));
+    for (int i = 0; i < functions->n_members; ++i)
+        run(reinterpret_cast<Form_pg_amproc>(GETSTRUCT(&functions->members[i]->tuple))->amproc);
+    ReleaseSysCacheList(functions);
+    CatCList* operators = SearchSysCacheList1(AMOPSTRATEGY, ObjectIdGetDatum(family));
+    for (int i = 0; i < operators->n_members; ++i) {
+        const auto* member = reinterpret_cast<Form_pg_amop>(GETSTRUCT(&operators->members[i]->tuple));
+        if (in_index || member->amopmethod == BTREE_AM_OID || member->amopmethod == HASH_AM_OID)
+            run(get_opcode(member->amopopr));
+    }
+    ReleaseSysCacheList(operators);
+}
+
+namespace {
+
+// An index, a partition's bounds, a sort or a hash table on the operator run what its family has for that. A
+// built-in operator may be in an application's family too.
 void run_families(ExactWalk& walk, Oid number) {
     CatCList* members = SearchSysCacheList1(AMOPOPID, ObjectIdGetDatum(number));
-    for (int i = 0; i < members->n_members; ++i) {
-        const auto* member = reinterpret_cast<Form_pg_amop>(GETSTRUCT(&members->members[i]->tuple));
-        CatCList* functions = SearchSysCacheList1(AMPROCNUM, ObjectIdGetDatum(member->amopfamily));
-        for (int f = 0; f < functions->n_members; ++f)
-            run_function(walk,
-                         reinterpret_cast<Form_pg_amproc>(GETSTRUCT(&functions->members[f]->tuple))->amproc);
-        ReleaseSysCacheList(functions);
-    }
+    for (int i = 0; i < members->n_members; ++i)
+        run_family(walk, reinterpret_cast<Form_pg_amop>(GETSTRUCT(&members->members[i]->tuple))->amopfamily,
+                   false);
     ReleaseSysCacheList(members);
 }
 
 }  // namespace
 
-// What is built in has no others than built-in ones.
-void run_operator(ExactWalk& walk, Oid number) {
-    run_function(walk, get_opcode(number));
-    if (number < FirstNormalObjectId)
-        return;
-    for (const Oid other : {get_commutator(number), get_negator(number)})
-        if (OidIsValid(other))
-            run_function(walk, get_opcode(other));
+void run_operator(ExactWalk& walk, Oid number, List* types) {
+    run_function(walk, get_opcode(number), types);
     run_families(walk, number);
+    if (number < FirstNormalObjectId)
+        return;  // it has none but built-in ones
+    if (const Oid negator = get_negator(number); OidIsValid(negator))
+        run_function(walk, get_opcode(negator), types);
+    List* swapped = list_length(types) == 2 ? list_make2_oid(lsecond_oid(types), linitial_oid(types)) : NIL;
+    if (const Oid commutator = get_commutator(number); OidIsValid(commutator))
+        run_function(walk, get_opcode(commutator), swapped);
 }
 
 // ---- What is passed to them
@@ -224,130 +305,49 @@ bool is_polymorphic(Oid function) {
     return std::any_of(types, types + count, is_polymorphic_type);
 }
 
-void pass_types(ExactWalk& walk, Oid function, const List* arguments) {
-    Oid* types = nullptr;
-    int count = 0;
-    (void)get_func_signature(function, &types, &count);
-    ListCell* cell = nullptr;
-    foreach (cell, arguments)
-        if (is_polymorphic_type(declared_type(types, count, foreach_current_index(cell))))
-            write_type(walk, lfirst_oid(cell));
-}
-
-void pass_arguments(ExactWalk& walk, Oid function, const List* arguments) {
+List* types_of(const List* expressions) {
     List* types = NIL;
-    ListCell* cell = nullptr;
-    foreach (cell, arguments)
+    const ListCell* cell = nullptr;
+    foreach (cell, expressions)
         types = lappend_oid(types, exprType(static_cast<Node*>(lfirst(cell))));
-    pass_types(walk, function, types);
+    return types;
 }
 
-namespace {
-
-// BEGIN ATOMIC is kept as a list of lists of queries, RETURN as a query.
-List* rewritten(Node* body) {
-    List* queries = NIL;
+void pass_types(ExactWalk& walk, Oid function, const List* types) {
+    Oid* declared = nullptr;
+    int count = 0;
+    (void)get_func_signature(function, &declared, &count);
     ListCell* cell = nullptr;
-    foreach (cell, IsA(body, List) ? linitial_node(List, reinterpret_cast<List*>(body)) : list_make1(body)) {
-        Query* query = lfirst_node(Query, cell);
-        AcquireRewriteLocks(query, true, false);
-        queries = list_concat(queries, pg_rewrite_query(query));
+    foreach (cell, types) {
+        if (!is_polymorphic_type(declared_type(declared, count, foreach_current_index(cell))))
+            continue;
+        write_type(walk, lfirst_oid(cell));
+        if (function >= FirstNormalObjectId)  // in its body, of which nothing may be known
+            make_type(walk, lfirst_oid(cell));
     }
-    return queries;
 }
 
-// The queries of a function that is written in SQL, where the planner may put them in place of the call; NIL:
-// it runs as it is, with the rights of whom it says, under its own settings, or is nothing of the kind.
-List* body_of(HeapTuple tuple, Node* call, Oid collation) {
-    const auto& function = *reinterpret_cast<Form_pg_proc>(GETSTRUCT(tuple));
-    if (function.oid < FirstNormalObjectId || function.prolang != SQLlanguageId ||
-        function.prokind != PROKIND_FUNCTION || function.prosecdef || function.prorettype == RECORDOID ||
-        !heap_attisnull(tuple, Anum_pg_proc_proconfig, nullptr))
-        return NIL;
-    bool is_null = false;
-    const Datum parsed = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &is_null);
-    if (!is_null)
-        return rewritten(static_cast<Node*>(stringToNode(TextDatumGetCString(parsed))));
-    const Datum source = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &is_null);
-    const char* sql = TextDatumGetCString(source);
-    SQLFunctionParseInfoPtr parse = prepare_sql_fn_parse_info(tuple, call, collation);
-    List* queries = NIL;
-    ListCell* cell = nullptr;
-    foreach (cell, pg_parse_query(sql))
-        queries = list_concat(
-            queries, pg_analyze_and_rewrite_withcb(
-                         lfirst_node(RawStmt, cell), sql,
-                         reinterpret_cast<ParserSetupHook>(reinterpret_cast<void (*)()>(sql_fn_parser_setup)),
-                         parse, nullptr));
-    return queries;
-}
-
-bool add_relations(Node* node, void* relations) {
-    if (node == nullptr)
-        return false;
-    if (!IsA(node, Query))
-        return expression_tree_walker(node, pg::tree_walker(add_relations), relations);
-    auto* query = reinterpret_cast<Query*>(node);
-    auto& all = *static_cast<List**>(relations);
-    ListCell* cell = nullptr;
-    foreach (cell, query->rtable)
-        if (const auto* entry = lfirst_node(RangeTblEntry, cell);
-            entry->rtekind == RTE_RELATION || (entry->rtekind == RTE_SUBQUERY && OidIsValid(entry->relid)))
-            all = list_append_unique_oid(all, entry->relid);
-    return query_tree_walker(query, pg::tree_walker(add_relations), relations, 0);
-}
-
-// That it is immutable its owner has declared, but what it calls runs with the same rights, and a table that
-// it reads is watched by nobody.
-void visit_body(ExactWalk& walk, HeapTuple tuple, Node* call, Oid collation) {
-    const Oid function = reinterpret_cast<Form_pg_proc>(GETSTRUCT(tuple))->oid;
-    if (list_member_oid(*walk.bodies, function))
-        return;
-    *walk.bodies = lappend_oid(*walk.bodies, function);
-    List* queries = body_of(tuple, call, collation);
-    if (queries == NIL)
-        return;
-    walk.found.calls_sql = true;
-    List* relations = NIL;
-    add_relations(reinterpret_cast<Node*>(queries), static_cast<void*>(&relations));
-    if (relations != NIL) {
-        note(walk, psprintf("function %s reads a table", format_procedure(function)));
-        walk.found.read_inside = list_concat_unique_oid(walk.found.read_inside, relations);
-    }
-
-    Execution inside;
-    ExactWalk body{.found = inside, .bodies = walk.bodies, .may_ask_time = true};
-    visit(reinterpret_cast<Node*>(queries), &body);
-    walk.found.functions = list_concat_unique_oid(walk.found.functions, inside.functions);
-    walk.found.domains = list_concat_unique_oid(walk.found.domains, inside.domains);
-    walk.found.policed = list_concat_unique_oid(walk.found.policed, inside.policed);
-    walk.found.read_inside = list_concat_unique_oid(walk.found.read_inside, inside.read_inside);
-    if (walk.found.unknown == nullptr)
-        walk.found.unknown = inside.unknown;
-    if (inside.read_inside != NIL)
-        note(walk, psprintf("what function %s calls reads a table", format_procedure(function)));
-}
-
-}  // namespace
-
-void visit_call(ExactWalk& walk, Node* call, Oid function, List* arguments, Oid result, Oid collation) {
+void visit_call(ExactWalk& walk, Node* call, Oid function, List* arguments, Oid result) {
     HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
     if (!HeapTupleIsValid(tuple))
         elog(ERROR, "cache lookup failed for function %u", function);
     // The planner does this, so that the rewritten query lacks them.
     arguments = expand_function_arguments(list_copy(arguments), false, result, tuple);
+    ReleaseSysCache(tuple);
     if (result == RECORDOID) {
         if (TupleDesc columns = get_expr_result_tupdesc(call, true); columns != nullptr)
             add_columns(walk, columns);
         else
             walk.unknown_record = format_procedure(function);
+        walk.makes_records |= walk.unknown_record != nullptr && is_polymorphic(function);
     }
-    visit_body(walk, tuple, call, collation);
-    ReleaseSysCache(tuple);
-
-    pass_arguments(walk, function, arguments);
-    if (get_typtype(result) == TYPTYPE_RANGE)
-        run_range(walk, result);
+    List* types = types_of(arguments);
+    run_function(walk, function, types);
+    pass_types(walk, function, types);
+    // A built-in function that reads text or json by what the catalogs say of a type is not declared
+    // immutable: what they say may be anything. The immutable ones pass on what they are given.
+    if (function >= FirstNormalObjectId || func_volatile(function) != PROVOLATILE_IMMUTABLE)
+        make_type(walk, result);
     visit(reinterpret_cast<Node*>(arguments), &walk);
 }
 

@@ -5,6 +5,7 @@ extern "C" {
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/transam.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -24,6 +25,7 @@ namespace {
 // Functions that look up what a type consists of, and go by that: it is looked at here.
 void run_part(ExactWalk& walk, Oid function, const char* complaint, Oid type) {
     walk.found.functions = list_append_unique_oid(walk.found.functions, function);
+    walk.found.as_caller = list_append_unique_oid(walk.found.as_caller, function);
     if (!is_exact(function, walk.may_ask_time))
         note(walk, psprintf(complaint, format_type_be(type)));
 }
@@ -34,18 +36,22 @@ void run_casts(ExactWalk& walk, Oid type) {
         Oid function = InvalidOid;
         if (find_coercion_pathway(target, type, COERCION_EXPLICIT, &function) == COERCION_PATH_FUNC &&
             OidIsValid(function))
-            run_function(walk, function);
+            run_function(walk, function, list_make1_oid(type));
     }
 }
 
+// Also of what is built in: an application may have given it the operators that it lacks.
 void run_comparisons(ExactWalk& walk, Oid type) {
     const TypeCacheEntry* entry = lookup_type_cache(
         type, TYPECACHE_EQ_OPR | TYPECACHE_CMP_PROC | TYPECACHE_HASH_PROC | TYPECACHE_HASH_EXTENDED_PROC);
     if (OidIsValid(entry->eq_opr))
-        run_operator(walk, entry->eq_opr);
-    for (const Oid function : {entry->cmp_proc, entry->hash_proc, entry->hash_extended_proc})
-        if (OidIsValid(function))
-            run_function(walk, function);
+        run_operator(walk, entry->eq_opr, list_make2_oid(type, type));
+    if (OidIsValid(entry->cmp_proc))
+        run_function(walk, entry->cmp_proc, list_make2_oid(type, type));
+    if (OidIsValid(entry->hash_proc))
+        run_function(walk, entry->hash_proc, list_make1_oid(type));
+    if (OidIsValid(entry->hash_extended_proc))
+        run_function(walk, entry->hash_extended_proc, list_make2_oid(type, INT8OID));
 }
 
 void write_scalar(ExactWalk& walk, Oid type) {
@@ -53,8 +59,6 @@ void write_scalar(ExactWalk& walk, Oid type) {
     bool is_varlena = false;
     getTypeOutputInfo(type, &output, &is_varlena);
     run_part(walk, output, "the text of type %s depends on more than its value", type);
-    if (type >= FirstNormalObjectId)
-        run_comparisons(walk, type);
 }
 
 void read_scalar(ExactWalk& walk, Oid type) {
@@ -64,13 +68,61 @@ void read_scalar(ExactWalk& walk, Oid type) {
     run_part(walk, input, "a value of type %s depends on more than its text", type);
 }
 
-// `each` for the type of each column of a composite type.
-void for_columns(ExactWalk& walk, Oid type, void (*each)(ExactWalk&, Oid)) {
+using Each = void (*)(ExactWalk&, Oid);
+
+void for_columns(ExactWalk& walk, Oid type, Each each) {
     TupleDesc columns = lookup_rowtype_tupdesc(type, -1);
     for (int i = 0; i < columns->natts; ++i)
         if (!TupleDescAttr(columns, i)->attisdropped)
             each(walk, TupleDescAttr(columns, i)->atttypid);
     ReleaseTupleDesc(columns);
+}
+
+Oid direct_base_of(Oid domain) {
+    HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(domain));
+    if (!HeapTupleIsValid(tuple))
+        elog(ERROR, "cache lookup failed for type %u", domain);
+    const Oid base = reinterpret_cast<Form_pg_type>(GETSTRUCT(tuple))->typbasetype;
+    ReleaseSysCache(tuple);
+    return base;
+}
+
+// `each` for the types of what a type consists of. False: it is a scalar, or no type of values.
+bool for_parts(ExactWalk& walk, Oid type, Each each) {
+    switch (get_typtype(type)) {
+        case TYPTYPE_DOMAIN:
+            each(walk, direct_base_of(type));
+            return true;
+        case TYPTYPE_COMPOSITE:
+            for_columns(walk, type, each);
+            return true;
+        case TYPTYPE_RANGE:
+            each(walk, get_range_subtype(type));
+            return true;
+        case TYPTYPE_MULTIRANGE:
+            each(walk, get_multirange_range(type));
+            return true;
+        default:
+            if (const Oid element = get_element_type(type); OidIsValid(element)) {
+                each(walk, element);
+                return true;
+            }
+            return false;
+    }
+}
+
+// False: it was there before.
+bool add_type(List*& types, Oid type) {
+    if (list_member_oid(types, type))
+        return false;
+    check_stack_depth();
+    types = lappend_oid(types, type);
+    return true;
+}
+
+bool is_scalar(Oid type) {
+    const char kind = get_typtype(type);
+    return kind == TYPTYPE_BASE || kind == TYPTYPE_ENUM;
 }
 
 void refuse_pseudotype(ExactWalk& walk, Oid type) {
@@ -86,11 +138,39 @@ void add_columns(ExactWalk& walk, TupleDesc columns) {
             walk.columns = list_append_unique_oid(walk.columns, TupleDescAttr(columns, i)->atttypid);
 }
 
+// Also what only the planner's estimates need: it runs all the same.
 void run_range(ExactWalk& walk, Oid type) {
     const TypeCacheEntry* range = lookup_type_cache(type, TYPECACHE_RANGE_INFO);
-    run_function(walk, range->rng_cmp_proc_finfo.fn_oid);
+    const Oid subtype = get_range_subtype(type);
+    run_function(walk, range->rng_cmp_proc_finfo.fn_oid, list_make2_oid(subtype, subtype));
     if (OidIsValid(range->rng_canonical_finfo.fn_oid))
-        run_function(walk, range->rng_canonical_finfo.fn_oid);
+        run_function(walk, range->rng_canonical_finfo.fn_oid, list_make1_oid(type));
+    if (OidIsValid(range->rng_subdiff_finfo.fn_oid))
+        run_function(walk, range->rng_subdiff_finfo.fn_oid, list_make2_oid(subtype, subtype));
+}
+
+// DDL on what is temporary is announced to nobody.
+void meet_type(ExactWalk& walk, Oid type) {
+    if (type < FirstNormalObjectId || !add_type(walk.met, type))
+        return;
+    HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+    if (!HeapTupleIsValid(tuple))
+        elog(ERROR, "cache lookup failed for type %u", type);
+    if (isAnyTempNamespace(reinterpret_cast<Form_pg_type>(GETSTRUCT(tuple))->typnamespace))
+        refuse(walk, psprintf("type %s is temporary", format_type_be_qualified(type)));
+    ReleaseSysCache(tuple);
+    (void)for_parts(walk, type, meet_type);
+}
+
+void make_type(ExactWalk& walk, Oid type) {
+    if (type < FirstNormalObjectId || !add_type(walk.made, type))
+        return;
+    meet_type(walk, type);
+    if (get_typtype(type) == TYPTYPE_DOMAIN)
+        check_domain(walk, type);
+    if (get_typtype(type) == TYPTYPE_RANGE)
+        run_range(walk, type);
+    (void)for_parts(walk, type, make_type);
 }
 
 void write_type(ExactWalk& walk, Oid type) {
@@ -98,66 +178,30 @@ void write_type(ExactWalk& walk, Oid type) {
         walk.has_records = true;
         return;
     }
-    if (list_member_oid(walk.written, type))
+    if (!add_type(walk.written, type))
         return;
-    walk.written = lappend_oid(walk.written, type);
-    check_stack_depth();
+    meet_type(walk, type);
+    if (get_typtype(type) == TYPTYPE_RANGE)
+        run_range(walk, type);
     if (type >= FirstNormalObjectId)
         run_casts(walk, type);
-    switch (get_typtype(type)) {
-        case TYPTYPE_DOMAIN:
-            write_type(walk, getBaseType(type));
-            break;
-        case TYPTYPE_COMPOSITE:
-            for_columns(walk, type, write_type);
-            break;
-        case TYPTYPE_RANGE:
-            run_range(walk, type);
-            write_type(walk, get_range_subtype(type));
-            break;
-        case TYPTYPE_MULTIRANGE:
-            write_type(walk, get_multirange_range(type));
-            break;
-        case TYPTYPE_BASE:
-        case TYPTYPE_ENUM:
-            if (const Oid element = get_element_type(type); OidIsValid(element))
-                write_type(walk, element);
-            else
-                write_scalar(walk, type);
-            break;
-        default:
+    if (!for_parts(walk, type, write_type)) {
+        if (is_scalar(type))
+            write_scalar(walk, type);
+        else
             refuse_pseudotype(walk, type);
     }
+    run_comparisons(walk, type);
 }
 
 void read_type(ExactWalk& walk, Oid type) {
-    if (list_member_oid(walk.read, type))
+    if (!add_type(walk.read, type))
         return;
-    walk.read = lappend_oid(walk.read, type);
-    check_stack_depth();
-    switch (get_typtype(type)) {
-        case TYPTYPE_DOMAIN:
-            check_domain(walk, type);
-            read_type(walk, getBaseType(type));
-            break;
-        case TYPTYPE_COMPOSITE:
-            for_columns(walk, type, read_type);
-            break;
-        case TYPTYPE_RANGE:
-            run_range(walk, type);
-            read_type(walk, get_range_subtype(type));
-            break;
-        case TYPTYPE_MULTIRANGE:
-            read_type(walk, get_multirange_range(type));
-            break;
-        case TYPTYPE_BASE:
-        case TYPTYPE_ENUM:
-            if (const Oid element = get_element_type(type); OidIsValid(element))
-                read_type(walk, element);
-            else
-                read_scalar(walk, type);
-            break;
-        default:
+    make_type(walk, type);
+    if (!for_parts(walk, type, read_type)) {
+        if (is_scalar(type))
+            read_scalar(walk, type);
+        else
             refuse_pseudotype(walk, type);
     }
 }
@@ -184,14 +228,11 @@ void visit_constraints(ExactWalk& walk, Oid domain) {
 }  // namespace
 
 void check_domain(ExactWalk& walk, Oid domain) {
-    while (get_typtype(domain) == TYPTYPE_DOMAIN && !list_member_oid(walk.found.domains, domain)) {
+    for (; get_typtype(domain) == TYPTYPE_DOMAIN && !list_member_oid(walk.found.domains, domain);
+         domain = direct_base_of(domain)) {
         walk.found.domains = lappend_oid(walk.found.domains, domain);
+        meet_type(walk, domain);
         visit_constraints(walk, domain);
-        HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(domain));
-        if (!HeapTupleIsValid(tuple))
-            return;
-        domain = reinterpret_cast<Form_pg_type>(GETSTRUCT(tuple))->typbasetype;
-        ReleaseSysCache(tuple);
     }
 }
 

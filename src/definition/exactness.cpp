@@ -21,6 +21,18 @@ void note(ExactWalk& walk, const char* text) {
         walk.found.inexact = text;
 }
 
+void refuse(ExactWalk& walk, const char* text) {
+    note(walk, text);
+    if (walk.found.refused == nullptr)
+        walk.found.refused = text;
+}
+
+void refuse_unknown(ExactWalk& walk, const char* name) {
+    refuse(walk, psprintf("it uses %s, of which it is not known what it depends on", name));
+    if (walk.found.unknown == nullptr)
+        walk.found.unknown = name;
+}
+
 namespace {
 
 // As nodeToString() begins: "{XMLEXPR :op ...".
@@ -29,30 +41,18 @@ const char* name_of(const Node* node) {
     return pnstrdup(text + 1, static_cast<Size>(strcspn(text + 1, " :}")));
 }
 
-void refuse_unknown(ExactWalk& walk, const char* name) {
-    note(walk, psprintf("it uses %s, of which it is not known what it depends on", name));
-    if (walk.found.unknown == nullptr)
-        walk.found.unknown = name;
-}
-
 bool is_time(SQLValueFunctionOp op) {
-    switch (op) {
-        case SVFOP_CURRENT_DATE:
-        case SVFOP_CURRENT_TIME:
-        case SVFOP_CURRENT_TIME_N:
-        case SVFOP_CURRENT_TIMESTAMP:
-        case SVFOP_CURRENT_TIMESTAMP_N:
-        case SVFOP_LOCALTIME:
-        case SVFOP_LOCALTIME_N:
-        case SVFOP_LOCALTIMESTAMP:
-        case SVFOP_LOCALTIMESTAMP_N:
-            return true;
-        default:
-            return false;
-    }
+    constexpr SQLValueFunctionOp times[] = {
+        SVFOP_CURRENT_DATE,      SVFOP_CURRENT_TIME,        SVFOP_CURRENT_TIME_N,
+        SVFOP_CURRENT_TIMESTAMP, SVFOP_CURRENT_TIMESTAMP_N, SVFOP_LOCALTIME,
+        SVFOP_LOCALTIME_N,       SVFOP_LOCALTIMESTAMP,      SVFOP_LOCALTIMESTAMP_N};
+    return std::find(std::begin(times), std::end(times), op) != std::end(times);
 }
 
-void add_column(ExactWalk& walk, Oid type) { walk.columns = list_append_unique_oid(walk.columns, type); }
+void add_column(ExactWalk& walk, Oid type) {
+    meet_type(walk, type);
+    walk.columns = list_append_unique_oid(walk.columns, type);
+}
 
 void visit_children(ExactWalk& walk, Node* node) {
     expression_tree_walker(node, pg::tree_walker(visit), &walk);
@@ -86,33 +86,39 @@ void visit_minmax(ExactWalk& walk, const MinMaxExpr* expression) {
     write_type(walk, expression->minmaxtype);
     const TypeCacheEntry* type = lookup_type_cache(expression->minmaxtype, TYPECACHE_CMP_PROC);
     if (OidIsValid(type->cmp_proc))
-        run_function(walk, type->cmp_proc);
+        run_function(walk, type->cmp_proc, list_make2_oid(expression->minmaxtype, expression->minmaxtype));
+}
+
+void visit_operator(ExactWalk& walk, Oid number, List* types) {
+    run_operator(walk, number, types);
+    pass_types(walk, get_opcode(number), types);
 }
 
 void visit_row_comparison(ExactWalk& walk, const RowCompareExpr* comparison) {
     ListCell* number = nullptr;
     ListCell* left = nullptr;
     ListCell* right = nullptr;
-    forthree(number, comparison->opnos, left, comparison->largs, right, comparison->rargs) {
-        run_operator(walk, lfirst_oid(number));
-        pass_arguments(walk, get_opcode(lfirst_oid(number)), list_make2(lfirst(left), lfirst(right)));
-    }
+    forthree(number, comparison->opnos, left, comparison->largs, right, comparison->rargs)
+        visit_operator(walk, lfirst_oid(number), types_of(list_make2(lfirst(left), lfirst(right))));
 }
 
-void visit_operator(ExactWalk& walk, Oid number, const List* arguments) {
-    run_operator(walk, number);
-    pass_arguments(walk, get_opcode(number), arguments);
+// The operator compares with elements, or the planner's hash table does.
+void visit_array_comparison(ExactWalk& walk, const ScalarArrayOpExpr* operation) {
+    const List* types = types_of(operation->args);
+    const Oid array = lsecond_oid(types);
+    visit_operator(walk, operation->opno, list_make2_oid(linitial_oid(types), get_base_element_type(array)));
+    pass_types(walk, get_opcode(operation->opno), types);
 }
 
 void visit_window_function(ExactWalk& walk, WindowFunc* window) {
-    run_aggregate(walk, window->winfnoid);
-    visit_call(walk, reinterpret_cast<Node*>(window), window->winfnoid, window->args, window->wintype,
-               window->inputcollid);
+    run_aggregate(walk, window->winfnoid, types_of(window->args));
+    visit_call(walk, reinterpret_cast<Node*>(window), window->winfnoid, window->args, window->wintype);
     visit(reinterpret_cast<Node*>(window->aggfilter), &walk);
 }
 
 void visit_aggregate(ExactWalk& walk, Aggref* aggregate) {
-    run_aggregate(walk, aggregate->aggfnoid);
+    run_function(walk, aggregate->aggfnoid, aggregate->aggargtypes);
+    run_aggregate(walk, aggregate->aggfnoid, aggregate->aggargtypes);
     pass_types(walk, aggregate->aggfnoid, aggregate->aggargtypes);
     visit_children(walk, reinterpret_cast<Node*>(aggregate));
 }
@@ -130,10 +136,8 @@ void visit_row(ExactWalk& walk, const RowExpr* row) {
 }
 
 void visit_table_function(ExactWalk& walk, const TableFunc* table) {
-    if (!pg::is_json_table(table)) {
+    if (!pg::is_json_table(table))
         note(walk, "it uses XMLTABLE");
-        return;
-    }
     ListCell* cell = nullptr;
     foreach (cell, table->coltypes) {
         read_type(walk, lfirst_oid(cell));
@@ -145,8 +149,10 @@ void visit_call_in_from(ExactWalk& walk, const RangeTblFunction* function) {
     Node* call = function->funcexpr;
     if (function->funccoltypes != NIL) {
         ListCell* cell = nullptr;
-        foreach (cell, function->funccoltypes)
+        foreach (cell, function->funccoltypes) {
+            make_type(walk, lfirst_oid(cell));
             add_column(walk, lfirst_oid(cell));
+        }
         const char* before = walk.unknown_record;
         visit(call, &walk);
         walk.unknown_record = before;  // its columns are said here
@@ -200,8 +206,10 @@ void visit_range(ExactWalk& walk, const RangeTblEntry* entry) {
 }
 
 void visit_query(ExactWalk& walk, Query* query) {
-    if (query->commandType != CMD_SELECT)
-        note(walk, "it changes rows");
+    if (query->commandType == CMD_UTILITY)
+        refuse(walk, "it runs a statement that is no query");
+    else if (query->commandType != CMD_SELECT)
+        refuse(walk, "it changes rows");
     if (query->rowMarks != NIL)
         note(walk, "it locks rows (FOR UPDATE or FOR SHARE)");
     ListCell* cell = nullptr;
@@ -224,8 +232,7 @@ bool visit(Node* node, void* context) {
             return false;
         case T_FuncExpr: {
             auto* call = reinterpret_cast<FuncExpr*>(node);
-            run_function(walk, call->funcid);
-            visit_call(walk, node, call->funcid, call->args, call->funcresulttype, call->inputcollid);
+            visit_call(walk, node, call->funcid, call->args, call->funcresulttype);
             return false;
         }
         case T_Aggref:
@@ -243,14 +250,13 @@ bool visit(Node* node, void* context) {
         case T_DistinctExpr:
         case T_NullIfExpr: {
             const auto* operation = reinterpret_cast<OpExpr*>(node);
-            visit_operator(walk, operation->opno, operation->args);
+            visit_operator(walk, operation->opno, types_of(operation->args));
+            make_type(walk, operation->opresulttype);
             break;
         }
-        case T_ScalarArrayOpExpr: {
-            const auto* operation = reinterpret_cast<ScalarArrayOpExpr*>(node);
-            visit_operator(walk, operation->opno, operation->args);
+        case T_ScalarArrayOpExpr:
+            visit_array_comparison(walk, reinterpret_cast<ScalarArrayOpExpr*>(node));
             break;
-        }
         case T_RowCompareExpr:
             visit_row_comparison(walk, reinterpret_cast<RowCompareExpr*>(node));
             break;
@@ -294,7 +300,7 @@ bool visit(Node* node, void* context) {
             visit_value(walk, reinterpret_cast<SQLValueFunction*>(node));
             break;
         case T_NextValueExpr:
-            note(walk, "it calls nextval()");
+            refuse(walk, "it calls nextval()");
             break;
         case T_TableSampleClause:
             note(walk, "it uses TABLESAMPLE");
@@ -307,7 +313,14 @@ bool visit(Node* node, void* context) {
             visit_column(walk, reinterpret_cast<Var*>(node));
             break;
         case T_RowExpr:
+            meet_type(walk, exprType(node));
             visit_row(walk, reinterpret_cast<RowExpr*>(node));
+            break;
+        case T_Const:
+        case T_Param:
+        case T_RelabelType:
+        case T_ConvertRowtypeExpr:
+            meet_type(walk, exprType(node));
             break;
         case T_TargetEntry:
             add_column(walk, exprType(reinterpret_cast<Node*>(reinterpret_cast<TargetEntry*>(node)->expr)));
@@ -322,15 +335,11 @@ bool visit(Node* node, void* context) {
         case T_CTESearchClause:
         case T_GroupingFunc:
         case T_GroupingSet:
-        case T_Const:
-        case T_Param:
         case T_NamedArgExpr:
         case T_BoolExpr:
         case T_SubLink:
         case T_FieldSelect:
-        case T_RelabelType:
         case T_ArrayCoerceExpr:
-        case T_ConvertRowtypeExpr:
         case T_CollateExpr:
         case T_CaseExpr:
         case T_CaseWhen:
@@ -355,19 +364,18 @@ bool visit(Node* node, void* context) {
     return false;
 }
 
-namespace {
-
 void finish(ExactWalk& walk) {
+    ListCell* cell = nullptr;
+    if (walk.makes_records)
+        foreach (cell, walk.columns)
+            make_type(walk, lfirst_oid(cell));
     if (!walk.has_records)
         return;
     if (walk.unknown_record != nullptr)
         note(walk, psprintf("the columns of what %s returns are not known", walk.unknown_record));
-    ListCell* cell = nullptr;
     foreach (cell, walk.columns)
         write_type(walk, lfirst_oid(cell));
 }
-
-}  // namespace
 
 Execution examine(List* queries, bool may_ask_time) {
     Execution found;
@@ -378,14 +386,15 @@ Execution examine(List* queries, bool may_ask_time) {
     return found;
 }
 
-void add_expression(Execution& execution, Node* expression) {
+Execution examine_expression(Node* expression) { return examine(list_make1(expression), true); }
+
+Execution examine_family(Oid family) {
     Execution found;
     List* bodies = NIL;
     ExactWalk walk{.found = found, .bodies = &bodies, .may_ask_time = true};
-    visit(expression, &walk);
+    run_family(walk, family, true);
     finish(walk);
-    execution.functions = list_concat_unique_oid(execution.functions, found.functions);
-    execution.domains = list_concat_unique_oid(execution.domains, found.domains);
+    return found;
 }
 
 }  // namespace rolecall::projection

@@ -18,7 +18,9 @@ namespace rolecall::projection {
 /// who calls it.
 Execution examine(List* queries, bool may_ask_time);
 
-/// Adds the functions and domains of an expression that is no part of a query, but is evaluated for it.
-void add_expression(Execution& execution, Node* expression);
+/// The same for an expression that is no part of a query, but is evaluated for it; and for an operator
+/// family, of which any function may run. Neither says whether anything is exact.
+Execution examine_expression(Node* expression);
+Execution examine_family(Oid family);
 
 }  // namespace rolecall::projection

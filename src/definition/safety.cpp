@@ -7,8 +7,11 @@ extern "C" {
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/transam.h"
+#include "catalog/namespace.h"
+#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_partitioned_table.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_statistic_ext.h"
@@ -57,53 +60,128 @@ Oid owner_of_type(Oid type) {
     return owner;
 }
 
-// Who owns a function may replace it, and chooses what it calls; who owns a domain, its constraints.
-const char* unsafe_code(Oid owner, const Execution& execution) {
+// ---- What is looked at, and grows while it is
+
+struct Search {
+    Oid owner;
+    List* relations;  // that are read
+    List* policed;    // those whose policies apply
+    List* families;   // of operators, that were looked at
+};
+
+void grow(Search& search, const Execution& execution) {
+    search.relations = list_concat_unique_oid(search.relations, execution.read_inside);
+    search.policed = list_concat_unique_oid(search.policed, execution.policed);
+}
+
+// Who owns a function may replace it, and chooses what it calls; who owns a domain, its constraints. `where`
+// follows the name: it says why this runs, where the view does not.
+const char* unsafe_code(Search& search, const Execution& execution, const char* where) {
+    if (execution.unknown != nullptr)
+        return psprintf("it is not known what code %s%s runs", execution.unknown, where);
+    grow(search, execution);
     ListCell* cell = nullptr;
-    foreach (cell, execution.functions) {
+    foreach (cell, execution.as_caller) {
         const Oid function = lfirst_oid(cell);
         if (function < FirstNormalObjectId)
             continue;
-        if (const Oid role = owner_of_function(function); !is_trusted(role, owner))
-            return complaint(psprintf("function %s", format_procedure(function)), role, owner);
+        if (const Oid role = owner_of_function(function); !is_trusted(role, search.owner))
+            return complaint(psprintf("function %s%s", format_procedure(function), where), role,
+                             search.owner);
     }
     foreach (cell, execution.domains)
-        if (const Oid role = owner_of_type(lfirst_oid(cell)); !is_trusted(role, owner))
-            return complaint(psprintf("domain %s", format_type_be(lfirst_oid(cell))), role, owner);
+        if (const Oid role = owner_of_type(lfirst_oid(cell)); !is_trusted(role, search.owner))
+            return complaint(psprintf("domain %s%s", format_type_be(lfirst_oid(cell)), where), role,
+                             search.owner);
     return nullptr;
 }
 
-// ---- Tables of others
+// ---- What the planner evaluates of a table
 
-void add_text(Execution& execution, int cache, HeapTuple tuple, AttrNumber number) {
-    bool is_null = false;
-    const Datum expression = SysCacheGetAttr(cache, tuple, number, &is_null);
-    if (!is_null)
-        add_expression(execution, static_cast<Node*>(stringToNode(TextDatumGetCString(expression))));
+using Expressions = std::initializer_list<AttrNumber>;
+
+// Read from the catalogs: the relation cache would simplify them, and so evaluate parts.
+List* expressions_of(int cache, HeapTuple tuple, Expressions columns) {
+    List* expressions = NIL;
+    for (const AttrNumber column : columns) {
+        bool is_null = false;
+        const Datum expression = SysCacheGetAttr(cache, tuple, column, &is_null);
+        if (!is_null)
+            expressions = lappend(expressions, stringToNode(TextDatumGetCString(expression)));
+    }
+    return expressions;
 }
 
-void add_texts(Execution& execution, int cache, Oid object, std::initializer_list<AttrNumber> numbers) {
+const char* unsafe_family(Search& search, Oid family, const char* where) {
+    if (list_member_oid(search.families, family))
+        return nullptr;
+    search.families = lappend_oid(search.families, family);
+    return unsafe_code(search, examine_family(family), where);
+}
+
+// `classes`: the column that holds the operator classes; InvalidAttrNumber: there is none.
+const char* unsafe_object(Search& search, int cache, Oid object, Expressions columns, AttrNumber classes,
+                          const char* where) {
     HeapTuple tuple = SearchSysCache1(cache, ObjectIdGetDatum(object));
     if (!HeapTupleIsValid(tuple))
-        return;
-    for (const AttrNumber number : numbers)
-        add_text(execution, cache, tuple, number);
+        return nullptr;
+    List* expressions = expressions_of(cache, tuple, columns);
+    const char* found = unsafe_code(search, examine_expression(reinterpret_cast<Node*>(expressions)), where);
+    if (classes != InvalidAttrNumber) {
+        bool is_null = false;
+        const auto* all =
+            reinterpret_cast<oidvector*>(DatumGetPointer(SysCacheGetAttr(cache, tuple, classes, &is_null)));
+        for (int i = 0; i < all->dim1 && found == nullptr; ++i)
+            found = unsafe_family(search, get_opclass_family(all->values[i]), where);
+    }
     ReleaseSysCache(tuple);
+    return found;
 }
 
-// The planner simplifies what a table's owner has put into indexes, constraints, statistics and partition
-// keys: calls of immutable functions of constants are evaluated. From the catalogs, or this would do it.
-void add_planned(Execution& execution, Relation relation) {
+const char* unsafe_partition_key(Search& search, Oid relation, const char* where) {
+    return unsafe_object(search, PARTRELID, relation, {Anum_pg_partitioned_table_partexprs},
+                         Anum_pg_partitioned_table_partclass, where);
+}
+
+const char* unsafe_constraints(Search& search, Relation relation, const char* where) {
+    const TupleConstr* constraints = RelationGetDescr(relation)->constr;
+    for (int i = 0; constraints != nullptr && i < constraints->num_check; ++i) {
+        auto* check = static_cast<Node*>(stringToNode(constraints->check[i].ccbin));
+        if (const char* found = unsafe_code(search, examine_expression(check), where); found != nullptr)
+            return found;
+    }
+    return nullptr;
+}
+
+// While the planner looks for what it may use of indexes, statistics, constraints and partitions, it
+// simplifies their expressions: functions in SQL are put in place, calls of immutable functions of constants
+// are evaluated, as the view's owner, whatever the query is. What finds rows runs the operator classes. None
+// of this is named by the query, and none of it need be the code of the table's owner.
+const char* unsafe_planning(Search& search, Relation relation) {
+    const Oid oid = RelationGetRelid(relation);
+    const char* where = psprintf(", which %s brings along,", qualified_name(oid));
+    const char* found = unsafe_constraints(search, relation, where);
     ListCell* cell = nullptr;
     foreach (cell, RelationGetIndexList(relation))
-        add_texts(execution, INDEXRELID, lfirst_oid(cell), {Anum_pg_index_indexprs, Anum_pg_index_indpred});
+        if (found == nullptr)
+            found =
+                unsafe_object(search, INDEXRELID, lfirst_oid(cell),
+                              {Anum_pg_index_indexprs, Anum_pg_index_indpred}, Anum_pg_index_indclass, where);
     foreach (cell, RelationGetStatExtList(relation))
-        add_texts(execution, STATEXTOID, lfirst_oid(cell), {Anum_pg_statistic_ext_stxexprs});
-    add_texts(execution, PARTRELID, RelationGetRelid(relation), {Anum_pg_partitioned_table_partexprs});
-    const TupleConstr* constraints = RelationGetDescr(relation)->constr;
-    for (int i = 0; constraints != nullptr && i < constraints->num_check; ++i)
-        add_expression(execution, static_cast<Node*>(stringToNode(constraints->check[i].ccbin)));
+        if (found == nullptr)
+            found = unsafe_object(search, STATEXTOID, lfirst_oid(cell), {Anum_pg_statistic_ext_stxexprs},
+                                  InvalidAttrNumber, where);
+    if (found == nullptr)
+        found = unsafe_partition_key(search, oid, where);
+    // Of a partition that is queried itself, the bounds are a constraint of it: by the keys of those above.
+    if (relation->rd_rel->relispartition)
+        foreach (cell, get_partition_ancestors(oid))
+            if (found == nullptr)
+                found = unsafe_partition_key(search, lfirst_oid(cell), where);
+    return found;
 }
+
+// ---- Tables of others
 
 bool has_virtual_columns(Relation relation) {
     for (AttrNumber number = 1; number <= RelationGetNumberOfAttributes(relation); ++number)
@@ -112,50 +190,57 @@ bool has_virtual_columns(Relation relation) {
     return false;
 }
 
-const char* unsafe_relation(Oid owner, Relation relation, bool is_policed) {
-    const Oid role = relation->rd_rel->relowner;
-    const char* name = qualified_name(RelationGetRelid(relation));
-    if (relation->rd_rel->relkind == RELKIND_VIEW)
-        return complaint(psprintf("view %s", name), role, owner);
-    if (superuser_arg(owner))
-        return complaint(psprintf("relation %s", name), role, owner);
-    if (is_policed)
-        return complaint(psprintf("the row security of %s", name), role, owner);
-    if (has_virtual_columns(relation))
-        return complaint(psprintf("a virtual column of %s", name), role, owner);
-    Execution planned;
-    add_planned(planned, relation);
-    return unsafe_code(owner, planned);
-}
-
 // Of a superuser's view all relations count: their owners could put code there in ways that come with later
 // servers, and a superuser has no need of theirs.
-const char* unsafe_relations(Oid owner, const Execution& execution, const List* relations) {
-    ListCell* cell = nullptr;
-    foreach (cell, relations) {
-        Relation relation = try_relation_open(lfirst_oid(cell), AccessShareLock);
-        if (relation == nullptr)
-            continue;
-        const char* found =
-            is_trusted(relation->rd_rel->relowner, owner)
-                ? nullptr
-                : unsafe_relation(owner, relation, list_member_oid(execution.policed, lfirst_oid(cell)));
-        relation_close(relation, NoLock);
-        if (found != nullptr)
-            return found;
-    }
+const char* unsafe_owner(const Search& search, Relation relation) {
+    const Oid role = relation->rd_rel->relowner;
+    if (is_trusted(role, search.owner))
+        return nullptr;
+    const char* name = qualified_name(RelationGetRelid(relation));
+    if (relation->rd_rel->relkind == RELKIND_VIEW)
+        return complaint(psprintf("view %s", name), role, search.owner);
+    if (superuser_arg(search.owner))
+        return complaint(psprintf("relation %s", name), role, search.owner);
+    if (list_member_oid(search.policed, RelationGetRelid(relation)))
+        return complaint(psprintf("the row security of %s", name), role, search.owner);
+    if (has_virtual_columns(relation))
+        return complaint(psprintf("a virtual column of %s", name), role, search.owner);
     return nullptr;
+}
+
+// A query reads the children too, and under an older snapshot a partition that is being detached. Those of
+// other sessions' temporary schemas it does not.
+void add_children(Search& search, Oid relation) {
+    ListCell* cell = nullptr;
+    foreach (cell, find_inheritance_children_extended(relation, false, AccessShareLock, nullptr, nullptr))
+        if (!isOtherTempNamespace(get_rel_namespace(lfirst_oid(cell))))
+            search.relations = list_append_unique_oid(search.relations, lfirst_oid(cell));
+}
+
+const char* unsafe_relation(Search& search, Oid oid) {
+    Relation relation = try_relation_open(oid, AccessShareLock);
+    if (relation == nullptr)
+        return nullptr;
+    const char* found = unsafe_owner(search, relation);
+    if (found == nullptr && relation->rd_rel->relkind != RELKIND_VIEW) {
+        found = unsafe_planning(search, relation);
+        add_children(search, oid);
+    }
+    relation_close(relation, NoLock);
+    return found;
 }
 
 }  // namespace
 
 const char* unsafe_part(Oid owner, const Execution& execution, const List* relations) {
+    Search search{.owner = owner, .relations = list_copy(relations), .policed = NIL, .families = NIL};
+    const char* code = unsafe_code(search, execution, "");
     if (execution.unknown != nullptr)
-        return psprintf("it is not known what code %s runs", execution.unknown);
-    const List* all = list_concat_unique_oid(list_copy(relations), execution.read_inside);
-    if (const char* found = unsafe_relations(owner, execution, all); found != nullptr)
-        return found;
-    return unsafe_code(owner, execution);
+        return code;
+    for (int i = 0; i < list_length(search.relations); ++i)  // what is found brings more
+        if (const char* found = unsafe_relation(search, list_nth_oid(search.relations, i)); found != nullptr)
+            return found;
+    return code;
 }
 
 }  // namespace rolecall::projection

@@ -20,19 +20,12 @@ namespace {
 
 // The body of a function that is read when it runs, in the current memory context; nullptr: it has none.
 const char* text_of(Oid function) {
-    if (function < FirstNormalObjectId)
-        return nullptr;
     HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
     if (!HeapTupleIsValid(tuple))
         elog(ERROR, "cache lookup failed for function %u", function);
-    const Oid language = reinterpret_cast<Form_pg_proc>(GETSTRUCT(tuple))->prolang;
-    bool has_no_tree = false;
-    bool has_no_text = false;
-    (void)SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &has_no_tree);
-    const Datum source = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &has_no_text);
-    const bool is_text =
-        language != INTERNALlanguageId && language != ClanguageId && has_no_tree && !has_no_text;
-    const char* body = is_text ? TextDatumGetCString(source) : nullptr;
+    bool is_null = false;
+    const Datum source = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &is_null);
+    const char* body = has_text(tuple) && !is_null ? TextDatumGetCString(source) : nullptr;
     ReleaseSysCache(tuple);
     return body;
 }
@@ -47,6 +40,14 @@ const char* ambiguous_function(const List* functions) {
 }
 
 }  // namespace
+
+bool has_text(HeapTuple function) {
+    const auto* row = reinterpret_cast<Form_pg_proc>(GETSTRUCT(function));
+    bool has_no_tree = false;
+    (void)SysCacheGetAttr(PROCOID, function, Anum_pg_proc_prosqlbody, &has_no_tree);
+    return row->oid >= FirstNormalObjectId && row->prolang != INTERNALlanguageId &&
+           row->prolang != ClanguageId && has_no_tree;
+}
 
 bool runs_text(const List* functions) {
     const ListCell* cell = nullptr;

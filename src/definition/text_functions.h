@@ -9,10 +9,14 @@
 #include "definition/execution.h"
 
 extern "C" {
+#include "access/htup.h"
 #include "nodes/pg_list.h"
 }
 
 namespace rolecall::projection {
+
+/// Is this function (a row of pg_proc) one?
+bool has_text(HeapTuple function);
 
 /// Is there one among these functions (oids)?
 bool runs_text(const List* functions);

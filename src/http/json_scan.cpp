@@ -9,28 +9,25 @@ namespace rolecall::http {
 
 namespace {
 
-// The value at the path, as text; nullopt: there is none. Where a member comes twice the last one counts, as
-// in jsonb.
-std::optional<std::string_view> find(JsonReader& reader, std::span<const std::string> path) {
-    if (path.empty())
+// The value at the path, as text, or what is no object on the way to it; nullopt: there is none. Where a
+// member comes twice the last one counts, as in jsonb.
+std::optional<std::string_view> find(JsonReader& reader, std::span<const std::string> path, bool& is_there) {
+    is_there = path.empty();
+    if (is_there || reader.peek() != '{')
         return reader.skip_value();
-    if (reader.peek() != '{') {
-        (void)reader.skip_value();
-        return std::nullopt;
-    }
     std::optional<std::string_view> found;
     reader.each_member([&](const std::string& name, JsonReader::Text text) {
         if (text == JsonReader::Text::fine && name == path.front())
-            found = find(reader, path.subspan(1));
+            found = find(reader, path.subspan(1), is_there);
         else
             (void)reader.skip_value();
     });
     return found;
 }
 
-std::optional<std::string_view> find(std::string_view json, const MemberPath& path) {
+std::optional<std::string_view> find(std::string_view json, const MemberPath& path, bool& is_there) {
     JsonReader reader(json);
-    return find(reader, path.members());
+    return find(reader, path.members(), is_there);
 }
 
 bool is_name_character(char c) {
@@ -80,8 +77,9 @@ std::optional<MemberPath> MemberPath::of_array(std::string_view path) {
 }
 
 std::optional<std::size_t> count_elements(std::string_view json, const MemberPath& path) {
-    const auto value = find(json, path);
-    if (!value || !value->starts_with('['))
+    bool is_there = false;
+    const auto value = find(json, path, is_there);
+    if (!value || !is_there || !value->starts_with('['))
         return std::nullopt;
     std::size_t count = 0;
     JsonReader reader(*value);
@@ -93,11 +91,12 @@ std::optional<std::size_t> count_elements(std::string_view json, const MemberPat
 }
 
 std::optional<std::string> scalar_at(std::string_view json, const MemberPath& path) {
-    const auto value = find(json, path);
-    if (!value)
+    bool is_there = false;
+    const auto value = find(json, path, is_there);
+    if (!value || *value == "null")
         return std::nullopt;
     JsonReader reader(*value);
-    const char first = reader.peek();
+    const char first = is_there ? reader.peek() : '\0';
     if (first == '"') {
         std::string text;
         if (reader.read_string(text) != JsonReader::Text::fine)
@@ -106,7 +105,9 @@ std::optional<std::string> scalar_at(std::string_view json, const MemberPath& pa
     }
     if (first == '-' || (first >= '0' && first <= '9'))
         return std::string(reader.read_plain());
-    return std::nullopt;
+    throw Error("RC104", "a page cannot be read",
+                "What is to name the next page is neither text nor a number.",
+                "Correct cursor_path if it is wrong.");
 }
 
 }  // namespace rolecall::http

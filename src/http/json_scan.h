@@ -29,7 +29,8 @@ class MemberPath {
 /// How many elements the array there has; nullopt: there is none. Throws Error RC104.
 std::optional<std::size_t> count_elements(std::string_view json, const MemberPath& path);
 
-/// The string or number there, as text; nullopt: there is none. Throws Error RC104.
+/// The string or number there, as text; nullopt: there is none, or null. Throws Error RC104, also where it is
+/// anything else, or something other than an object is on the way.
 std::optional<std::string> scalar_at(std::string_view json, const MemberPath& path);
 
 }  // namespace rolecall::http

@@ -72,6 +72,7 @@ void announce();
 void note(Kind kind, Oid object) {
     if (!cache::preloaded() || !IsTransactionState())
         return;
+    projection::detail::noted_once = true;
     if (table == nullptr) {
         HASHCTL control{};
         control.keysize = offsetof(Note, level);
@@ -185,9 +186,12 @@ void announce_everything() {
     if (own_what_runs(noted(Kind::grantee), newest))
         relations = list_concat_unique_oid(relations, rights);
     if (everywhere || own_what_runs(roles, newest)) {
+        cache::count_change_of_names_everywhere();
         cache::stamp_all_databases();
         cache::note_invalidation_of_all(tag);
     }
+    if (database || names || relations != NIL)
+        cache::count_change_of_names();
     if (database) {
         cache::stamp_database(MyDatabaseId);
         cache::note_invalidation_of_database(MyDatabaseId, tag);

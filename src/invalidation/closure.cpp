@@ -218,6 +218,25 @@ Oid look_up(Oid catalog, Oid index, AttrNumber own, Oid object, AttrNumber wante
     return found;
 }
 
+bool is_row_type_used(Oid relation, Snapshot snapshot) {
+    const Oid row = look_up(RelationRelationId, ClassOidIndexId, Anum_pg_class_oid, relation,
+                            Anum_pg_class_reltype, snapshot);
+    const Oid array =
+        look_up(TypeRelationId, TypeOidIndexId, Anum_pg_type_oid, row, Anum_pg_type_typarray, snapshot);
+    bool is_used = false;
+    for (const Oid type : {row, array})
+        if (OidIsValid(type))
+            scan(DependRelationId, DependReferenceIndexId,
+                 {{Anum_pg_depend_refclassid, TypeRelationId}, {Anum_pg_depend_refobjid, type}}, snapshot,
+                 [&](HeapTuple tuple, TupleDesc) {
+                     const auto* d = reinterpret_cast<Form_pg_depend>(GETSTRUCT(tuple));
+                     const bool is_own = (d->classid == TypeRelationId && d->objid == array) ||
+                                         (d->classid == RelationRelationId && d->objid == relation);
+                     is_used |= !is_own;
+                 });
+    return is_used;
+}
+
 bool is_temporary_schema(Oid schema) {
     bool is_temporary = false;
     scan(NamespaceRelationId, NamespaceOidIndexId, {{Anum_pg_namespace_oid, schema}}, SnapshotSelf,

@@ -31,6 +31,9 @@ List* ancestors_of(Oid relation, Snapshot snapshot);
 /// InvalidOid: there is no such object.
 Oid look_up(Oid catalog, Oid index, AttrNumber own, Oid object, AttrNumber wanted, Snapshot snapshot);
 
+/// Has something else the row type of a relation, or the array of it: a column, an argument, another type?
+bool is_row_type_used(Oid relation, Snapshot snapshot);
+
 /// Is this the schema of a session's temporary objects? One that this statement creates too.
 bool is_temporary_schema(Oid schema);
 

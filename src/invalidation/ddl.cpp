@@ -46,11 +46,17 @@ DefinitionChange* change = nullptr;  // the innermost
 
 // ---- Objects
 
-// Nobody else reads temporary relations, nor by way of indexes or TOAST tables. A composite type is a
-// relation too, but not bound to one.
+// Nobody else reads temporary relations, but what stays may have the row type of one; and a function of
+// which nobody knows what it names, variables of what has. Nobody reads by way of indexes or TOAST tables. A
+// composite type is a relation too, but not bound to one.
 void note_any_relation(Oid relation, void (*note)(Oid) = note_relation) {
-    if (!OidIsValid(relation) || get_rel_persistence(relation) == RELPERSISTENCE_TEMP)
+    if (!OidIsValid(relation))
         return;
+    if (get_rel_persistence(relation) == RELPERSISTENCE_TEMP) {
+        if (is_row_type_used(relation, SnapshotSelf))
+            note_database();
+        return;
+    }
     switch (get_rel_relkind(relation)) {
         case RELKIND_INDEX:
         case RELKIND_PARTITIONED_INDEX:

@@ -75,6 +75,9 @@ inline bool may_give_to(Oid owner, Oid role) {
 #endif
 }
 
+/// Does a session keep what it has made of functions in SQL?
+constexpr bool keeps_sql_functions = PG_VERSION_NUM >= 180000;
+
 /// Returns a setting's record, or nullptr if there is no such setting.
 inline const config_generic* find_setting(const char* name) {
 #if PG_VERSION_NUM >= 160000

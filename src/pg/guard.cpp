@@ -2,7 +2,6 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <source_location>
 
 namespace rolecall::pg::detail {
 
@@ -34,12 +33,12 @@ void keep(char*& to, const std::string& text) {
 }
 
 void keep(Caught& caught, int sqlstate, const char* message,
-          const std::source_location& where = std::source_location::current()) {
+          const SourcePlace& where = SourcePlace::current()) {
     caught.sqlstate = sqlstate;
     caught.message = strdup(message);
-    caught.file = where.file_name();
-    caught.function = where.function_name();
-    caught.line = static_cast<int>(where.line());
+    caught.file = where.file;
+    caught.function = where.function;
+    caught.line = where.line;
 }
 
 }  // namespace

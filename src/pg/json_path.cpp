@@ -1,5 +1,6 @@
 #include "pg/json_path.h"
 
+#include <span>
 #include <unordered_map>
 
 #include "pg/role_json.h"
@@ -65,47 +66,71 @@ bool evaluate(PGFunction function, const Jsonb* json, const JsonPath* path, bool
     });
 }
 
-enum class Followed { found, nothing, not_at_all };
+// An array in the place of an object is unwrapped as lax paths do: its items stand for it. False: they are
+// several.
+bool unwrap(JsonbValue& value) {
+    std::span<JsonbValue> items;
+    if (value.type != jbvBinary || !JsonContainerIsArray(value.val.binary.data) ||
+        JsonContainerIsScalar(value.val.binary.data))
+        return true;
+    if (JsonContainerSize(value.val.binary.data) > 1)
+        return false;
+    (void)json_elements(value, items);
+    if (items.empty())
+        value.type = jbvNull;
+    else
+        value = items.front();
+    return true;
+}
 
-// Most paths are lax and name members only, $.a.b: they are followed through objects without an executor.
-// Anything else, and an array on the way (which is unwrapped), is for jsonb_path_query_first().
-Followed follow(const Jsonb* json, JsonPath* path, JsonbValue& value) {
+// Most paths are lax and name members only, $.a.b: they are followed without an executor. nullopt: anything
+// else.
+std::optional<Found> follow(const Jsonb* json, JsonPath* path, JsonbValue& value) {
     if ((path->header & JSONPATH_LAX) == 0)
-        return Followed::not_at_all;
-    return call([&] {
+        return std::nullopt;
+    return call([&]() -> std::optional<Found> {
         JsonPathItem item;
+        JsonPathItem next;
         jspInit(&item, path);
         if (item.type != jpiRoot)
-            return Followed::not_at_all;
+            return std::nullopt;
+        for (JsonPathItem at = item; jspGetNext(&at, &next); at = next)
+            if (next.type != jpiKey)
+                return std::nullopt;
         value = json_value(json);
-        JsonPathItem next;
-        while (jspGetNext(&item, &next)) {
-            if (next.type != jpiKey || value.type != jbvBinary ||
-                !JsonContainerIsObject(value.val.binary.data))
-                return Followed::not_at_all;
+        for (; jspGetNext(&item, &next); item = next) {
+            if (!unwrap(value))
+                return Found::several;
+            if (value.type != jbvBinary || !JsonContainerIsObject(value.val.binary.data))
+                return Found::nothing;
             int length = 0;
             const char* name = jspGetString(&next, &length);
             if (!json_member(value.val.binary.data, {name, static_cast<std::size_t>(length)}, value))
-                return Followed::nothing;
-            item = next;
+                return Found::nothing;
         }
-        return Followed::found;
+        return Found::one;
     });
 }
 
 }  // namespace
 
-bool json_first(const Jsonb* json, const std::string& path, JsonbValue& value) {
+Found json_single(const Jsonb* json, const std::string& path, JsonbValue& value) {
     if (path.empty())
-        return false;
+        return Found::nothing;
     JsonPath* expression = compiled(path);
-    if (const Followed followed = follow(json, expression, value); followed != Followed::not_at_all)
-        return followed == Followed::found;
-    Datum found{};
-    if (!evaluate(jsonb_path_query_first, json, expression, true, found))
-        return false;
-    value = json_value(DatumGetJsonbP(found));
-    return true;
+    if (const auto followed = follow(json, expression, value))
+        return *followed;
+    const bool is_strict = (expression->header & JSONPATH_LAX) == 0;
+    Datum array{};
+    if ((is_strict && !json_path_fits(json, path)) ||
+        !evaluate(jsonb_path_query_array, json, expression, true, array))
+        return Found::nothing;
+    std::span<JsonbValue> elements;
+    call([&] { (void)json_elements(json_value(DatumGetJsonbP(array)), elements); });
+    if (elements.size() != 1)
+        return elements.empty() ? Found::nothing : Found::several;
+    value = elements.front();
+    return Found::one;
 }
 
 bool json_path_fits(const Jsonb* json, const std::string& path) {

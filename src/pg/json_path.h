@@ -15,8 +15,12 @@ extern "C" {
 
 namespace rolecall::pg {
 
-/// The first value that the path finds. False: there is none, or the path does not fit the document.
-bool json_first(const Jsonb* json, const std::string& path, JsonbValue& value);
+/// How many values a path to one value finds.
+enum class Found { nothing, one, several };
+
+/// The one value that the path finds. `nothing`: there is none, or the path does not fit the document.
+/// `several`, where no choice is right: it finds more, or a path of members meets an array of several items.
+Found json_single(const Jsonb* json, const std::string& path, JsonbValue& value);
 
 /// Returns whether a strict path fits the document. A path that fits may still find nothing.
 bool json_path_fits(const Jsonb* json, const std::string& path);

@@ -102,12 +102,30 @@ SecurityContext act_for_lookup(Oid role, int flags) {
 
 namespace {
 
-// PL/pgSQL's, which is there when that has been loaded, or before if somebody has set it.
-void pin_assertions() {
-    constexpr const char* name = "plpgsql.check_asserts";
-    const config_generic* record = find_setting(name);
-    if (record != nullptr && !has_value(record, "on"))
-        (void)set_config_option(name, "on", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+// PL/pgSQL's, which are there when that has been loaded, or before if somebody has set them.
+struct LanguageSetting {
+    const char* name;
+    const char* value;
+    bool when_compiled;  // a function stays as it was compiled
+};
+
+constexpr LanguageSetting language_pins[] = {
+    {"plpgsql.check_asserts", "on", false},       {"plpgsql.extra_errors", "none", false},
+    {"plpgsql.extra_warnings", "none", false},    {"plpgsql.print_strict_params", "off", true},
+    {"plpgsql.variable_conflict", "error", true},
+};
+
+// What of this is there changes when the language is loaded.
+bool is_pinned(const LanguageSetting& p) {
+    const char* value = GetConfigOption(p.name, true, false);
+    return value == nullptr || strcmp(value, p.value) == 0;
+}
+
+void pin_language() {
+    for (const LanguageSetting& p : language_pins)
+        if (!is_pinned(p))
+            (void)set_config_option(p.name, p.value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+                                    false);
 }
 
 }  // namespace
@@ -121,7 +139,24 @@ SecurityContext act_as_pinned(Oid role) {
     const SecurityContext before = act_as(role);
     for (QuerySetting& p : pins)
         pin(p);
-    pin_assertions();
+    pin_language();
+    return before;
+}
+
+bool compiles_as_pinned() {
+    return std::all_of(std::begin(language_pins), std::end(language_pins),
+                       [](const LanguageSetting& p) { return !p.when_compiled || is_pinned(p); });
+}
+
+SecurityContext act_inside(Oid definer, const char* path) {
+    SecurityContext before{};
+    GetUserIdAndSecContext(&before.user, &before.security_context);
+    if (OidIsValid(definer))
+        SetUserIdAndSecContext(definer, before.security_context | SECURITY_LOCAL_USERID_CHANGE);
+    before.guc_level = NewGUCNestLevel();
+    if (path != nullptr)
+        (void)set_config_option(search_path.name, path, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+                                false);
     return before;
 }
 

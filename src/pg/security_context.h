@@ -24,6 +24,12 @@ SecurityContext act_as_pinned(Oid role);
 /// applies.
 SecurityContext act_as_table_owner(Oid role);
 
+/// Has every setting that decides how a language compiles a function the value that act_as_pinned() gives it?
+bool compiles_as_pinned();
+
+/// As a call of a function changes it: InvalidOid and nullptr leave the role or the search_path as it is.
+SecurityContext act_inside(Oid definer, const char* search_path);
+
 void restore_security_context(const SecurityContext& before);
 
 /// Return the extension's owner and a relation of the schema rolecall. Raise an error if the extension is

@@ -59,6 +59,8 @@ enum class Fault {
     versions_not_compared = 57,
     unsafe_deferrable_hit = 58,
     text_of_newest_versions = 59,
+    bodies_of_definers_ignored = 60,
+    old_compilations = 70,
 };
 
 #ifdef ROLECALL_TESTING

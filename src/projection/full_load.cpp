@@ -2,6 +2,7 @@
 
 #include "cache/shared.h"
 #include "definition/check.h"
+#include "definition/compiled.h"
 #include "definition/groups.h"
 #include "definition/run.h"
 #include "pg/security_context.h"
@@ -50,6 +51,7 @@ struct Run {
     Oid column_type;  // of the key
     List* group_plans;
     Batch* batch;
+    std::uint64_t ambiguous_calls;  // before the view was run
 };
 
 const char* query_of(const Definition& d, const char* columns, bool has_last) {
@@ -149,7 +151,8 @@ void install_row(const Run& run, const Candidate& row, TupleDesc columns,
     FullLoad& pass = run.pass;
     const ViewRow content = read_row(row.tuple, columns, 2);
     const Loaded loaded{.document = content.has_document ? DatumGetJsonbP(content.document) : nullptr,
-                        .window = content.window};
+                        .window = content.window,
+                        .ambiguous_calls = run.ambiguous_calls};
     const core::Snapshot snapshot = testing::fault(testing::Fault::pass_by_newest_snapshot)
                                         ? pg::xid_snapshot(GetLatestSnapshot())
                                         : run.snapshot;
@@ -279,6 +282,10 @@ Step load_step(FullLoad& pass, bool (*report)(const FullLoad&)) {
         return Step::gone;
     if (d.problems != NIL && d.ttl == 0)
         return Step::unwatched;
+    if (d.runs_text && compiled_before_changes())
+        return Step::outdated;
+    if (d.runs_text && why_compiled_differs(false) != nullptr)
+        return Step::unwatched;
     pg::refresh_xid_reference();
     Run run{.pass = pass,
             .d = d,
@@ -286,7 +293,8 @@ Step load_step(FullLoad& pass, bool (*report)(const FullLoad&)) {
             .began = GetCurrentTimestamp(),
             .column_type = InvalidOid,
             .group_plans = list_copy(d.group_plans),  // running the view may replace the definition
-            .batch = nullptr};
+            .batch = nullptr,
+            .ambiguous_calls = ambiguous_calls()};
     if (look_at_floor(run) == Step::wait)
         return Step::wait;
 
@@ -353,7 +361,10 @@ const char* key_as_text(const FullLoad& pass, Datum key) {
 
 const char* why_unwatched(const FullLoad& pass) {
     const Definition& d = definition_seen(NameStr(pass.projection));
-    return d.problems != NIL ? static_cast<const Problem*>(linitial(d.problems))->text : "";
+    if (d.problems != NIL)
+        return static_cast<const Problem*>(linitial(d.problems))->text;
+    const char* why = d.runs_text ? why_compiled_differs(false) : nullptr;
+    return why != nullptr ? why : "";
 }
 
 }  // namespace rolecall::projection

@@ -33,6 +33,7 @@ enum class Step {
     unwatched,  ///< documents of this projection are not cached
     gone,       ///< the projection was dropped
     stopped,    ///< by `report`
+    outdated,   ///< only a process that begins now may install what functions return (definition/compiled.h)
 };
 
 /// Runs a step of a full load. A step takes two seconds, or ten times as long as its query takes to start, if

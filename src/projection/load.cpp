@@ -1,6 +1,7 @@
 #include "projection/load.h"
 
 #include "cache/shared.h"
+#include "definition/compiled.h"
 #include "definition/groups.h"
 #include "definition/run.h"
 #include "pg/settings.h"
@@ -91,6 +92,8 @@ std::span<std::uint32_t> read_groups(const Definition& d, Datum key, MemoryConte
 cache::Count install(const Definition& d, const core::Key& key, const Loaded& loaded,
                      std::span<const std::uint32_t> groups, const core::Snapshot& snapshot, TimestampTz time,
                      core::Room room) {
+    if (d.runs_text && compiled_differs(loaded.ambiguous_calls))
+        return cache::Count::skip_ddl;
     core::EntryHead head{.window = loaded.window, .loaded_at = time};
     std::span<char> access;
     if (loaded.document != nullptr) {
@@ -145,9 +148,12 @@ Loaded load(Definition& d, Datum key, bool may_install) {
 
     testing::point("before-query");
     MemoryContext caller = CurrentMemoryContext;
+    const std::uint64_t calls = ambiguous_calls();
     const pg::SecurityContext before = act_as_view_owner(d);
     SPI_connect();
     Loaded loaded = query(d, key, caller);
+    loaded.ambiguous_calls = calls;
+    d.differs_by_calls = d.runs_text && compiled_differs(calls);
     cache::Count result = cache::Count::installs;
     // A volatile function may have taken an id.
     if (TransactionIdIsValid(GetTopTransactionIdIfAny()) && !testing::fault(Fault::own_writes_ignored))

@@ -19,7 +19,8 @@ namespace rolecall::projection {
 struct Loaded {
     Jsonb* document = nullptr;  // nullptr: no such key
     core::Window window;
-    bool kept = false;  // it is now in shared memory
+    bool kept = false;                  // it is now in shared memory
+    std::uint64_t ambiguous_calls = 0;  // before the view was run (definition/compiled.h)
 };
 
 /// Runs the projection's query for `key` under the active snapshot, as the view's owner, with pinned

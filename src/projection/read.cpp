@@ -4,6 +4,7 @@
 #include "cache/shared.h"
 #include "core/first_level.h"
 #include "definition/check.h"
+#include "definition/compiled.h"
 #include "definition/own_changes.h"
 #include "pg/settings.h"
 #include "pg/snapshot.h"
@@ -231,7 +232,8 @@ const core::FirstLevel::LocalEntry* first_level_hit(const Definition& d, Datum k
 bool is_worth_a_turn(const Lookup& l) {
     std::uint64_t versions = 0;
     const cache::Dependencies on{l.key.hash, l.d.floor, {}};  // which groups, the load will show
-    return l.eligibility.may_install && settled(on, l.eligibility.xids(), versions);
+    const bool may_install = l.eligibility.may_install && !l.d.differs_by_calls;
+    return may_install && settled(on, l.eligibility.xids(), versions);
 }
 
 // What this backend has read itself, for use when shared memory has no answer. If `known` is nullptr,
@@ -488,6 +490,9 @@ Inspection inspect(Definition& d, Datum key) {
             d.ttl > 0 && !is_within_ttl(d, l.head) ? "its ttl has passed" : "it changed since it was loaded";
     else if (!is_in_window(l.head))
         found.reason = "it does not hold at the current time";
+    const bool is_of_session = found.reason != nullptr && d.runs_text;
+    if (const char* why = is_of_session ? why_compiled_differs(d.differs_by_calls) : nullptr)
+        found.reason = why;
     return found;
 }
 

@@ -21,11 +21,16 @@ namespace {
         R"(Give {"code": ..., "roles": [{"role": "name", "on": "global" | {"<kind>": "id"}}, ...]}.)");
 }
 
-// What a path finds: a string, or a number as text; nullopt for null and nothing. `fits` becomes false for
-// anything else.
-std::optional<std::string> text_at(const Jsonb* json, const std::string& path, bool& fits) {
+enum class Fit { fits, of_another_type, several };
+
+// What a path finds: a string, or a number as text; nullopt for null and nothing. `fit` changes for anything
+// else.
+std::optional<std::string> text_at(const Jsonb* json, const std::string& path, Fit& fit) {
     JsonbValue value;
-    if (!pg::json_first(json, path, value))
+    const pg::Found found = pg::json_single(json, path, value);
+    if (found == pg::Found::several)
+        fit = Fit::several;
+    if (found != pg::Found::one)
         return std::nullopt;
     if (value.type == jbvString)
         return std::string(pg::json_text(value));
@@ -33,8 +38,14 @@ std::optional<std::string> text_at(const Jsonb* json, const std::string& path, b
         return std::string(pg::call([&] {
             return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric)));
         }));
-    fits = fits && value.type == jbvNull;
+    if (value.type != jbvNull && fit == Fit::fits)
+        fit = Fit::of_another_type;
     return std::nullopt;
+}
+
+[[noreturn]] void several_values(const Provider& provider, const std::string& option) {
+    bad_answer(provider, "More than one value is where " + option + " says.",
+               "None of them is chosen. Correct " + option + " if it is wrong: it must find one value.");
 }
 
 // ---- Roles
@@ -63,7 +74,9 @@ bool read_role_text(std::string_view text, core::OwnedGrant& grant) {
     return is_kind(grant.kind) && !grant.scope.empty();
 }
 
-enum class RoleIs { granted, skipped, unscoped, odd };
+enum class RoleIs { granted, skipped, unscoped, odd, ambiguous };
+
+RoleIs unfit(Fit fit) { return fit == Fit::several ? RoleIs::ambiguous : RoleIs::odd; }
 
 // Of one whose scope is not where the paths say. It is for all only if somebody has said so.
 RoleIs without_scope(const Mapping& mapping) {
@@ -80,8 +93,9 @@ RoleIs without_scope(const Mapping& mapping) {
 
 RoleIs read_scope_by_contract(const Jsonb* role, core::OwnedGrant& grant) {
     JsonbValue on;
-    if (!pg::json_first(role, "$.on", on))
-        return RoleIs::granted;
+    const pg::Found found = pg::json_single(role, "$.on", on);
+    if (found != pg::Found::one)
+        return found == pg::Found::nothing ? RoleIs::granted : RoleIs::ambiguous;
     core::Grant scope{.role = {}, .kind = core::global_kind, .scope = {}};
     if (!pg::read_scope(on, scope) || (scope.kind != core::global_kind && !is_kind(scope.kind)))
         return RoleIs::odd;  // taken for global, a role on one unit would become a role on all
@@ -91,11 +105,11 @@ RoleIs read_scope_by_contract(const Jsonb* role, core::OwnedGrant& grant) {
 }
 
 RoleIs read_scope_by_paths(const Mapping& mapping, const Jsonb* role, core::OwnedGrant& grant) {
-    bool fits = true;
-    const auto kind = text_at(role, mapping.scope_kind, fits);
-    const auto id = text_at(role, mapping.scope_id, fits);
-    if (!fits || (kind && kind->empty()))
-        return RoleIs::odd;
+    Fit fit = Fit::fits;
+    const auto kind = text_at(role, mapping.scope_kind, fit);
+    const auto id = text_at(role, mapping.scope_id, fit);
+    if (fit != Fit::fits || (kind && kind->empty()))
+        return unfit(fit);
     if (id && !id->empty()) {
         grant.kind = kind.value_or("institutional");
         grant.scope = *id;
@@ -116,10 +130,10 @@ RoleIs read_mapped_role(const Mapping& mapping, JsonbValue& element, core::Owned
         return says || !mapping.has_scope_paths() ? RoleIs::granted : without_scope(mapping);
     }
     const Jsonb* role = pg::json_document(element);
-    bool fits = true;
-    const auto name = text_at(role, mapping.role, fits);
+    Fit fit = Fit::fits;
+    const auto name = text_at(role, mapping.role, fit);
     if (!name || name->empty())
-        return RoleIs::odd;
+        return unfit(fit);
     grant = {.role = *name, .kind = std::string(core::global_kind), .scope = {}};
     return mapping.has_scope_paths() ? read_scope_by_paths(mapping, role, grant)
                                      : read_scope_by_contract(role, grant);
@@ -134,7 +148,10 @@ std::string clipped(const std::string& text) {
 
 bool is_active(const Provider& provider, const Jsonb* answer) {
     JsonbValue value;
-    if (pg::json_first(answer, provider.mapping.active, value) && value.type == jbvBool)
+    const pg::Found found = pg::json_single(answer, provider.mapping.active, value);
+    if (found == pg::Found::several)
+        several_values(provider, "active_path");
+    if (found == pg::Found::one && value.type == jbvBool)
         return value.val.boolean;
     bad_answer(provider, "The response does not say whether the subject is active.",
                "Correct active_path if it is wrong: it must find true or false.");
@@ -142,9 +159,11 @@ bool is_active(const Provider& provider, const Jsonb* answer) {
 
 // Whom an answer is about.
 ProviderUser read_person(const Provider& provider, const Jsonb* answer) {
-    bool fits = true;
+    Fit fit = Fit::fits;
     ProviderUser user;
-    user.code = text_at(answer, provider.mapping.subject, fits);
+    user.code = text_at(answer, provider.mapping.subject, fit);
+    if (fit == Fit::several)
+        several_values(provider, "subject_path");
     if (!provider.mapping.active.empty() && !is_active(provider, answer))
         user.gone = "It says that the subject is inactive.";
     return user;
@@ -186,6 +205,10 @@ std::size_t count_unknown(const Jsonb* json, const std::vector<std::string>& pat
             provider, role + " has no scope where scope_kind_path and scope_id_path say.",
             "It is never taken for a role on everything. Correct the paths if they are wrong, or say by "
             "scope_absent what such a role is.");
+    if (verdict == RoleIs::ambiguous)
+        bad_answer(provider,
+                   role + " has more than one value where role_path, scope_kind_path or scope_id_path says.",
+                   "None of them is chosen. Correct the paths if they are wrong: each must find one value.");
     bad_answer(provider, role + " has an unexpected shape.",
                "Correct role_path, scope_kind_path and scope_id_path if they are wrong.");
 }
@@ -286,8 +309,8 @@ ProviderUser read_listed_user(const Provider& provider, const Jsonb* listed, boo
 
 // How to name a user of whom nothing can be made.
 std::string listed_name(const Provider& provider, JsonbValue& found, std::size_t number) {
-    bool fits = true;
-    const auto code = text_at(pg::json_document(found), provider.mapping.subject, fits);
+    Fit fit = Fit::fits;
+    const auto code = text_at(pg::json_document(found), provider.mapping.subject, fit);
     return code && !code->empty() ? "\"" + clipped(*code) + "\"" : "record " + std::to_string(number);
 }
 
@@ -338,9 +361,11 @@ ListPage map_list_page(const Provider& provider, const std::string& page) {
                    "Correct users_path if it is wrong.");
     }
     ListPage result;
-    bool fits = true;
     if (!provider.mapping.total.empty()) {
-        const auto total = text_at(answer.json, provider.mapping.total, fits);
+        Fit fit = Fit::fits;
+        const auto total = text_at(answer.json, provider.mapping.total, fit);
+        if (fit == Fit::several)
+            several_values(provider, "total_path");
         if (!total || total->size() > 18 || total->find_first_not_of("0123456789") != std::string::npos)
             bad_answer(provider, "The list has no number of users where total_path says.",
                        "Correct total_path if it is wrong.");
@@ -366,7 +391,10 @@ ListPage map_list_page(const Provider& provider, const std::string& page) {
 ProviderUser map_event(const Provider& provider, const Jsonb* event, bool& has_roles) {
     try {
         JsonbValue found;
-        if (!pg::json_first(event, provider.mapping.event, found))
+        const pg::Found users = pg::json_single(event, provider.mapping.event, found);
+        if (users == pg::Found::several)
+            several_values(provider, "event_path");
+        if (users == pg::Found::nothing)
             bad_answer(provider, "The event has no user where event_path says.");
         if (const std::size_t unknown = count_unknown(event, provider.mapping.event_unknown); unknown > 0)
             bad_items(provider, "event_path", unknown);

@@ -3,6 +3,7 @@
 
 #include "pg/function.h"
 #include "pg/guard.h"
+#include "sync/locks.h"
 
 extern "C" {
 #include "access/htup_details.h"
@@ -10,6 +11,7 @@ extern "C" {
 #include "access/subtrans.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "catalog/namespace.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "storage/procarray.h"
@@ -81,17 +83,28 @@ ROLECALL_FUNCTION(rolecall_row_holders, rolecall::pg::gives_rows(INT8OID)) {
     const ReturnSetInfo& result = rolecall::pg::result_set(fcinfo, TEXTOID, INT4OID, XIDOID);
     Oid type = INT8OID;
     Datum value = PG_GETARG_DATUM(0);
+    // Each of its own: a table that somebody has locked keeps none of the others from being read.
+    static const struct {
+        const char* table;
+        const char* rows;
+    } places[] = {
+        {"users", "SELECT tableoid, ctid FROM rolecall.users WHERE id OPERATOR(pg_catalog.=) $1"},
+        {"sync_state",
+         "SELECT tableoid, ctid FROM rolecall.sync_state WHERE user_id OPERATOR(pg_catalog.=) $1"},
+        {"user_roles",
+         "SELECT tableoid, ctid FROM rolecall.user_roles WHERE user_id OPERATOR(pg_catalog.=) $1"},
+        {"user_units",
+         "SELECT tableoid, ctid FROM rolecall.user_units WHERE user_id OPERATOR(pg_catalog.=) $1"},
+    };
+    const Oid schema = get_namespace_oid("rolecall", false);
     SPI_connect();
-    if (SPI_execute_with_args("SELECT tableoid, ctid FROM rolecall.users WHERE id OPERATOR(pg_catalog.=) $1"
-                              " UNION ALL SELECT tableoid, ctid FROM rolecall.sync_state WHERE user_id "
-                              "OPERATOR(pg_catalog.=) $1"
-                              " UNION ALL SELECT tableoid, ctid FROM rolecall.user_roles WHERE user_id "
-                              "OPERATOR(pg_catalog.=) $1"
-                              " UNION ALL SELECT tableoid, ctid FROM rolecall.user_units WHERE user_id "
-                              "OPERATOR(pg_catalog.=) $1",
-                              1, &type, &value, nullptr, true, 0) != SPI_OK_SELECT)
-        elog(ERROR, "could not read a user's rows");
-    put_holders(&result);
+    for (const auto& place : places) {
+        if (!rolecall::sync::try_read_lock(get_relname_relid(place.table, schema)))
+            continue;
+        if (SPI_execute_with_args(place.rows, 1, &type, &value, nullptr, true, 0) != SPI_OK_SELECT)
+            elog(ERROR, "could not read a user's rows");
+        put_holders(&result);
+    }
     SPI_finish();
     return Datum{0};
 }

@@ -5,8 +5,13 @@
 #include "pg/process.h"
 
 extern "C" {
+#include "access/relation.h"
+#include "nodes/pg_list.h"
+#include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "utils/guc.h"
+#include "utils/relcache.h"
+#include "utils/syscache.h"
 #include "utils/tuplestore.h"
 }
 
@@ -115,6 +120,29 @@ std::unordered_set<std::int64_t> users_locked_by_others(const std::unordered_set
     return still;
 }
 
+bool try_read_lock(Oid table) {
+    if (!ConditionalLockRelationOid(table, AccessShareLock))
+        return false;
+    List* locked = list_make1_oid(table);
+    bool is_free = SearchSysCacheExists1(RELOID, ObjectIdGetDatum(table));
+    ListCell* cell = nullptr;
+    if (is_free) {
+        Relation opened = relation_open(table, NoLock);
+        List* indexes = RelationGetIndexList(opened);
+        relation_close(opened, NoLock);
+        foreach (cell, indexes) {
+            is_free = ConditionalLockRelationOid(lfirst_oid(cell), AccessShareLock);
+            if (!is_free)
+                break;
+            locked = lappend_oid(locked, lfirst_oid(cell));
+        }
+    }
+    if (!is_free)
+        foreach (cell, locked)
+            UnlockRelationOid(lfirst_oid(cell), AccessShareLock);
+    return is_free;
+}
+
 }  // namespace rolecall::sync
 
 using namespace rolecall;
@@ -124,44 +152,96 @@ extern "C" {
 
 namespace {
 
-const char* kind_of(const LockInstanceData& lock) {
-    if (lock.holdMask == 0 || lock.pid == MyProcPid || lock.locktag.locktag_field1 != MyDatabaseId)
-        return nullptr;
-    constexpr LOCKMASK against_writes = LOCKBIT_ON(ShareLock) | LOCKBIT_ON(ShareRowExclusiveLock) |
-                                        LOCKBIT_ON(ExclusiveLock) | LOCKBIT_ON(AccessExclusiveLock);
-    if (lock.locktag.locktag_type == LOCKTAG_RELATION)
-        return (lock.holdMask & against_writes) != 0 ? "table" : nullptr;
+constexpr LOCKMASK against_reads = LOCKBIT_ON(AccessExclusiveLock);
+constexpr LOCKMASK against_writes =
+    LOCKBIT_ON(ShareLock) | LOCKBIT_ON(ShareRowExclusiveLock) | LOCKBIT_ON(ExclusiveLock) | against_reads;
+
+bool is_of_table(const LockInstanceData& lock) {
+    return lock.locktag.locktag_type == LOCKTAG_RELATION && lock.locktag.locktag_field1 == MyDatabaseId;
+}
+
+LOCKMASK wanted(const LockInstanceData& lock) {
+    return lock.waitLockMode != NoLock ? LOCKBIT_ON(lock.waitLockMode) : 0;
+}
+
+bool is_in_the_way(const LockInstanceData& holder, const LockInstanceData& waiter) {
+    if (holder.locktag.locktag_field2 != waiter.locktag.locktag_field2)
+        return false;
+    for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; ++mode)
+        if ((holder.holdMask & LOCKBIT_ON(mode)) != 0 && DoLockModesConflict(mode, waiter.waitLockMode))
+            return true;
+    return false;
+}
+
+struct Obstacle {
+    const char* kind = nullptr;  // nullptr: it holds up no sync
+    LOCKMASK mask = 0;           // of a table: how it is locked, or is to be
+    bool waits = false;
+};
+
+// Whoever waits for a table keeps others from it who come later, and so does whoever is waited for.
+Obstacle obstacle_of_table(const LockInstanceData& lock, const LockData& all) {
+    if ((lock.holdMask & against_writes) != 0)
+        return {.kind = "table", .mask = lock.holdMask};
+    if ((wanted(lock) & against_writes) != 0)
+        return {.kind = "table", .mask = wanted(lock), .waits = true};
+    Obstacle obstacle;
+    if (lock.holdMask == 0)
+        return obstacle;
+    for (int i = 0; i < all.nelements; ++i) {
+        const LockInstanceData& waiter = all.locks[i];
+        if (is_of_table(waiter) && (wanted(waiter) & against_writes) != 0 && is_in_the_way(lock, waiter)) {
+            obstacle.kind = "table";
+            obstacle.mask |= wanted(waiter);
+        }
+    }
+    return obstacle;
+}
+
+Obstacle obstacle_of(const LockInstanceData& lock, const LockData& all) {
+    if (lock.pid == MyProcPid)
+        return {};
+    if (is_of_table(lock))
+        return obstacle_of_table(lock, all);
     if (!is_ours(lock))
-        return nullptr;
-    return is_of(lock, LockClass::user)          ? "user"
-           : is_of(lock, LockClass::revocations) ? "revocations"
-           : is_of(lock, LockClass::provider)    ? "provider"
-                                                 : nullptr;
+        return {};
+    return {.kind = is_of(lock, LockClass::user)          ? "user"
+                    : is_of(lock, LockClass::revocations) ? "revocations"
+                    : is_of(lock, LockClass::provider)    ? "provider"
+                                                          : nullptr};
 }
 
 }  // namespace
 
-// sync_locks(OUT kind, OUT key, OUT pid, OUT xid): who holds which lock of syncs in this database, or keeps
-// which table from being written. A prepared transaction has no pid.
+// sync_locks(): columns as in statistics.sql. A prepared transaction has no pid, others have no xid.
 ROLECALL_FUNCTION(rolecall_sync_locks, pg::gives_rows()) {
-    const ReturnSetInfo& result = pg::result_set(fcinfo, TEXTOID, INT8OID, INT4OID, XIDOID);
+    const ReturnSetInfo& result =
+        pg::result_set(fcinfo, TEXTOID, INT8OID, INT4OID, XIDOID, BOOLOID, BOOLOID, TIMESTAMPTZOID);
     const LockData* locks = GetLockStatusData();
     for (int i = 0; i < locks->nelements; ++i) {
         const LockInstanceData& lock = locks->locks[i];
-        const char* kind = kind_of(lock);
-        if (kind == nullptr)
+        const Obstacle obstacle = obstacle_of(lock, *locks);
+        if (obstacle.kind == nullptr)
             continue;
         const bool is_prepared = lock.pid == 0;
-        const bool is_table = lock.locktag.locktag_type == LOCKTAG_RELATION;
         Datum values[] = {
-            CStringGetTextDatum(kind),
-            Int64GetDatum(is_table ? std::int64_t{lock.locktag.locktag_field2} : key_of(lock)),
+            CStringGetTextDatum(obstacle.kind),
+            Int64GetDatum(is_of_table(lock) ? std::int64_t{lock.locktag.locktag_field2} : key_of(lock)),
             Int32GetDatum(lock.pid),
-            TransactionIdGetDatum(is_prepared ? pg::prepared_transaction_of(lock) : InvalidTransactionId)};
-        bool nulls[] = {false, false, is_prepared, !is_prepared};
+            TransactionIdGetDatum(is_prepared ? pg::prepared_transaction_of(lock) : InvalidTransactionId),
+            BoolGetDatum((obstacle.mask & against_reads) != 0),
+            BoolGetDatum(obstacle.waits),
+            TimestampTzGetDatum(lock.waitStart)};
+        bool nulls[] = {
+            false, false, is_prepared, !is_prepared, false, false, !obstacle.waits || lock.waitStart == 0};
         tuplestore_putvalues(result.setResult, result.setDesc, values, nulls);
     }
     return Datum{0};
+}
+
+// try_read_lock(tab regclass)
+ROLECALL_FUNCTION(rolecall_try_read_lock, pg::takes(BOOLOID, REGCLASSOID)) {
+    PG_RETURN_BOOL(try_read_lock(PG_GETARG_OID(0)));
 }
 
 // sync_lock_key(provider text): the key of the provider's locks.

@@ -35,6 +35,11 @@ bool wait_until_free(const LOCKTAG& tag, LOCKMODE mode, std::chrono::millisecond
 
 void unlock(const LOCKTAG& tag, LOCKMODE mode);
 
+/// Locks a table and its indexes as reading it does, until the end of the transaction, and waits for nobody.
+/// False: one of them is locked, or somebody waits to lock it, or there is no such table; then nothing is
+/// locked. Raises PostgreSQL's errors.
+bool try_read_lock(Oid table);
+
 /// Those of these users that another transaction is synchronizing, or has synchronized and not ended; after
 /// waiting for them at most so long, all together.
 std::unordered_set<std::int64_t> users_locked_by_others(const std::unordered_set<std::int64_t>& users,

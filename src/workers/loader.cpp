@@ -1,5 +1,6 @@
 #include "workers/loader.h"
 
+#include "definition/compiled.h"
 #include "pg/process.h"
 #include "pg/security_context.h"
 #include "pg/settings.h"
@@ -34,7 +35,9 @@ constexpr std::uint64_t most_told = 10;      // number of them that are logged
 pg::WaitEvent wait_for_definitions{"RolecallLoaderDefinitions"};
 WorkerSlot place;
 
-bool is_kept_out() { return !may_stay(place); }
+bool is_outdated = false;  // the next loader begins with what this one leaves
+
+bool must_leave() { return is_outdated || !may_stay(place); }
 
 bool is_usable() { return OidIsValid(get_extension_oid("rolecall", true)) && pg::sql_is_current(); }
 
@@ -174,14 +177,14 @@ std::optional<pg::Failure> load_singly(projection::FullLoad& pass, const pg::Fai
     return lasting || (any && pass.failed < most_failed) ? lasting : failure;
 }
 
-// One load. Where it is kept out it leaves without an end, and the request is given back when this process
+// One load. Where it must leave, it does so without an end, and the request is given back when this process
 // ends.
 void load(std::uint64_t id) {
     projection::FullLoad pass{};
     pass.id = id;
     pass.context = pg::call(
         [] { return AllocSetContextCreate(TopMemoryContext, "rolecall load", ALLOCSET_SMALL_SIZES); });
-    while (!is_kept_out()) {
+    while (!must_leave()) {
         auto result = Step::gone;
         std::optional<pg::Failure> failure = pg::transact([&] { result = load_some(pass); });
         if (failure && !failure->cancelled) {
@@ -205,8 +208,11 @@ void load(std::uint64_t id) {
                            pg::call([&] { return projection::why_unwatched(pass); }));
             case Step::gone:
                 return end(pass, LoadPhase::failed, "the projection was dropped");
+            case Step::outdated:
+                is_outdated = true;
+                break;
             case Step::stopped:
-                if (!is_kept_out())
+                if (!must_leave())
                     return end(pass, LoadPhase::cancelled, {});
                 break;
         }
@@ -214,6 +220,7 @@ void load(std::uint64_t id) {
 }
 
 void run() {
+    (void)pg::transact([] { pg::call([] { projection::compiled_nothing_yet(); }); });
     if (place.first_visit) {
         if (const std::optional<pg::Failure> failure =
                 pg::transact([] { pg::call([] { request_everything(); }); }))
@@ -223,8 +230,8 @@ void run() {
             });
         note_visited(place);
     }
-    while (!is_kept_out()) {
-        const std::uint64_t id = projection::take_load(is_kept_out);
+    while (!must_leave()) {
+        const std::uint64_t id = projection::take_load(must_leave);
         if (id == 0)
             break;
         load(id);

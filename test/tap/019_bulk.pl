@@ -209,6 +209,10 @@ is(event('{"type": "user.updated", "data": {"user": {"code": "100010", "roles": 
 for my $bad ('{}', '[]', '{"data": {"user": {}}}', '{"data": {"user": {"roles": []}}}', '{"data": {"user": {"code": "100010", "roles": [1]}}}', '{"data": {"user": {"code": "100010", "roles": [{"role": "a", "on": {}}]}}}') {
 	like(error_of($node, "SELECT rolecall.apply_provider_event('hr', '$bad')"), qr/22023: invalid event of provider "hr"\nDETAIL/, "an event that makes no sense: $bad");
 }
+option('event_path', '$.data[*].user');
+like(error_of($node, q(SELECT rolecall.apply_provider_event('hr', '{"data": [{"user": {"code": "100010", "roles": []}}, {"user": {"code": "100011", "roles": []}}]}'))),
+	qr/22023: invalid event of provider "hr"\nDETAIL:  More than one value is where event_path says/, 'nor does an event about two users');
+option('event_path', '$.data.user');
 is(grants(11), 'reader', '... changes nothing');
 sql(q(SELECT rolecall.stop_provider('hr', 1, 1, 1, 1, 1)));
 like(error_of($node, q(SELECT rolecall.apply_provider_event('hr', '{"data": {"user": {"code": "100010", "roles": []}}}'))), qr/RC106/, 'a stopped provider sends in vain');

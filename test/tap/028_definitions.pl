@@ -16,7 +16,8 @@ my $major = $node->pg_version->major;
 $node->safe_psql('postgres', <<'SQL');
 CREATE ROLE app_owner;
 CREATE ROLE grp;
-CREATE FUNCTION differs() RETURNS text LANGUAGE plpgsql AS $$
+-- Names are looked for as projections look for them, so that functions are called in one way only.
+CREATE FUNCTION differs() RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE a text; b text;
 BEGIN
     BEGIN a := rolecall.project('p', '1'); EXCEPTION WHEN OTHERS THEN a := 'error'; END;
@@ -43,7 +44,7 @@ GRANT SELECT ON app.users TO app_owner;
 CREATE TABLE app.names (id bigint, n text);
 INSERT INTO app.names VALUES (1, 'one');
 CREATE TABLE app.unrelated (id bigint);
-CREATE FUNCTION app.f(i bigint) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT 'v1' $$;
+CREATE FUNCTION app.f(i bigint) RETURNS text IMMUTABLE LANGUAGE sql RETURN 'v1';
 CREATE FUNCTION app.g(i bigint) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN app.f(i); END $$;
 CREATE FUNCTION app.may_see(i bigint) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN true; END $$;
 CREATE FUNCTION app.j(m app.mood) RETURNS json IMMUTABLE LANGUAGE sql AS $$ SELECT '"cast"'::json $$;
@@ -54,7 +55,7 @@ my $create = q(SELECT rolecall.create_projection('p', 'app.v', 'uid', 'doc', wat
 my $of_owner = 'ALTER VIEW app.v OWNER TO app_owner; ALTER TABLE app.users ENABLE ROW LEVEL SECURITY;';
 
 sub view_of { return "CREATE VIEW app.v AS SELECT u.id AS uid, jsonb_build_object('x', $_[0]) AS doc FROM app.users u;"; }
-sub f_returns { return "CREATE OR REPLACE FUNCTION app.f(i bigint) RETURNS text IMMUTABLE LANGUAGE sql AS \$\$ SELECT '$_[0]' \$\$"; }
+sub f_returns { return "CREATE OR REPLACE FUNCTION app.f(i bigint) RETURNS text IMMUTABLE LANGUAGE sql RETURN '$_[0]'"; }
 
 # name, setup, change; then: what another session does once the change has been committed; alone: this change holds up
 # the making of a projection until it ends, or cannot be prepared.
@@ -62,7 +63,7 @@ my @cases = (
 	{
 		name => 'a function comes to read a table',
 		setup => view_of('app.f(u.id)'),
-		change => 'CREATE OR REPLACE FUNCTION app.f(i bigint) RETURNS text STABLE LANGUAGE sql AS $$ SELECT n FROM app.names WHERE id = i $$',
+		change => 'CREATE OR REPLACE FUNCTION app.f(i bigint) RETURNS text STABLE LANGUAGE sql BEGIN ATOMIC SELECT n FROM app.names WHERE id = i; END',
 		then => q(UPDATE app.names SET n = 'changed'),
 	},
 	{ name => 'a function is replaced', setup => view_of('app.f(u.id)'), change => f_returns('v2') },

@@ -21,6 +21,7 @@ CREATE SERVER hr FOREIGN DATA WRAPPER rolecall OPTIONS (base_url '$provider->{ur
 CREATE SERVER accred FOREIGN DATA WRAPPER rolecall OPTIONS (kind 'accred', base_url '$provider->{url}', on_not_found 'revoke');
 CREATE SERVER unit FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'http://127.0.0.1:1', scope_id_path '\$.unit');
 CREATE SERVER kinds FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'http://127.0.0.1:1', scope_kind_path '\$.kind', scope_id_path '\$.id');
+CREATE SERVER several FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'http://127.0.0.1:1', subject_path '\$.codes[*]', active_path '\$.active[*]', role_path '\$.names[*]', scope_kind_path '\$.kinds[*]', scope_id_path '\$.ids[*]');
 CREATE SERVER active FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'http://127.0.0.1:1', roles_path '\$.roles[*] ? (@.state == "active")');
 CREATE SERVER either FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'http://127.0.0.1:1', roles_path '\$.roles[*] ? (!((exists(@.ended)) is unknown)) ? (@.ended > 2000)');
 INSERT INTO rolecall.roles (name) VALUES ('reader'), ('editor'), ('admin'), ('auditor'), ('manager');
@@ -49,6 +50,13 @@ sub mapped {
 my $unknown = qr/^For 1 items of the response the condition of roles_path is neither true nor false\.$/;
 my $no_scope = qr/^Role 1 of the response has no scope where scope_kind_path and scope_id_path say\.$/;
 my $odd_role = qr/^Role 1 of the response has an unexpected shape\.$/;
+my $several = qr/^Role 1 of the response has more than one value where role_path, scope_kind_path or scope_id_path says\.$/;
+# Each path of this server finds all items of an array.
+sub answer_of_several {
+	my ($ids, %more) = @_;
+	my %a = (codes => '"7"', active => 'true', roles => '"m"', kinds => '"lab"', %more);
+	return qq({"codes": [$a{codes}], "active": [$a{active}], "roles": [{"names": [$a{roles}], "kinds": [$a{kinds}], "ids": [$ids]}]});
+}
 sub accred { my ($authorization) = @_; return qq({"id": "7", "authorizations": [$authorization]}); }
 sub roles { my ($role) = @_; return qq({"code": "7", "roles": [$role]}); }
 for my $case (
@@ -61,6 +69,21 @@ for my $case (
 	[ 'accred', accred('{"name": "m", "state": "active", "reason": {}}'), qr/^none$/ ],
 	[ 'accred', accred('{"name": "m", "state": "active", "reason": {"resource": {"cf": ["0123"]}}}'), $odd_role ],
 	[ 'accred', accred('{"name": "m", "state": "active", "reason": {"resource": {"cf": {}}}}'), $odd_role ],
+	[ 'accred', accred('{"name": "m", "state": "active", "reason": {"resource": [{"cf": "1"}, {"cf": "2"}]}}'), $several ],
+	[ 'accred', accred('{"name": "m", "state": "active", "reason": {"resource": [{"cf": "1"}, {"cf": "1"}]}}'), $several ],
+	[ 'accred', accred('{"name": "m", "state": "active", "reason": {"resource": [{"cf": "1"}, {}]}}'), $several ],
+	[ 'accred', accred('{"name": "m", "state": "active", "reason": {"resource": [null, {"cf": "2"}]}}'), $several ],
+	[ 'accred', accred('{"name": "m", "state": "active", "reason": [{"resource": {"cf": "1"}}, {"resource": {"cf": "2"}}]}'), $several ],
+	[ 'accred', accred('{"name": "m", "state": "active", "reason": [{"resource": [{"cf": "1"}, {"cf": "2"}]}]}'), $several ],
+	[ 'accred', accred('{"name": "m", "state": "active", "reason": {"resource": [{"cf": "1"}]}}'), qr/^m\@institutional_id:1$/ ],
+	[ 'several', answer_of_several('"u1"'), qr/^m\@lab:u1$/ ],
+	[ 'several', answer_of_several('"u1", "u2"'), $several ],
+	[ 'several', answer_of_several('"u1", null'), $several ],
+	[ 'several', answer_of_several('"u1"', roles => '"m", "n"'), $several ],
+	[ 'several', answer_of_several('"u1"', kinds => '"lab", "unit"'), $several ],
+	[ 'several', answer_of_several('"u1"', codes => '"7", "8"'), qr/^More than one value is where subject_path says\.$/ ],
+	[ 'several', answer_of_several('"u1"', active => 'true, false'), qr/^More than one value is where active_path says\.$/ ],
+	[ 'several', '[{"codes": ["7"], "active": [true], "roles": []}, {"codes": ["7"], "active": [true], "roles": []}]', qr/^More than one value is where subject_path says\.$/ ],
 	[ 'accred', accred('{"name": "m", "state": "active", "reason": {"resource": {"cf": true}}}'), $odd_role ],
 	[ 'accred', accred('{"name": "m", "reason": {"resource": {"cf": "0123"}}}'), $unknown ],
 	[ 'accred', accred('{"name": "m", "state": null, "reason": {"resource": {"cf": "0123"}}}'), $unknown ],
@@ -236,6 +259,7 @@ for my $case (
 	[ 'no subject', [ $ann, '{"roles": []}', $cy ], 'bob', qr/record 2: It has no subject where subject_path says/ ],
 	[ 'a subject that is no text', [ $ann, '{"code": "x\\\\ud83d", "roles": []}', $cy ], 'bob', qr/record 2: A text of the response/ ],
 	[ 'null', [ $ann, 'null', $cy ], 'bob', qr/record 2: / ],
+	[ 'two records in the place of one', [ $ann, qq([{"code": "bob", $admin}, $cy]), $cy ], 'bob', qr/record 2: More than one value is where subject_path says/ ],
 	[ 'many odd ones', [ $ann, map { qq({"code": "s$_"}) } 1 .. 20 ], 'bob cy', qr/20 of its users cannot be understood\. "s1": [^"]*"s2": [^"]*"s3": [^"]*"s4": [^"]*"s5": [^"]*Nobody counts/ ],
 	[ 'somebody twice', [ $ann, $bob, $cy, $bob ], 'bob', qr/Somebody is on it twice: user 302\. Nobody counts as missing/ ],
 	[ 'somebody twice, who keeps it by one of them', [ $ann, $bob, $cy, qq({"code": "bob", $admin}) ], 'bob', qr/user 302\./ ],

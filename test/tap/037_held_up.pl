@@ -164,6 +164,51 @@ ask_for(47, 48);
 until_true('a table: stat_provider says so', q(SELECT held_up = 'table rolecall.user_roles' AND held_up_by_pid IS NOT NULL FROM rolecall.stat_provider WHERE provider = 'hr'));
 $locker->query_safe('COMMIT');
 has("a table: and then user $_", $_, 'reader') for 47, 48;
+
+# Whoever looks waits for nobody, whatever is locked, and is told by whom; what cannot be read then is NULL, not 0.
+sql('CREATE ROLE monitor LOGIN IN ROLE pg_monitor; GRANT USAGE ON SCHEMA rolecall TO monitor');
+my $superuser = sql('SELECT current_user');
+sub look {
+	my ($query) = @_;
+	return map {
+		my ($code, $out, $err) = $node->psql('postgres', "SET lock_timeout = '1ms'; $query", extra_params => [ '-U', $_ ]);
+		$out . $err
+	} $superuser, 'monitor';
+}
+my @known = ("SELECT 'known: ' || concat_ws(' ', due IS NOT NULL, requested IS NOT NULL, failing IS NOT NULL) FROM rolecall.stat_provider WHERE provider = 'hr'",
+	"SELECT 'known: ' || concat_ws(' ', due IS NOT NULL, requested IS NOT NULL, failing IS NOT NULL) FROM rolecall.stat_sync");
+my %unknown = (sync_state => 'f f f', sync_requests => 't f t');
+sub everything_answers {
+	my ($what, $known, $row) = @_;
+	like($_, qr/^known: $known$/m, "$what: what is counted is $known") for map { look($_) } @known;
+	unlike($_, qr/ERROR/, "$what: an answer") for map { look("SELECT * FROM rolecall.$_") } qw(stat_held_up stat_provider stat_sync sync_metrics);
+	like($_, qr/^$row$/m, "$what: a row says so") for look("SELECT concat_ws('|', provider, user_id, held, pid, gid, since <= clock_timestamp()) FROM rolecall.stat_held_up");
+	return;
+}
+my $locking = $locker->query_safe('SELECT pg_backend_pid()');
+for my $table (qw(users roles user_roles user_units units sync_state sync_requests home stopped_providers revocations open_revocations role_changes)) {
+	$locker->query_safe("BEGIN; LOCK TABLE rolecall.$table IN ACCESS EXCLUSIVE MODE");
+	everything_answers($table, $unknown{$table} // 't t t', qr/hr\|table rolecall\.$table\|$locking\|t/);
+	like($_, qr/^because: Table rolecall\.home is locked\.$/m, '... and why nobody is called') for $table eq 'home' ? look(q(SELECT 'because: ' || not_called_because FROM rolecall.stat_provider WHERE provider = 'hr')) : ();
+	$locker->query_safe('ROLLBACK');
+}
+# A statement that waits for a table keeps others from it, as does the transaction that it waits for; an index.
+my $reader = session($node);
+my $reading = $reader->query_safe('BEGIN; SELECT pg_backend_pid() FROM rolecall.sync_state LIMIT 1');
+begin_query($locker, 'BEGIN; LOCK TABLE rolecall.sync_state IN ACCESS EXCLUSIVE MODE; ROLLBACK');
+until_true('a statement waits', "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $locking AND NOT granted)");
+everything_answers('a line', 'f f f', qr/hr\|a place in the line for table rolecall\.sync_state\|$locking\|t/);
+like($_, qr/^hr\|table rolecall\.sync_state\|$reading$/m, '... and whom it waits for') for look(q(SELECT concat_ws('|', provider, held, pid) FROM rolecall.stat_held_up));
+$reader->query_safe('COMMIT');
+finish_query($locker);
+$reader->quit;
+$locker->query_safe('BEGIN; REINDEX INDEX rolecall.sync_state_next_idx');
+everything_answers('an index', 'f f f', qr/hr\|table rolecall\.sync_state\|$locking\|t/);
+$locker->query_safe('ROLLBACK');
+sql('BEGIN; LOCK TABLE rolecall.user_units IN ACCESS EXCLUSIVE MODE; PREPARE TRANSACTION $$locked$$');
+everything_answers('a prepared transaction', 't t t', qr/hr\|table rolecall\.user_units\|locked\|t/);
+sql('ROLLBACK PREPARED $$locked$$');
+like($_, qr/^known: t t t$/m, 'and then all of it is known') for map { look($_) } @known;
 # A user who is not in the queue, and whom somebody is putting there
 sql(q(DELETE FROM rolecall.sync_state WHERE user_id IN (47, 48)));
 $locker->query_safe('BEGIN; SELECT rolecall.trigger_role_sync_for_user(47)');

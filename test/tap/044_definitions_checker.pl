@@ -73,10 +73,11 @@ my @faults = (
 	[ 18, 'fn', 'function f is replaced', 'by itself' ],
 	[ 24, 'co', 'triggers disabled, rows', 'in a transaction' ],
 	[ 30, 'vw', 'view middle is replaced', 'with a snapshot older than the projection' ],
-	[ 32, 'fn', 'function reads a table', 'by itself' ],
+	[ 32, 'at', 'function reads a table', 'by itself' ],
 	[ 33, 'fn', 'function g is replaced', 'in a prepared transaction' ],
 	[ 34, 'fn', 'function h is replaced', 'and read by the session itself' ],
-	[ 35, 'co', 'attributes change names', 'in a savepoint' ]);
+	[ 35, 'co', 'attributes change names', 'in a savepoint' ],
+	[ 60, 'fn', 'function inside reads a table', 'by itself' ]);
 for my $fault (@faults) {
 	my ($number, $kit, $what, $way) = @$fault;
 	next if !grep { $_->{name} eq $kit } @kits;

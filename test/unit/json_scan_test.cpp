@@ -46,8 +46,14 @@ TEST(JsonScan, CountsElements) {
 TEST(JsonScan, FindsScalars) {
     EXPECT_EQ(scalar(R"({"next": "abc"})", "$.next"), "abc");
     EXPECT_EQ(scalar(R"({"x": [{"next": 1}], "meta": {"next": -12.5e3 }})", "$.meta.next"), "-12.5e3");
-    for (const char* none : {R"({"next": null})", R"({"next": false})", R"({"next": {}})", "{}", "[]", "7"})
-        EXPECT_EQ(scalar(none, "$.next"), std::nullopt) << none;
+    for (const char* none :
+         {R"({"meta": {"next": null}})", R"({"meta": {}})", R"({"meta": null})", "{}", "null"})
+        EXPECT_EQ(scalar(none, "$.meta.next"), std::nullopt) << none;
+    // Taken for the last page, they would take away the roles of all others.
+    for (const char* odd :
+         {R"({"meta": {"next": false}})", R"({"meta": {"next": {}}})", R"({"meta": {"next": ["a", "b"]}})",
+          R"({"meta": []})", R"({"meta": [{"next": "a"}, {"next": "b"}]})", R"({"meta": "a"})", "[]", "7"})
+        EXPECT_THROW(scalar(odd, "$.meta.next"), Error) << odd;
     EXPECT_EQ(scalar("\"x\"", "$"), "x");
 }
 

@@ -9,7 +9,7 @@ DECLARE
         'rolecall.stat_projection', 'rolecall.stat_provider', 'rolecall.stat_sync', 'rolecall.sync_metrics']::regclass[]::oid[];
     monitored_functions CONSTANT oid[] = ARRAY['rolecall.cache_statistics()', 'rolecall.held_up()', 'rolecall.load_progress()',
         'rolecall.slot_statistics()', 'rolecall.why_no_calls()', 'rolecall.projection_statistics(bigint[])',
-        'rolecall.provider_statistics()', 'rolecall.queue_statistics()']::regprocedure[]::oid[];
+        'rolecall.provider_statistics()', 'rolecall.provider_states()', 'rolecall.queue_statistics()']::regprocedure[]::oid[];
     made record;
 BEGIN
     FOR made IN

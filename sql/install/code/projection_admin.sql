@@ -161,6 +161,8 @@ BEGIN
                   DETAIL = 'No table that is watched by key has a foreign key to this column.',
                   HINT = 'Watch such tables first, or say which columns refer to it: referencing => ''{"schema.table": "column"}''.';
     END IF;
+    -- From now on groups are read from the tables that refer to it, as their owners.
+    PERFORM rolecall.refuse_unsafe(projection);
     SELECT p.problem INTO wrong FROM rolecall.projection_problems(projection) p WHERE p.relation = add_lookup.relation LIMIT 1;
     IF wrong IS NOT NULL THEN
         RAISE EXCEPTION 'relation % cannot be watched by column "%"', relation, key_column

@@ -115,18 +115,20 @@ DECLARE
     member regclass;
 BEGIN
     -- Changes of foreign tables are made elsewhere: they are a problem of the projection, and no error here.
+    -- Each table by itself: with its partitions the server evaluates the partition key, and this may be called for a new
+    -- partition with the rights of the extension's owner.
     FOR member IN SELECT m FROM rolecall.members_of(coalesce(part, w.relation)) m JOIN pg_class c ON c.oid = m WHERE c.relkind IN ('r', 'p') LOOP
         -- A partition has its parent's row trigger already; no other child has.
         IF row_trigger NOT IN (SELECT tgname FROM pg_trigger WHERE tgrelid = member) THEN
             EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW
                             EXECUTE FUNCTION rolecall.watch_row(%s)', row_trigger, member, arguments);
         END IF;
-        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', member, row_trigger);
+        EXECUTE format('ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %I', member, row_trigger);
         IF prefix || '_truncate' NOT IN (SELECT tgname FROM pg_trigger WHERE tgrelid = member) THEN
             EXECUTE format('CREATE TRIGGER %I AFTER TRUNCATE ON %s FOR EACH STATEMENT
                             EXECUTE FUNCTION rolecall.watch_truncate(%L)', prefix || '_truncate', member, projection_id);
         END IF;
-        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', member, prefix || '_truncate');
+        EXECUTE format('ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %I', member, prefix || '_truncate');
     END LOOP;
 END
 $$;

@@ -61,30 +61,56 @@ RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'rolecall_provider_statistics';
 COMMENT ON FUNCTION rolecall.provider_statistics() IS 'counters of syncs in this database, for each provider, since the server started';
 
--- What the queue holds, for those who may not read the tables.
+-- What is here answers at once, whatever is locked: functions read the tables, for a statement that names a table waits for
+-- it before it can ask.
+CREATE OR REPLACE FUNCTION rolecall.try_read_lock(tab regclass) RETURNS boolean
+LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_try_read_lock';
+COMMENT ON FUNCTION rolecall.try_read_lock(regclass) IS 'can a table be read without waiting for somebody? If so, until the end of the transaction';
+
+CREATE OR REPLACE FUNCTION rolecall.servers() RETURNS SETOF text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT f.srvname::text FROM pg_foreign_server f JOIN pg_foreign_data_wrapper w ON w.oid = f.srvfdw AND w.fdwname = 'rolecall'
+$$;
+COMMENT ON FUNCTION rolecall.servers() IS 'the providers that there are, whether or not users have them';
+
+-- What the queue holds, for those who may not read the tables. Each part by an index of its own: what waits is counted, not
+-- everybody.
 CREATE OR REPLACE FUNCTION rolecall.queue_statistics(
     OUT provider text, OUT due bigint, OUT oldest_due timestamptz, OUT requested bigint, OUT failing bigint)
 RETURNS SETOF record
-LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    -- Each part by an index of its own: what waits is counted, not everybody.
-    SELECT p.name,
-           (SELECT count(*) FROM rolecall.sync_state WHERE provider = p.name AND next_sync_at <= now()),
-           (SELECT min(next_sync_at) FROM rolecall.sync_state WHERE provider = p.name AND next_sync_at <= now()),
-           (SELECT count(DISTINCT w.user_id) FROM (
-                SELECT user_id FROM rolecall.sync_state WHERE provider = p.name AND requested_at IS NOT NULL
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    reads_state CONSTANT boolean = rolecall.try_read_lock('rolecall.sync_state');
+    reads_requests CONSTANT boolean = rolecall.try_read_lock('rolecall.sync_requests');
+BEGIN
+    IF NOT reads_state THEN
+        RETURN QUERY SELECT n.name, NULL::bigint, NULL::timestamptz, NULL::bigint, NULL::bigint FROM rolecall.servers() n(name);
+        RETURN;
+    END IF;
+    FOR provider IN SELECT q.name FROM rolecall.queued_providers() q(name) LOOP
+        SELECT count(*), min(s.next_sync_at) INTO due, oldest_due FROM rolecall.sync_state s
+        WHERE s.provider = queue_statistics.provider AND s.next_sync_at <= now();
+        SELECT count(*) INTO failing FROM rolecall.sync_state s WHERE s.provider = queue_statistics.provider AND s.attempts > 0;
+        IF reads_requests THEN
+            SELECT count(DISTINCT w.user_id) INTO requested FROM (
+                SELECT s.user_id FROM rolecall.sync_state s WHERE s.provider = queue_statistics.provider AND s.requested_at IS NOT NULL
                 UNION ALL
                 SELECT r.user_id FROM rolecall.sync_requests r JOIN rolecall.sync_state s ON s.user_id = r.user_id
-                WHERE s.provider = p.name) w),
-           (SELECT count(*) FROM rolecall.sync_state WHERE provider = p.name AND attempts > 0)
-    FROM rolecall.queued_providers() p(name)
+                WHERE s.provider = queue_statistics.provider) w;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END
 $$;
-COMMENT ON FUNCTION rolecall.queue_statistics() IS 'how many users of each provider wait for a sync';
+COMMENT ON FUNCTION rolecall.queue_statistics() IS 'how many users of each provider wait for a sync; NULL: the table is locked';
 
 -- ---- What is held up ------------------------------------------------------------------------------------------------
 
-CREATE OR REPLACE FUNCTION rolecall.sync_locks(OUT kind text, OUT key bigint, OUT pid integer, OUT xid xid) RETURNS SETOF record
+CREATE OR REPLACE FUNCTION rolecall.sync_locks(
+    OUT kind text, OUT key bigint, OUT pid integer, OUT xid xid, OUT stops_reads boolean, OUT waits boolean, OUT waits_since timestamptz)
+RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'rolecall_sync_locks';
-COMMENT ON FUNCTION rolecall.sync_locks() IS 'the locks of syncs, and those that keep tables from being written, that other transactions of this database hold';
+COMMENT ON FUNCTION rolecall.sync_locks() IS 'the locks of syncs that other transactions of this database hold, and the tables that they keep from being written';
 
 CREATE OR REPLACE FUNCTION rolecall.sync_lock_key(provider text) RETURNS bigint
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'rolecall_sync_lock_key';
@@ -94,40 +120,63 @@ CREATE OR REPLACE FUNCTION rolecall.row_holders(uid bigint, OUT relation text, O
 LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'rolecall_row_holders';
 COMMENT ON FUNCTION rolecall.row_holders(bigint) IS 'the transactions that hold rows of a user';
 
--- Of users, those who have waited longest are looked at.
+-- Of users, those who have waited longest are looked at. What cannot be read is left out, and its table named.
+CREATE OR REPLACE FUNCTION rolecall.lock_holders(
+    OUT provider text, OUT user_id bigint, OUT held text, OUT pid integer, OUT xid xid, OUT waits_since timestamptz, OUT is_unread boolean)
+RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE PARALLEL RESTRICTED ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    users CONSTANT oid = 'rolecall.users'::regclass;
+    state CONSTANT oid = 'rolecall.sync_state'::regclass;
+    written CONSTANT oid[] = ARRAY[users, state] || ARRAY['rolecall.roles', 'rolecall.user_roles', 'rolecall.user_units', 'rolecall.sync_requests',
+        'rolecall.revocations', 'rolecall.open_revocations', 'rolecall.role_changes', 'rolecall.stopped_providers']::regclass[]::oid[];
+    only_read CONSTANT oid[] = ARRAY['rolecall.units', 'rolecall.home']::regclass[]::oid[];
+    readable CONSTANT oid[] = ARRAY(SELECT t FROM unnest(written || only_read) t WHERE rolecall.try_read_lock(t::regclass));
+    queues text[] = ARRAY(SELECT n.name FROM rolecall.servers() n(name));
+BEGIN
+    IF state = ANY (readable) THEN
+        queues = ARRAY(SELECT q.name FROM rolecall.queued_providers() q(name));
+    END IF;
+    RETURN QUERY
+    SELECT q.name, NULL::bigint, CASE WHEN l.kind = 'provider' THEN 'the syncs of all users'
+                                      WHEN l.kind = 'revocations' THEN 'the counting of revocations'
+                                      ELSE CASE WHEN l.waits THEN 'a place in the line for ' ELSE '' END || 'table ' || l.key::oid::regclass END,
+           l.pid, l.xid, l.waits_since, l.kind = 'table' AND l.key::oid <> ALL (readable)
+    FROM unnest(queues) q(name), rolecall.sync_locks() l
+    WHERE CASE WHEN l.kind IN ('provider', 'revocations') THEN l.key = rolecall.sync_lock_key(q.name)
+               WHEN l.kind = 'table' THEN l.key::oid = ANY (written) OR (l.stops_reads AND l.key::oid = ANY (only_read)) END;
+    IF users = ANY (readable) THEN
+        RETURN QUERY
+        SELECT u.provider, u.id, 'the sync of a user', l.pid, l.xid, l.waits_since, false
+        FROM rolecall.sync_locks() l JOIN rolecall.users u ON u.id = l.key WHERE l.kind = 'user' AND u.provider IS NOT NULL;
+    END IF;
+    IF state = ANY (readable) THEN
+        RETURN QUERY
+        SELECT w.name, w.user_id, 'a row of ' || h.relation, h.pid, h.xid, NULL::timestamptz, false
+        FROM (
+            SELECT q.name, w.user_id FROM unnest(queues) q(name), LATERAL (
+                (SELECT s.user_id FROM rolecall.sync_state s WHERE s.provider = q.name AND s.requested_at IS NOT NULL
+                 ORDER BY s.force DESC, s.requested_at LIMIT 20)
+                UNION
+                (SELECT s.user_id FROM rolecall.sync_state s WHERE s.provider = q.name AND s.next_sync_at <= now()
+                 ORDER BY s.next_sync_at LIMIT 20)) w
+        ) w, LATERAL rolecall.row_holders(w.user_id) h;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION rolecall.lock_holders() IS 'what transactions hold, or wait for, that holds up syncs';
+
 CREATE OR REPLACE FUNCTION rolecall.held_up(OUT provider text, OUT user_id bigint, OUT held text, OUT pid integer, OUT gid text, OUT since timestamptz)
 RETURNS SETOF record
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED ROWS 10 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
-    WITH locks AS MATERIALIZED (SELECT l.kind, l.key, l.pid, l.xid FROM rolecall.sync_locks() l
-    ), queues AS MATERIALIZED (SELECT q.name FROM rolecall.queued_providers() q(name)
-    ), waiting AS MATERIALIZED (
-        SELECT q.name, w.user_id FROM queues q, LATERAL (
-            (SELECT s.user_id FROM rolecall.sync_state s WHERE s.provider = q.name AND s.requested_at IS NOT NULL
-             ORDER BY s.force DESC, s.requested_at LIMIT 20)
-            UNION
-            (SELECT s.user_id FROM rolecall.sync_state s WHERE s.provider = q.name AND s.next_sync_at <= now()
-             ORDER BY s.next_sync_at LIMIT 20)) w
-    ), holders AS (
-        SELECT u.provider, u.id AS user_id, 'the sync of a user' AS held, l.pid, l.xid
-        FROM locks l JOIN rolecall.users u ON u.id = l.key WHERE l.kind = 'user' AND u.provider IS NOT NULL
-        UNION ALL
-        SELECT q.name, NULL, CASE l.kind WHEN 'provider' THEN 'the syncs of all users' ELSE 'the counting of revocations' END, l.pid, l.xid
-        FROM queues q JOIN locks l ON l.kind IN ('provider', 'revocations') AND l.key = rolecall.sync_lock_key(q.name)
-        UNION ALL
-        SELECT w.name, w.user_id, 'a row of ' || h.relation, h.pid, h.xid FROM waiting w, LATERAL rolecall.row_holders(w.user_id) h
-        UNION ALL
-        SELECT q.name, NULL, 'table ' || l.key::oid::regclass, l.pid, l.xid
-        FROM queues q, locks l
-        WHERE l.kind = 'table' AND l.key::oid IN ('rolecall.users'::regclass, 'rolecall.roles'::regclass, 'rolecall.user_roles'::regclass,
-            'rolecall.user_units'::regclass, 'rolecall.sync_state'::regclass, 'rolecall.sync_requests'::regclass))
-    SELECT h.provider, h.user_id, h.held, a.pid, x.gid, coalesce(a.xact_start, x.prepared)
-    FROM holders h
+    SELECT h.provider, h.user_id, h.held, coalesce(a.pid, h.pid), x.gid, coalesce(h.waits_since, a.xact_start, x.prepared)
+    FROM rolecall.lock_holders() h
     LEFT JOIN pg_stat_activity a ON a.pid = h.pid
     LEFT JOIN pg_prepared_xacts x ON x.transaction = h.xid
-    WHERE coalesce(a.xact_start, x.prepared) < clock_timestamp() - interval '1 second'
+    WHERE (h.is_unread OR coalesce(h.waits_since, a.xact_start, x.prepared) < clock_timestamp() - interval '1 second')
       AND a.backend_type IS DISTINCT FROM 'rolecall sync worker' AND a.pid IS DISTINCT FROM pg_backend_pid()
 $$;
-COMMENT ON FUNCTION rolecall.held_up() IS 'transactions that have held up syncs for a second, or may when those are due';
+COMMENT ON FUNCTION rolecall.held_up() IS 'transactions that have held up syncs for a second, or may when those are due, and whatever keeps tables from being read';
 
 CREATE OR REPLACE VIEW rolecall.stat_held_up AS SELECT DISTINCT h.provider, h.user_id, h.held, h.pid, h.gid, h.since FROM rolecall.held_up() h;
 COMMENT ON VIEW rolecall.stat_held_up IS 'what other transactions hold, so that syncs are passed by and taken up later: since when, and who';
@@ -141,35 +190,58 @@ COMMENT ON FUNCTION rolecall.slot_statistics() IS 'how full the fixed tables in 
 CREATE OR REPLACE VIEW rolecall.stat_slots AS SELECT s.name, s.slots, s.used, s.evicted, s.refused FROM rolecall.slot_statistics() s;
 COMMENT ON VIEW rolecall.stat_slots IS 'the fixed tables of the server: how full each is, what made room for others, and how often there was none';
 
+CREATE OR REPLACE FUNCTION rolecall.provider_states(OUT provider text, OUT stopped_at timestamptz, OUT stopped_because text, OUT not_called_because text)
+RETURNS SETOF record
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    because text = 'Table rolecall.home is locked.';
+BEGIN
+    IF rolecall.try_read_lock('rolecall.home') THEN
+        because = rolecall.why_no_calls();
+    END IF;
+    IF NOT rolecall.try_read_lock('rolecall.stopped_providers') THEN
+        RETURN QUERY SELECT n.name, NULL::timestamptz, NULL::text, because FROM rolecall.servers() n(name);
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT n.name, s.stopped_at,
+           CASE WHEN s.provider IS NOT NULL THEN
+               format('%s users would have lost %s of %s grants; %s of %s users would have been deactivated',
+                      s.users_affected, s.grants_revoked, s.grants, s.users_deactivated, s.users)
+           END, because
+    FROM rolecall.servers() n(name) LEFT JOIN rolecall.stopped_providers s ON s.provider = n.name;
+END
+$$;
+COMMENT ON FUNCTION rolecall.provider_states() IS 'for each provider: is it stopped, is it called? Both for those who may not read the tables';
+
+-- What is not known, because a table is locked, is NULL.
 CREATE OR REPLACE VIEW rolecall.stat_provider AS
-SELECT f.srvname AS provider, coalesce(q.due, 0) AS due, q.oldest_due, coalesce(q.requested, 0) AS requested,
-       coalesce(q.failing, 0) AS failing,
+SELECT f.srvname AS provider, CASE WHEN q.provider IS NULL THEN 0 ELSE q.due END AS due, q.oldest_due,
+       CASE WHEN q.provider IS NULL THEN 0 ELSE q.requested END AS requested,
+       CASE WHEN q.provider IS NULL THEN 0 ELSE q.failing END AS failing,
        coalesce(p.in_flight, 0) AS in_flight, coalesce(p.changed, 0) AS changed, coalesce(p.unchanged, 0) AS unchanged,
        coalesce(p.skipped, 0) AS skipped, coalesce(p.failed, 0) AS failed,
        coalesce(p.breaker, 'closed') AS breaker, coalesce(p.failures_in_a_row, 0) AS failures_in_a_row, p.next_attempt_at,
        p.last_success_at, p.last_error_at, p.last_error,
        p.duration_seconds, p.duration_bounds, p.duration_counts,
-       s.stopped_at,
-       CASE WHEN s.provider IS NOT NULL THEN
-           format('%s users would have lost %s of %s grants; %s of %s users would have been deactivated',
-                  s.users_affected, s.grants_revoked, s.grants, s.users_deactivated, s.users)
-       END AS stopped_because,
-       n.because AS not_called_because, h.held AS held_up, h.since AS held_up_since, h.pid AS held_up_by_pid, h.gid AS held_up_by_gid
+       s.stopped_at, s.stopped_because, s.not_called_because,
+       h.held AS held_up, h.since AS held_up_since, h.pid AS held_up_by_pid, h.gid AS held_up_by_gid
 FROM pg_catalog.pg_foreign_server f
 JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = f.srvfdw AND w.fdwname = 'rolecall'
 LEFT JOIN rolecall.provider_statistics() p ON p.server = f.oid
 LEFT JOIN rolecall.queue_statistics() q ON q.provider = f.srvname::text
-LEFT JOIN rolecall.stopped_providers s ON s.provider = f.srvname::text
+LEFT JOIN rolecall.provider_states() s ON s.provider = f.srvname::text
 LEFT JOIN (SELECT DISTINCT ON (o.provider) o.provider, o.held, o.since, o.pid, o.gid FROM rolecall.held_up() o ORDER BY o.provider, o.since) h
-    ON h.provider = f.srvname::text
-CROSS JOIN (SELECT rolecall.why_no_calls() AS because) n;
+    ON h.provider = f.srvname::text;
 COMMENT ON VIEW rolecall.stat_provider IS 'for each provider: what waits, what was done since the server started, and whether it may be asked';
 
 CREATE OR REPLACE VIEW rolecall.stat_sync AS
 SELECT coalesce(sum(changed), 0)::bigint AS changed, coalesce(sum(unchanged), 0)::bigint AS unchanged,
        coalesce(sum(skipped), 0)::bigint AS skipped, coalesce(sum(failed), 0)::bigint AS failed,
-       coalesce(sum(in_flight), 0)::bigint AS in_flight, coalesce(sum(due), 0)::bigint AS due, min(oldest_due) AS oldest_due,
-       coalesce(sum(requested), 0)::bigint AS requested, coalesce(sum(failing), 0)::bigint AS failing,
+       coalesce(sum(in_flight), 0)::bigint AS in_flight,
+       CASE WHEN count(due) = count(*) THEN coalesce(sum(due), 0)::bigint END AS due, min(oldest_due) AS oldest_due,
+       CASE WHEN count(requested) = count(*) THEN coalesce(sum(requested), 0)::bigint END AS requested,
+       CASE WHEN count(failing) = count(*) THEN coalesce(sum(failing), 0)::bigint END AS failing,
        max(last_success_at) AS last_success_at, max(last_error_at) AS last_error_at,
        (array_agg(last_error ORDER BY last_error_at DESC NULLS LAST))[1] AS last_error,
        coalesce(sum(duration_seconds), 0) AS duration_seconds

@@ -27,7 +27,9 @@ my %functions = (
 	final => sub { text_function('fn.final', 's text', "s || ' final$_[0]'") },
 	equal => sub { "CREATE OR REPLACE FUNCTION fn.equal(a text, b text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS \$\$ BEGIN RETURN length(a) % 2 = $_[0] % 2; END \$\$" },
 	shaped => sub { "CREATE OR REPLACE FUNCTION fn.shaped(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS \$\$ DECLARE r fn.shape; BEGIN r.a := t; r.b := '$_[0]'; RETURN to_jsonb(r)::text; END \$\$" },
-	inlined => sub { "CREATE OR REPLACE FUNCTION fn.inlined(i int) RETURNS text IMMUTABLE LANGUAGE sql AS \$\$ SELECT 'inlined$_[0]' \$\$" });
+	inlined => sub { "CREATE OR REPLACE FUNCTION fn.inlined(i int) RETURNS text IMMUTABLE LANGUAGE sql AS \$\$ SELECT 'inlined$_[0]' \$\$" },
+	deep => sub { "CREATE OR REPLACE FUNCTION fn.deep(i int) RETURNS text IMMUTABLE LANGUAGE sql RETURN 'deep$_[0]'" },
+	definer => sub { "CREATE OR REPLACE FUNCTION fn.definer(i int) RETURNS text IMMUTABLE STRICT SECURITY DEFINER LANGUAGE sql RETURN fn.deep(i) || ' definer$_[0]'" });
 my $atomic = sub { "CREATE OR REPLACE FUNCTION fn.atomic(t text) RETURNS text IMMUTABLE LANGUAGE sql RETURN fn.h(t) || ' atomic$_[0]'" };
 my $aggregate = sub { 'CREATE OR REPLACE AGGREGATE fn.joined(text) (SFUNC = fn.' . pick('step', 'step', 'step2') . ", STYPE = text, FINALFUNC = fn.final, INITCOND = '$_[0]')" };
 kit(
@@ -40,7 +42,7 @@ kit(
 		'CREATE OPERATOR fn.=== (FUNCTION = fn.equal, LEFTARG = text, RIGHTARG = text)',
 		q(CREATE AGGREGATE fn.joined(text) (SFUNC = fn.step, STYPE = text, FINALFUNC = fn.final, INITCOND = '')), ''),
 	view => q(CREATE VIEW fn.v AS SELECT u.id AS uid, jsonb_build_object('f', fn.f(u.name), 'constant', fn.f('constant'), 'path', fn.path(u.name), 'shaped', fn.shaped(u.name), 'atomic', fn.atomic(u.name),
-		'inlined', fn.inlined(u.id), 'default', fn.by_default(u.id), 'operator', u.name OPERATOR(fn.===) 'user',
+		'inlined', fn.inlined(u.id), 'definer', fn.definer(u.id), 'default', fn.by_default(u.id), 'operator', u.name OPERATOR(fn.===) 'user',
 		'aggregate', (SELECT fn.joined(o.name) FROM fn.users o WHERE o.id = u.id)) AS doc FROM fn.users u),
 	rows => [
 		sub { sprintf q(UPDATE fn.users SET name = 'user %d' WHERE id = %d), number(1000), one_of(@_) },
@@ -64,11 +66,30 @@ kit(
 		[ 'schema has another name', sub { ('ALTER SCHEMA fn_first RENAME TO fn_x', 'CREATE SCHEMA fn_first') } ],
 		[ '... and its own', sub { ('DROP SCHEMA fn_first', 'ALTER SCHEMA fn_x RENAME TO fn_first') } ],
 		[ 'function reads a table', sub { (q(CREATE OR REPLACE FUNCTION fn.inlined(i int) RETURNS text STABLE LANGUAGE sql AS $$ SELECT name FROM fn.names WHERE id = i $$), sprintf q(UPDATE fn.names SET name = 'name %d'), number(1000)) } ],
+		[ 'function inside reads a table', sub { (q(CREATE OR REPLACE FUNCTION fn.deep(i int) RETURNS text IMMUTABLE LANGUAGE sql RETURN (SELECT name FROM fn.names WHERE id = i)), sprintf q(UPDATE fn.names SET name = 'name %d'), number(1000)) } ],
 		[ 'function is volatile', sub { ('ALTER FUNCTION fn.g(text) ' . pick(qw(VOLATILE STABLE IMMUTABLE)), 'ALTER FUNCTION fn.f(text) ' . pick(qw(STABLE IMMUTABLE IMMUTABLE))) } ],
 		[ 'operator changes function', sub { ('ALTER OPERATOR fn.=== (text, text) SET (RESTRICT = eqsel)') } ],
 		[ 'strictness', sub { 'ALTER FUNCTION fn.by_default(int, text) ' . pick('STRICT', 'CALLED ON NULL INPUT') } ],
 		[ 'cost', sub { 'ALTER FUNCTION fn.f(text) COST ' . (1 + number(100)) } ],
 		[ 'security definer', sub { 'ALTER FUNCTION fn.g(text) SECURITY ' . pick('DEFINER', 'INVOKER') } ],
+	]);
+
+# --- Functions with a body that is read when they are made.
+my $body = sub { "CREATE OR REPLACE FUNCTION at.f(i int) RETURNS text IMMUTABLE LANGUAGE sql RETURN 'f$_[0]' || i" };
+kit(
+	name => 'at', key => 'int', keys => \@numbers, watches => '{"at.users": "id"}', tables => { 'at.users' => 'id' },
+	setup => join(";\n",
+		'CREATE TABLE at.users (id int PRIMARY KEY, name text NOT NULL)', 'CREATE TABLE at.names (id int PRIMARY KEY, name text)',
+		q(INSERT INTO at.users SELECT g, 'user' FROM generate_series(1, 12) g), q(INSERT INTO at.names SELECT g, 'name' FROM generate_series(1, 12) g), $body->(0), ''),
+	view => q(CREATE VIEW at.v AS SELECT u.id AS uid, jsonb_build_object('name', u.name, 'f', at.f(u.id)) AS doc FROM at.users u),
+	rows => [
+		sub { sprintf q(UPDATE at.users SET name = 'user %d' WHERE id = %d), number(1000), one_of(@_) },
+		sub { sprintf q(UPDATE at.names SET name = 'name %d'), number(1000) },
+	],
+	ddl => [
+		[ 'function is replaced', sub { $body->(number(1000)) } ],
+		[ 'function reads a table', sub { ('CREATE OR REPLACE FUNCTION at.f(i int) RETURNS text STABLE LANGUAGE sql BEGIN ATOMIC SELECT name FROM at.names WHERE id = i; END', sprintf q(UPDATE at.names SET name = 'name %d'), number(1000)) } ],
+		[ 'function is not immutable', sub { 'ALTER FUNCTION at.f(int) ' . pick(qw(VOLATILE STABLE IMMUTABLE)) } ],
 	]);
 
 # --- Enums, arrays of them and domains over them.

@@ -26,18 +26,19 @@ my %together = (
 
 sub ways_alone { my ($is_alone) = @_; return $is_alone ? 'alone' : (ways_of(), sort keys %together); }
 
-my ($builder, $reader, $writer);
+my $builder;
 
 # Returns whether the documents were cached before, and the verdict.
 sub alone {
 	my ($node, $directory, $kit, $what, $way, @statements) = @_;
-	($builder, $reader, $writer) = map { Session->new($node, $directory) } 1 .. 3 if !$builder;
-	my $elder = Session->new($node, $directory);
+	$builder //= Session->new($node, $directory);
 	my $all = compare_all($kit);
 	my $build = build_kit($kit);
 	my $name = "$what, $way";
 	$builder->run("SET lock_timeout = '2s';\nROLLBACK;\n$build");
-	$_->run(settings() . "ROLLBACK;\nDISCARD TEMP;\nRESET ALL;\nSET app.tenant = 'one';\n" . settings() . "$all$all") for $reader, $writer;
+	# Who is older than definitions keeps no documents of functions with a text.
+	my ($reader, $writer, $elder) = map { Session->new($node, $directory) } 1 .. 3;
+	$_->run("SET app.tenant = 'one';\n" . settings() . "$all$all") for $reader, $writer;
 	my @outputs;
 	if (my $together = $together{$way}) {
 		my ($first, $second, $third, $makes) = $together->($kit, $name, @statements);
@@ -48,12 +49,12 @@ sub alone {
 		my $hits = hits($reader, $all);
 		$elder->run(settings() . "BEGIN ISOLATION LEVEL REPEATABLE READ;\nSELECT 1;\n");
 		push @outputs, $reader->run("$all$all"), $writer->run($third);
-		return finish($node, $directory, $kit, $elder, $hits, @outputs);
+		return finish($node, $directory, $kit, $reader, $writer, $elder, $hits, @outputs);
 	}
 	my $hits = hits($reader, $all);
 	$elder->run(settings() . "BEGIN ISOLATION LEVEL REPEATABLE READ;\nSELECT 1;\n");
 	push @outputs, $writer->run($way eq 'alone' ? change($kit, $name) . join('', map { "$_;\n" } @statements) . changed() : in_way($way, $kit, $name, @statements));
-	return finish($node, $directory, $kit, $elder, $hits, @outputs);
+	return finish($node, $directory, $kit, $reader, $writer, $elder, $hits, @outputs);
 }
 
 sub create_again { my ($kit) = @_; return "BEGIN;\nSELECT rolecall.drop_projection('$kit->{name}');\n" . create_projection($kit) . ";\nCOMMIT;\n"; }
@@ -66,7 +67,7 @@ sub hits {
 }
 
 sub finish {
-	my ($node, $directory, $kit, $elder, $hits, @outputs) = @_;
+	my ($node, $directory, $kit, $reader, $writer, $elder, $hits, @outputs) = @_;
 	my $all = compare_all($kit);
 	my $new = Session->new($node, $directory);
 	$new->run(settings());
@@ -74,7 +75,7 @@ sub finish {
 	push @outputs, $elder->run("${all}COMMIT;\n");
 	push @outputs, $builder->run($_->($kit) . ";\n"), $reader->run($all) for shuffle @{ $kit->{rows} };
 	push @outputs, $_->run($all) for $writer, $elder, $new;
-	$_->end for $new, $elder;
+	$_->end for $reader, $writer, $new, $elder;
 	return ($hits, judge(@outputs));
 }
 

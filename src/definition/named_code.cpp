@@ -1,0 +1,68 @@
+// Built-in functions that run what their arguments name: nobody knows whose code that is.
+#include "definition/exact_walk.h"
+
+extern "C" {
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+}
+
+namespace rolecall::projection {
+
+namespace {
+
+// They run a query, or the expressions, operators or constraints of an object, which an
+// argument names; in alphabetical order. All others run their own code, and that of their arguments' types.
+constexpr const char* named_code[] = {
+    "brin_summarize_new_values",
+    "brin_summarize_range",
+    "cursor_to_xml",
+    "cursor_to_xmlschema",
+    "database_to_xml",
+    "database_to_xml_and_xmlschema",
+    "database_to_xmlschema",
+    "gin_clean_pending_list",
+    "pg_get_partition_constraintdef",
+    "pg_input_error_info",
+    "pg_input_is_valid",
+    "pg_restore_attribute_stats",
+    "query_to_xml",
+    "query_to_xml_and_xmlschema",
+    "query_to_xmlschema",
+    "satisfies_hash_partition",
+    "schema_to_xml",
+    "schema_to_xml_and_xmlschema",
+    "schema_to_xmlschema",
+    "table_to_xml",
+    "table_to_xml_and_xmlschema",
+    "table_to_xmlschema",
+    "ts_rewrite",  // the one that is given a query's text; the other is immutable
+    "ts_stat",
+};
+
+// Input functions of arrays, records, domains and ranges take the type's number, which may be anybody's.
+bool takes_text_of_a_type(Oid function, std::span<const Oid> types) {
+    return std::find(types.begin(), types.end(), CSTRINGOID) != types.end() && !is_exact(function, false);
+}
+
+bool runs_what_is_named(Oid function, std::span<const Oid> types) {
+    const char* name = get_func_name(function);
+    if (func_volatile(function) == PROVOLATILE_IMMUTABLE)
+        return strcmp(name, "satisfies_hash_partition") == 0;
+    return takes_text_of_a_type(function, types) ||
+           std::binary_search(std::begin(named_code), std::end(named_code), name,
+                              [](const char* a, const char* b) { return strcmp(a, b) < 0; });
+}
+
+}  // namespace
+
+void refuse_named_code(ExactWalk& walk, Oid function) {
+    Oid* types = nullptr;
+    int count = 0;
+    (void)get_func_signature(function, &types, &count);
+    if (runs_what_is_named(function, {types, static_cast<std::size_t>(count)}))
+        refuse_unknown(walk, psprintf("function %s", format_procedure(function)));
+}
+
+}  // namespace rolecall::projection

@@ -65,7 +65,7 @@ TABLES     = $(addprefix sql/install/tables/,schema.sql directory.sql sync_state
 	projections.sql watch_references.sql providers.sql role_sync_result.sql provider_sync_result.sql packs.sql)
 CODE       = $(addprefix sql/install/code/,directory.sql sync_state.sql audit.sql safety.sql authentication.sql views.sql \
 	projections.sql projection_admin.sql nodes.sql reads.sql builtin.sql sync.sql statistics.sql) \
-	$(addprefix sql/packs/,packs.sql supertokens_tables.sql supertokens_views.sql supertokens_functions.sql supertokens.sql) \
+	$(addprefix sql/packs/,packs.sql supertokens_tables.sql supertokens_views.sql supertokens_functions.sql supertokens_notify.sql supertokens.sql) \
 	$(addprefix sql/install/code/,dump.sql privileges.sql)
 $(SCRIPT) $(UPGRADES): $(FIRST_CODE) $(TABLES) $(CODE) $(wildcard sql/upgrade/*.sql) scripts/upgrade-script rolecall.control Makefile
 

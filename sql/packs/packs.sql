@@ -30,8 +30,8 @@ LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp A
     UNION ALL
     SELECT 'FUNCTION', format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)), p.proowner, p.proacl
     FROM pg_namespace n JOIN pg_proc p ON p.pronamespace = n.oid AND p.prokind = 'f'
-    WHERE n.nspname = pack AND p.proname IN ('keep_subjects', 'keep_mapped_subjects', 'empty_subjects', 'user_id', 'get_user', 'get_users', 'users_by_email',
-                                             'users_by_phone', 'all_users', 'reload', 'reload_user', 'forget_user')
+    WHERE n.nspname = pack AND (p.proname LIKE 'notify\_%' OR p.proname IN ('keep_subjects', 'keep_mapped_subjects', 'empty_subjects', 'user_id', 'get_user', 'get_users', 'users_by_email',
+                                             'users_by_phone', 'all_users', 'reload', 'reload_user', 'forget_user'))
 $$;
 COMMENT ON FUNCTION rolecall.pack_objects(name) IS 'the objects that a pack has made in its schema, and the schema';
 
@@ -120,7 +120,7 @@ BEGIN
     FOR o IN
         SELECT g.tgname, g.tgrelid::regclass AS relation FROM pg_trigger g
         JOIN pg_proc p ON p.oid = g.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace
-        WHERE n.nspname = "into" AND p.proname IN ('keep_subjects', 'keep_mapped_subjects', 'empty_subjects') AND NOT g.tgisinternal
+        WHERE n.nspname = "into" AND (p.proname LIKE 'notify\_%' OR p.proname IN ('keep_subjects', 'keep_mapped_subjects', 'empty_subjects')) AND NOT g.tgisinternal
     LOOP
         EXECUTE format('DROP TRIGGER %I ON %s', o.tgname, o.relation);
     END LOOP;

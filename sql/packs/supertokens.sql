@@ -50,6 +50,9 @@ BEGIN
         COMMENT ON VIEW @into@.user_full_view IS 'one row per user, with everything known about the user'
     $sql$, parts);
     PERFORM rolecall.put_supertokens_functions(pack, parts, layout);
+    IF (options -> 'notify')::boolean THEN
+        PERFORM rolecall.put_supertokens_notify(pack, parts, known);
+    END IF;
     PERFORM rolecall.settle_pack(pack, pack_owner);
     UPDATE rolecall.packs p SET owner = pack_owner, given = rolecall.give_to_pack(pack_owner) WHERE p.schema = pack;
 
@@ -86,18 +89,18 @@ COMMENT ON FUNCTION rolecall.put_supertokens(name, jsonb) IS 'what install_super
 
 CREATE OR REPLACE FUNCTION rolecall.install_supertokens(
     "into" name, source name DEFAULT 'public', prefix text DEFAULT '', tables jsonb DEFAULT '{}', app text DEFAULT 'public', tenant text DEFAULT 'public',
-    layout text DEFAULT NULL, tenants_from text DEFAULT NULL, owner name DEFAULT NULL, as_me boolean DEFAULT false) RETURNS TABLE (object text, kind text)
+    layout text DEFAULT NULL, tenants_from text DEFAULT NULL, owner name DEFAULT NULL, as_me boolean DEFAULT false, notify boolean DEFAULT false) RETURNS TABLE (object text, kind text)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF num_nulls("into", source, prefix, tables, app, tenant, as_me) > 0 THEN
+    IF num_nulls("into", source, prefix, tables, app, tenant, as_me, notify) > 0 THEN
         RAISE EXCEPTION 'only layout, tenants_from and owner may be NULL' USING ERRCODE = 'null_value_not_allowed';
     END IF;
     RETURN QUERY SELECT p.object, p.kind FROM rolecall.put_supertokens("into", jsonb_build_object(
         'source', source, 'prefix', prefix, 'tables', tables, 'app', app, 'tenant', tenant,
-        'layout', layout, 'tenants_from', tenants_from, 'owner', owner, 'as_me', as_me)) p;
+        'layout', layout, 'tenants_from', tenants_from, 'owner', owner, 'as_me', as_me, 'notify', notify)) p;
 END
 $$;
-COMMENT ON FUNCTION rolecall.install_supertokens(name, name, text, jsonb, text, text, text, text, name, boolean) IS 'makes a schema with the users of SuperTokens: a projection over its tables, and the functions that answer from it';
+COMMENT ON FUNCTION rolecall.install_supertokens(name, name, text, jsonb, text, text, text, text, name, boolean, boolean) IS 'makes a schema with the users of SuperTokens: a projection over its tables, and the functions that answer from it';
 
 CREATE OR REPLACE FUNCTION rolecall.supertokens_problems(pack rolecall.packs) RETURNS TABLE (problem text)
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$

@@ -1,5 +1,5 @@
 -- SuperTokens: the views. Aliases: p primary, m member, s and o subjects, e, t, w and a the recipes, n tenants, d metadata,
--- r roles, l last activity. A part named app_x is "AND x.app_id = ..." where there are apps.
+-- r roles, l last activity, x mapped ids, c rows that a statement has changed. A part named app_x is "AND x.app_id = ..." where there are apps.
 
 CREATE OR REPLACE FUNCTION rolecall.supertokens_parts(pack name, options jsonb, known jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -11,7 +11,7 @@ DECLARE
     tenant_user text := CASE known ->> 'tenants_from' WHEN 'recipe_user_tenants' THEN 'recipe_user_id' ELSE 'user_id' END;
 BEGIN
     RETURN (SELECT jsonb_object_agg('app_' || x.alias, CASE WHEN has_apps THEN format('AND %s.app_id = %L', x.alias, options ->> 'app') ELSE '' END)
-            FROM unnest(ARRAY['p', 'm', 'e', 't', 'w', 'a', 'n', 'd', 'r', 'l', 'x']) x(alias))
+            FROM unnest(ARRAY['p', 'm', 'e', 't', 'w', 'a', 'n', 'd', 'r', 'l', 'x', 'c']) x(alias))
         || jsonb_build_object(
             'into', format('%I', pack),
             'members', tables ->> CASE WHEN has_apps THEN 'app_id_to_user_id' ELSE 'all_auth_recipe_users' END,

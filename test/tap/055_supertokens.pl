@@ -77,6 +77,7 @@ sub evicts {
 	value($write);
 	my %evicted = map { $_ => 1 } split /,/, value($known);
 	is(join(',', grep { $evicted{$_} } split /,/, $expected), $expected, "$what evicts " . ($expected || 'nobody'));
+	is(join(',', keys %evicted), '', '... for certain') if $what eq 'a touch';
 	delete @evicted{split /,/, $expected};
 	$others += keys %evicted;
 	is(value("SELECT id FROM @{[ids('auth.st_')]} i WHERE users.get_user(id) IS DISTINCT FROM core.get_user(id)"), '', "... and then all are right");
@@ -85,7 +86,6 @@ sub evicts {
 evicts('a touch', q(INSERT INTO auth.st_user_last_active SELECT 'public', user_id, 5 FROM auth.st_app_id_to_user_id WHERE app_id = 'public' ON CONFLICT (app_id, user_id) DO UPDATE SET last_active_time = 6), '');
 evicts('an address', q(UPDATE auth.st_emailpassword_users SET email = 'new@example.org' WHERE user_id = old.u(1) AND app_id = 'public'), '01');
 evicts('an address of a linked member', q(UPDATE auth.st_thirdparty_users SET email = 'new@example.org' WHERE user_id = old.u(6)), '05');
-evicts('a password', q(UPDATE auth.st_emailpassword_users SET password_hash = 'SECRET2' WHERE user_id = old.u(2)), '');
 evicts('a role', q(INSERT INTO auth.st_user_roles VALUES ('public', 'public', old.u(2)::text, 'writer')), '02');
 evicts('a role of a mapped id', q(DELETE FROM auth.st_user_roles WHERE user_id = 'external-12'), '12');
 evicts('a role that nobody has by this id', q(INSERT INTO auth.st_user_roles VALUES ('public', 'public', old.u(12)::text, 'another')), '');
@@ -180,7 +180,8 @@ is(value(q(SELECT string_agg(doc ->> 'email', ',') FROM second_users.all_users()
 value(q(SELECT rolecall.uninstall_pack('second_users')));
 is_as_in_core('with the other pack of the same owner gone', 'users', 'core', 'auth.st_');
 
-# Before there were apps and tenants.
+# ---- Before there were apps and tenants ----------------------------------------------------------------------
+
 $node->safe_psql('postgres', <<'SQL');
 CREATE SCHEMA single;
 CREATE TABLE single.all_auth_recipe_users (user_id char(36) PRIMARY KEY, recipe_id varchar(128), time_joined bigint);
@@ -246,6 +247,32 @@ for my $layout ('single', 'document') {
 	is(value("SELECT * FROM rolecall.check_pack('${layout}_users')"), '', "$layout: in order");
 }
 is(value(q(SELECT count(*), count(email), string_agg(DISTINCT roles::text, ' ' ORDER BY roles::text) FROM document_users.user_full_view WHERE last_active_time = 9 OR roles = '{x}')), '2|2|{x} {}', 'the view over tables with uuids');
+
+# ---- Notifications ------------------------------------------------------------------------------------------
+
+value(q(SELECT rolecall.install_supertokens('told', source => 'auth', prefix => 'st', notify => true)));
+# What a listener hears of it: the ends of the ids.
+sub heard {
+	my ($statements) = @_;
+	my @payloads = value("LISTEN told; $statements; SELECT") =~ /notification "told" with payload "(.*)" received/g;
+	return join ' ', map { s/[{}" ]//gr =~ s/a0000000-0000-0000-0000-0000000000//gr } @payloads;
+}
+is(heard(q(UPDATE auth.st_thirdparty_users SET email = 'told@example.org' WHERE user_id = old.u(6))), 'users:[05]', 'an address of a linked member: the primary');
+is(heard(q(INSERT INTO auth.st_user_roles VALUES ('public', 'public', 'external-12', 'told'), ('public', 't2', old.u(1), 'told'), ('second', 'public', old.u(3), 'told'), ('public', 'public', 'nobody', 'told'))),
+	'users:[01,12]', 'roles: one notification for a statement, without other apps');
+is(heard(q(CALL old.link(old.u(2), old.u(1)))), 'users:[01,02]', 'linking: both');
+is(heard(q(BEGIN; CALL old.link(old.u(2), old.u(2)); ROLLBACK)), '', 'a rollback tells nothing');
+is(heard(q(UPDATE auth.st_user_last_active SET last_active_time = 7)), '', 'nor does a touch');
+is(heard(q(DELETE FROM auth.st_userid_mapping WHERE supertokens_user_id = old.u(12))), 'users:[12]', 'the end of a mapping');
+is(heard(q(CALL old.enter(old.u(21), 'emailpassword', 't2'))), 'users:[21]', 'a tenant');
+is(heard(q(DELETE FROM auth.st_app_id_to_user_id WHERE app_id = 'public' AND user_id = old.u(20))), 'users:[20]', 'the end of a user');
+is(heard(q(INSERT INTO auth.st_app_id_to_user_id SELECT 'public', old.u(n), 'emailpassword', old.u(n) FROM generate_series(200, 400) n)), 'all:true', 'many');
+is(heard(q(TRUNCATE auth.st_user_metadata)), 'all:true', 'TRUNCATE');
+is(value(q(SELECT * FROM rolecall.check_pack('told'))), '', 'the pack is in order');
+value(q(SELECT rolecall.uninstall_pack('told')));
+is(heard(q(UPDATE auth.st_thirdparty_users SET email = 'again@example.org' WHERE user_id = old.u(6))), '', 'a pack that was taken off tells nothing');
+is(value(q(SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%told%')), 0, '... and has no triggers');
+is_as_in_core('after that', 'users', 'core', 'auth.st_');
 
 # ---- The commands of docs/supertokens.md, with an owner who may read those columns and nothing else ----------
 

@@ -12,7 +12,7 @@ use Rolecall::SuperTokens;
 use Rolecall::Test;
 
 my $node = new_node('supertokens', "autovacuum = off\n");
-$node->safe_psql('postgres', 'CREATE EXTENSION rolecall; CREATE ROLE st_owner; CREATE ROLE st_reader; CREATE ROLE client');
+$node->safe_psql('postgres', 'CREATE EXTENSION rolecall; CREATE ROLE client; CREATE ROLE st_writer');
 
 sub value { my ($sql) = @_; return $node->safe_psql('postgres', $sql); }
 
@@ -57,6 +57,7 @@ my $catalogs = q(SELECT md5(string_agg(o, ' ' ORDER BY o)) FROM (
 	UNION ALL SELECT format('%s %s', n.nspname, n.nspacl) FROM pg_namespace n WHERE n.nspname !~ '^pg_t'
 	UNION ALL SELECT format('%s', p) FROM rolecall.projections p UNION ALL SELECT format('%s', w) FROM rolecall.watches w) q(o));
 my $plain = q(rolecall.install_supertokens('users', source => 'auth', prefix => 'st'));
+$node->safe_psql('postgres', 'GRANT USAGE ON SCHEMA auth, old TO st_writer; GRANT ALL ON ALL TABLES IN SCHEMA auth TO st_writer');
 my $before = value($catalogs);
 is(value("SELECT count(*) FROM $plain"), 17, 'objects, as a list');
 is(value(q(SELECT * FROM rolecall.check_projections())), '', 'nothing is in the way');
@@ -113,6 +114,10 @@ is(value(q(SET ROLE client; SELECT users.get_user('a0000000-0000-0000-0000-00000
 like(error_of($node, q(SET ROLE client; SELECT users.user_id('x'))), qr/42501: permission denied for function user_id/, '... and nothing else does');
 like(error_of($node, "SET ROLE client; SELECT $plain"), qr/42501: permission denied for schema rolecall/, 'nobody else installs packs');
 like(error_of($node, q(DROP TABLE auth.st_emailpassword_users)), qr/2BP01: cannot drop table auth.st_emailpassword_users because other objects depend on it\nDETAIL:.*view users.user_documents/, 'a migration of SuperTokens says which view is in the way');
+# SuperTokens' own role has no right on the pack, and writes as before.
+$node->safe_psql('postgres', q(SET ROLE st_writer; CALL old.signup(old.u(50), 'emailpassword', 'own@example.org', 5000); INSERT INTO auth.st_userid_mapping VALUES ('public', old.u(50), 'external-50')));
+is(value(q(SELECT users.get_user('external-50') = core.get_user('external-50'), users.get_user('external-50') ->> 'user_id')), 't|external-50', 'SuperTokens writes with its own rights');
+$node->safe_psql('postgres', q(SET ROLE st_writer; CALL old.remove(old.u(50))));
 value(q(SELECT rolecall.uninstall_pack('users')));
 is(value($catalogs), $before, 'nothing stays of a pack that was taken off');
 like(error_of($node, q(SELECT rolecall.uninstall_pack('users'))), qr/55000: the pack in schema "users" is not installed/, 'once');

@@ -27,8 +27,8 @@
 //
 // Faults: slow (ms), hang, down, 403, 404, 410, 429 (retry_after), 500, broken_json, truncated, nested (depth), latin1,
 // twice, echo, wrong_subject, no_roles, empty_object, inactive, huge (bytes), endless (of: body, trailers, extensions,
-// headers or informational), reset, redirect (location), raw (body, or base64); and of pages: same_page, next_page
-// (link), endless_pages. A fault with "from": N spares what comes before item N; one with "ms" comes so much later.
+// headers or informational), many_roles (count, role), reset, redirect (location), raw (body, or base64; status); and of
+// pages: same_page, next_page (link), endless_pages. A fault with "from": N spares what comes before item N; one with "ms" comes so much later.
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -235,7 +235,8 @@ const faultModes = {
     empty_object: (fault, request, response) => sendJson(response, 200, {}),
     huge: (fault, request, response, answer) => answer((body) => ({ ...body, padding: 'x'.repeat(fault.bytes ?? 1 << 27) })),
     endless: (fault, request) => pour(request, endlessParts[fault.of ?? 'body']),
-    raw: (fault, request, response) => sendJson(response, 200, fault.base64 === undefined ? fault.body : Buffer.from(fault.base64, 'base64')),
+    many_roles: (fault, request, response, answer) => answer((body) => ({ ...body, roles: Array(fault.count).fill(fault.role ?? {}) })),
+    raw: (fault, request, response) => sendJson(response, fault.status ?? 200, fault.base64 === undefined ? fault.body : Buffer.from(fault.base64, 'base64')),
     reset: (fault, request) => request.socket.resetAndDestroy(),
     same_page: (fault, request, response, answer) => answer(),
     next_page: (fault, request, response, answer) => answer(),

@@ -12,6 +12,7 @@
 #include "projection/load_requests.h"
 #include "projection/memo.h"
 #include "provider/statistics.h"
+#include "sync/overdue.h"
 #include "workers/eviction.h"
 #include "workers/launcher.h"
 #include "workers/registry.h"
@@ -40,6 +41,7 @@ void _PG_init(void) {
     rolecall::workers::registry_init(rolecall::projection::is_load_requested);
     rolecall::projection::on_load_requested = rolecall::workers::launch_loader;
     rolecall::provider::statistics_init();
+    rolecall::sync::overdue_init();
     rolecall::workers::eviction_init();
     rolecall::workers::launcher_init();
 }

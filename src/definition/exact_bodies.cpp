@@ -63,14 +63,14 @@ List* rewritten(Node* body) {
     return queries;
 }
 
-struct Reading {
+struct BodyReading {
     HeapTuple function;
     Node* call;
     List* queries;
 };
 
 void analyze(void* argument) {
-    auto& reading = *static_cast<Reading*>(argument);
+    auto& reading = *static_cast<BodyReading*>(argument);
     bool is_null = false;
     const Datum source = SysCacheGetAttr(PROCOID, reading.function, Anum_pg_proc_prosrc, &is_null);
     const char* sql = TextDatumGetCString(source);
@@ -100,7 +100,7 @@ bool is_of_text(int sqlstate) {
 
 // Why not; nullptr: it was analyzed. In a parallel operation there are no subtransactions: what is wrong is
 // an error there.
-const char* try_to_analyze(Reading& reading) {
+const char* try_to_analyze(BodyReading& reading) {
     if (IsInParallelMode()) {
         analyze(&reading);
         return nullptr;
@@ -144,7 +144,7 @@ List* queries_of(ExactWalk& walk, HeapTuple tuple, const List* types) {
     const Datum parsed = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &is_null);
     if (!is_null)
         return rewritten(static_cast<Node*>(stringToNode(TextDatumGetCString(parsed))));
-    Reading reading{.function = tuple, .call = call_of(tuple, types), .queries = NIL};
+    BodyReading reading{.function = tuple, .call = call_of(tuple, types), .queries = NIL};
     const char* failure =
         reading.call != nullptr ? try_to_analyze(reading) : "the types of its arguments are not known";
     if (failure != nullptr)

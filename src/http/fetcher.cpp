@@ -8,11 +8,12 @@ namespace {
 
 using std::chrono::milliseconds;
 
+// Any other status than 200 means that the answer is something else, or a part of it (206).
 bool is_good(const Request& request, const Completion& completion) {
+    constexpr int ok = 200;
     if (completion.failed_in != Phase::none)
         return false;
-    return (completion.status >= 200 && completion.status < 300) ||
-           (completion.status == not_modified && !request.validators.empty());
+    return completion.status == ok || (completion.status == not_modified && !request.validators.empty());
 }
 
 }  // namespace

@@ -25,7 +25,7 @@ struct PagedRequest {
 using Pages = std::vector<Completion>;
 
 /// What came of a fetch: the answers to its requests, in their order. Or, with the others given up, the
-/// completion that has a failure or a status other than 2xx (or the 304 that was asked for), or why pages
+/// completion that has a failure or a status other than 200 (or the 304 that was asked for), or why pages
 /// could not be followed (Pager). The first request, which is about the subject itself, has the last word:
 /// what befalls the others waits for its answer, in whatever order they end.
 struct Fetched {

@@ -54,8 +54,9 @@ bool is_small_number(std::string_view number) {
 
 class Pruner {
  public:
-    Pruner(std::string_view json, const std::function<bool(std::string_view)>& can_hold)
-        : reader_(json), can_hold_(can_hold) {}
+    Pruner(std::string_view json, const std::function<bool(std::string_view)>& can_hold,
+           const PruneLimits& limits)
+        : reader_(json, limits.meanwhile), can_hold_(can_hold), limits_(limits) {}
 
     Pruned run(const core::JsonShape& shape) {
         value(shape);
@@ -97,6 +98,9 @@ class Pruner {
         const std::size_t start = out_.json.size();
         std::set<std::string> seen;
         Oddity oddity = Oddity::none;
+        bool has_more = false;
+        if (shape.counts_anew)
+            counted_ = 0;
         const auto note = [&](Oddity what) {
             if (oddity == Oddity::none)
                 oddity = what;
@@ -107,6 +111,12 @@ class Pruner {
             const auto member = shape.members.find(name);
             if (!shape.whole && (name_is != Oddity::none || member == shape.members.end())) {
                 (void)reader_.skip_value();
+                has_more = true;
+                return;
+            }
+            if (shape.whole && is_full()) {
+                (void)reader_.skip_value();
+                note(Oddity::too_large_whole);
                 return;
             }
             if (name_is != Oddity::none)
@@ -118,21 +128,41 @@ class Pruner {
             out_.json += ':';
             value(shape.whole ? whole_shape() : member->second);
         });
+        if (has_more && shape.marks_more) {
+            out_.json += out_.json.size() > start + 1 ? ",\"" : "\"";
+            out_.json += more_member;
+            out_.json += "\":0";
+        }
         out_.json += '}';
         if (oddity != Oddity::none)
             odd(oddity, start);
     }
 
     void array(const core::JsonShape& shape) {
+        const std::size_t start = out_.json.size();
         bool first = true;
+        Oddity oddity = Oddity::none;
         out_.json += '[';
         reader_.each_element([&] {
+            if (shape.counted && ++counted_ > limits_.counted)
+                oddity = Oddity::too_many;
+            else if (is_full() && oddity == Oddity::none)
+                oddity = Oddity::too_large_whole;
+            if (oddity != Oddity::none) {
+                (void)reader_.skip_value();
+                return;
+            }
             out_.json += first ? "" : ",";
             first = false;
             value(shape);
         });
         out_.json += ']';
+        if (oddity != Oddity::none)
+            odd(oddity, start);
     }
+
+    // Of what there may be any number of.
+    bool is_full() { return ++values_ > limits_.values; }
 
     void text(bool is_read) {
         std::string text;
@@ -168,8 +198,11 @@ class Pruner {
 
     JsonReader reader_;
     const std::function<bool(std::string_view)>& can_hold_;
+    const PruneLimits& limits_;
     Pruned out_;
     int depth_ = 0;
+    std::size_t counted_ = 0;
+    std::size_t values_ = 0;
 };
 
 }  // namespace
@@ -190,13 +223,17 @@ const char* to_string(Oddity oddity) {
             return "A number of the response is too large.";
         case Oddity::too_deep:
             return "The response is nested too deeply.";
+        case Oddity::too_many:
+            return "The response has too many roles.";
+        case Oddity::too_large_whole:
+            return "The response has too many values.";
     }
     return "A value of the response cannot be held.";
 }
 
 Pruned prune_json(std::string_view json, const core::JsonShape& shape,
-                  const std::function<bool(std::string_view)>& can_hold) {
-    return Pruner(json, can_hold).run(shape);
+                  const std::function<bool(std::string_view)>& can_hold, const PruneLimits& limits) {
+    return Pruner(json, can_hold, limits).run(shape);
 }
 
 }  // namespace rolecall::http

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <string>
 #include <string_view>
 
@@ -19,6 +20,8 @@ enum class Oddity {
     unrepresentable,  ///< a text that the database's encoding does not have
     too_large,        ///< a number
     too_deep,         ///< nested, more than a thousand times
+    too_many,         ///< elements of an array that is counted
+    too_large_whole,  ///< more values than anybody wants to hold
 };
 
 /// A sentence.
@@ -28,6 +31,16 @@ const char* to_string(Oddity oddity);
 /// value: it fits nowhere where a text, a number or a boolean should be.
 constexpr std::string_view odd_member = "rolecall odd value";
 
+/// The member of an object that has members nobody reads, where its shape wants to know.
+constexpr std::string_view more_member = "rolecall unread members";
+
+/// How much is held at most. An array that has more is odd, and its elements are not kept.
+struct PruneLimits {
+    std::size_t counted = std::numeric_limits<std::size_t>::max();  ///< elements of what is counted
+    std::size_t values = std::numeric_limits<std::size_t>::max();   ///< elements, and members of wholes
+    std::function<void()> meanwhile{};                              ///< called now and then; may throw
+};
+
 struct Pruned {
     std::string json;  ///< all values that the shape names, and arrays with as many elements as they had
     std::size_t oddities = 0;
@@ -36,6 +49,6 @@ struct Pruned {
 /// Prunes a whole text. `can_hold` says of a text in UTF-8, not all ASCII, whether the database can represent
 /// it. Throws Error RC104 where the text is not JSON.
 Pruned prune_json(std::string_view json, const core::JsonShape& shape,
-                  const std::function<bool(std::string_view)>& can_hold);
+                  const std::function<bool(std::string_view)>& can_hold, const PruneLimits& limits = {});
 
 }  // namespace rolecall::http

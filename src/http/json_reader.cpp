@@ -115,6 +115,9 @@ void JsonReader::expect(char c) {
 }
 
 bool JsonReader::more(char close) {
+    constexpr unsigned steps_between = 4096;
+    if (++steps_ % steps_between == 0 && meanwhile_)
+        meanwhile_();
     const char c = peek();
     if (c != ',' && c != close)
         malformed("is not JSON");

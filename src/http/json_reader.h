@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -18,7 +19,9 @@ class JsonReader {
         not_utf8,  ///< bytes that are not UTF-8
     };
 
-    explicit JsonReader(std::string_view text) : text_(text) {}
+    /// `meanwhile` is called now and then, and may throw.
+    explicit JsonReader(std::string_view text, std::function<void()> meanwhile = {})
+        : text_(text), meanwhile_(std::move(meanwhile)) {}
 
     /// The first character of what comes next. There must be something.
     char peek();
@@ -74,7 +77,9 @@ class JsonReader {
     }
 
     std::string_view text_;
+    std::function<void()> meanwhile_;
     std::size_t at_ = 0;
+    unsigned steps_ = 0;
 };
 
 }  // namespace rolecall::http

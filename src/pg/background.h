@@ -40,6 +40,12 @@ inline bool run_in_background(const char* function, const char* type, const void
     return true;
 }
 
+/// Does this process run a function of the library, rather than a session's or its parallel workers' query?
+/// From its beginning.
+inline bool is_background_worker_of_ours() {
+    return MyBgworkerEntry != nullptr && strcmp(MyBgworkerEntry->bgw_library_name, "rolecall") == 0;
+}
+
 /// What a process of ours does is not to depend on what is set for its database, for the role it connects as,
 /// or for the server. To be called when it has connected.
 void pin_settings();

@@ -75,6 +75,15 @@ inline bool may_give_to(Oid owner, Oid role) {
 #endif
 }
 
+/// Has this transaction the lock already?
+inline bool is_lock_held_by_me(const LOCKTAG& tag, LOCKMODE mode) {
+#if PG_VERSION_NUM >= 170000
+    return LockHeldByMe(&tag, mode, false);
+#else
+    return LockHeldByMe(&tag, mode);
+#endif
+}
+
 /// Does a session keep what it has made of functions in SQL?
 constexpr bool keeps_sql_functions = PG_VERSION_NUM >= 180000;
 
@@ -90,11 +99,11 @@ inline const config_generic* find_setting(const char* name) {
 #endif
 }
 
-/// Does a setting come from the role, the client or the session, rather than from those who run the server
-/// or the database?
-inline bool is_set_by_user(const char* name) {
+/// Does a setting come from the database, the role, the client or the session, rather than from those who run
+/// the server?
+inline bool is_set_for_session(const char* name) {
     const config_generic* record = find_setting(name);
-    return record != nullptr && record->source >= PGC_S_USER && record->source != PGC_S_OVERRIDE;
+    return record != nullptr && record->source >= PGC_S_GLOBAL && record->source != PGC_S_OVERRIDE;
 }
 
 /// Begins a scan of an index with `keys` scan keys; the caller passes them to index_rescan().

@@ -112,6 +112,32 @@ std::optional<Found> follow(const Jsonb* json, JsonPath* path, JsonbValue& value
     });
 }
 
+// Likewise the elements that a strict $.a.b[*] picks; false: it is another path, or does not fit.
+bool pick_all(const Jsonb* json, JsonPath* path, std::span<JsonbValue>& elements) {
+    if ((path->header & JSONPATH_LAX) != 0)
+        return false;
+    return call([&] {
+        JsonPathItem item;
+        jspInit(&item, path);
+        JsonbValue value = json_value(json);
+        JsonPathItem next;
+        if (item.type != jpiRoot)
+            return false;
+        while (jspGetNext(&item, &next)) {
+            if (next.type == jpiAnyArray)
+                return !jspHasNext(&next) && json_elements(value, elements);
+            if (next.type != jpiKey || value.type != jbvBinary)
+                return false;
+            int length = 0;
+            const char* name = jspGetString(&next, &length);
+            if (!json_member(value.val.binary.data, {name, static_cast<std::size_t>(length)}, value))
+                return false;
+            item = next;
+        }
+        return false;
+    });
+}
+
 }  // namespace
 
 Found json_single(const Jsonb* json, const std::string& path, JsonbValue& value) {
@@ -140,6 +166,9 @@ bool json_path_fits(const Jsonb* json, const std::string& path) {
 
 std::span<JsonbValue> json_all(const Jsonb* json, const std::string& path) {
     Datum array{};
+    std::span<JsonbValue> picked;
+    if (!path.empty() && pick_all(json, compiled(path), picked))
+        return picked;
     if (path.empty() || !evaluate(jsonb_path_query_array, json, compiled(path), false, array))
         return {};
     std::span<JsonbValue> elements;

@@ -1,5 +1,7 @@
 #include "pg/settings.h"
 
+#include "pg/background.h"
+
 extern "C" {
 #include "utils/guc.h"
 }
@@ -13,8 +15,26 @@ bool notify_changes = false;
 char* oauth_providers = nullptr;
 int refresh_grace = 10;
 
+// What anybody may set, and so the owner of a database, is for sessions: what a process of ours does depends
+// on the server's configuration.
+bool is_for_sessions(GucSource source) {
+    if (source < PGC_S_GLOBAL || source > PGC_S_DATABASE_USER || !pg::is_background_worker_of_ours())
+        return true;
+    GUC_check_errmsg("a setting for sessions does not reach the background processes of rolecall");
+    GUC_check_errdetail("It was set for the database, or for the role that they run as.");
+    GUC_check_errhint("Set it in the server's configuration.");
+    return false;
+}
+
+template <typename Value>
+bool for_sessions(Value*, void**, GucSource source) {
+    return is_for_sessions(source);
+}
+
 // It goes into a header of requests, and into the audit.
-bool check_request_id(char** value, void**, GucSource) {
+bool check_request_id(char** value, void**, GucSource source) {
+    if (!is_for_sessions(source))
+        return false;
     const std::string_view id = *value;
     if (id.size() <= 128 && std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < 0x7f; }))
         return true;
@@ -67,7 +87,7 @@ void init() {
                             PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
     DefineCustomBoolVariable("rolecall.cache", "Answers from shared memory where that is exact.",
                              "When off, every read queries the projection's view.", &cache, true, PGC_USERSET,
-                             0, nullptr, nullptr, nullptr);
+                             0, for_sessions<bool>, nullptr, nullptr);
     if (process_shared_preload_libraries_in_progress) {
         DefineCustomIntVariable("rolecall.cache_size", "Shared memory for cached documents.", nullptr,
                                 &cache_size, 64 * 1024, 1024, 64 * 1024 * 1024, PGC_POSTMASTER, GUC_UNIT_KB,
@@ -75,7 +95,7 @@ void init() {
     }
     DefineCustomIntVariable("rolecall.connect_timeout", "Time to find and reach a provider, TLS included.",
                             nullptr, &connect_timeout, 5 * 1000, 1, 60 * 60 * 1000, PGC_USERSET, GUC_UNIT_MS,
-                            nullptr, nullptr, nullptr);
+                            for_sessions<int>, nullptr, nullptr);
     DefineCustomBoolVariable("rolecall.directory_is_local",
                              "On a worker of a Citus cluster, its own tables are its directory.",
                              "Otherwise reads of users raise an error there.", &directory_is_local, false,
@@ -107,8 +127,8 @@ void init() {
     DefineCustomStringVariable("rolecall.request_id", "What the audit calls the request that causes changes.",
                                nullptr, &request_id, "", PGC_USERSET, 0, check_request_id, nullptr, nullptr);
     DefineCustomIntVariable("rolecall.request_timeout", "Time a provider has to answer one request.", nullptr,
-                            &request_timeout, 10 * 1000, 1, 60 * 60 * 1000, PGC_USERSET, GUC_UNIT_MS, nullptr,
-                            nullptr, nullptr);
+                            &request_timeout, 10 * 1000, 1, 60 * 60 * 1000, PGC_USERSET, GUC_UNIT_MS,
+                            for_sessions<int>, nullptr, nullptr);
     DefineCustomBoolVariable("rolecall.restoring", "Says that this session restores a dump.",
                              "For tools that do not restore as pg_dump and pg_restore do.", &restoring, false,
                              PGC_SUSET, 0, nullptr, nullptr, nullptr);
@@ -134,7 +154,7 @@ void init() {
                             nullptr, &sync_workers, 1, 1, 16, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
     DefineCustomStringVariable("rolecall.uid", "The user on whose behalf the session acts.",
                                "What me() and has_role(role) go by; to be set with SET LOCAL.", &uid, "",
-                               PGC_USERSET, 0, nullptr, nullptr, nullptr);
+                               PGC_USERSET, 0, for_sessions<char*>, nullptr, nullptr);
     DefineCustomBoolVariable("rolecall.warm_on_start",
                              "Loads the documents of all projections when the server starts.",
                              "Can be switched on or off for a database by ALTER DATABASE ... SET.",

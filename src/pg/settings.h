@@ -1,4 +1,5 @@
-// Every setting (GUC) of the extension. docs/settings.md explains them to users.
+// Every setting (GUC) of the extension. docs/settings.md explains them to users. Those that anybody may set
+// (PGC_USERSET) reach background processes from the server's configuration only.
 #pragma once
 
 #include "pg/pg.h"

@@ -44,11 +44,19 @@ void bad_answer(const Provider& provider, const std::string& detail, const std::
                 hint);
 }
 
+namespace {
+
+constexpr std::size_t other_values = 10'000;  // beside those that an option counts
+
 // What PostgreSQL says of a text that it does not like may quote it, and is not passed on: it goes to logs.
-Answer read_answer(const Provider& provider, const std::string& body, const core::JsonShape& shape) {
+Answer read(const Provider& provider, const std::string& body, const core::JsonShape& shape,
+            std::size_t most_values) {
+    const http::PruneLimits limits{.counted = provider.most_role_items(),
+                                   .values = most_values,
+                                   .meanwhile = [] { pg::call([] { CHECK_FOR_INTERRUPTS(); }); }};
     http::Pruned pruned;
     try {
-        pruned = http::prune_json(body, shape, database_can_hold);
+        pruned = http::prune_json(body, shape, database_can_hold, limits);
     } catch (const Error& error) {
         bad_answer(provider, "The response is not valid JSON. " + error.detail());
     }
@@ -63,9 +71,33 @@ Answer read_answer(const Provider& provider, const std::string& body, const core
     }
 }
 
-const char* oddity_of(const Jsonb* part) {
+}  // namespace
+
+Answer read_answer(const Provider& provider, const std::string& body) {
+    constexpr std::size_t values_of_a_role = 8;
+    return read(provider, body, provider.mapping.answer,
+                values_of_a_role * static_cast<std::size_t>(provider.max_roles) + other_values);
+}
+
+Answer read_list_page(const Provider& provider, const std::string& body) {
+    constexpr std::size_t bytes_of_a_value = 1024;  // in the server's jsonb, while it is read
+    return read(provider, body, provider.mapping.list,
+                provider.max_list_size / bytes_of_a_value + other_values);
+}
+
+void refuse_oddity(const Provider& provider, const Jsonb* part) {
     const std::optional<int> number = pg::json_number_of(part, http::odd_member);
-    return number ? http::to_string(static_cast<http::Oddity>(*number)) : nullptr;
+    if (!number)
+        return;
+    const auto oddity = static_cast<http::Oddity>(*number);
+    if (oddity == http::Oddity::too_many)
+        refuse_so_many_roles(provider);
+    bad_answer(provider, http::to_string(oddity));
+}
+
+void refuse_so_many_roles(const Provider& provider) {
+    bad_answer(provider, "The response has more than " + std::to_string(provider.max_roles) + " roles.",
+               "Raise the option max_roles if that can be right.");
 }
 
 }  // namespace rolecall::provider

@@ -17,16 +17,21 @@ namespace rolecall::provider {
 [[noreturn]] void bad_answer(const Provider& provider, const std::string& detail,
                              const std::string& hint = {});
 
+/// Likewise, of more roles than max_roles.
+[[noreturn]] void refuse_so_many_roles(const Provider& provider);
+
 struct Answer {
     const Jsonb* json;
-    bool is_odd;  ///< something in it cannot be held: oddity_of() finds it
+    bool is_odd;  ///< something in it cannot be held: refuse_oddity() finds it
 };
 
-/// Reads an answer in UTF-8, of which `shape` says what is of interest. Throws bad_answer() where it is not
-/// JSON.
-Answer read_answer(const Provider& provider, const std::string& body, const core::JsonShape& shape);
+/// Reads an answer about one user, or a page of a list, in UTF-8: what the mapping says is of interest.
+/// Interruptible. Memory and time are bounded by max_roles, or by max_list_size. Throws bad_answer() where it
+/// is not JSON.
+Answer read_answer(const Provider& provider, const std::string& body);
+Answer read_list_page(const Provider& provider, const std::string& body);
 
-/// Why something in a part of an answer cannot be held: a sentence; nullptr: all of it can.
-const char* oddity_of(const Jsonb* part);
+/// Throws bad_answer() where something in a part of an answer cannot be held.
+void refuse_oddity(const Provider& provider, const Jsonb* part);
 
 }  // namespace rolecall::provider

@@ -130,9 +130,9 @@ bool is_impatient(const Provider& p, const http::Fetched& fetched) {
     if (pg::is_background() || fetched.failed->failed_in == Phase::none)
         return false;
     return (p.timeout.count() == settings::request_timeout &&
-            pg::is_set_by_user("rolecall.request_timeout")) ||
+            pg::is_set_for_session("rolecall.request_timeout")) ||
            (p.connect_timeout.count() == settings::connect_timeout &&
-            pg::is_set_by_user("rolecall.connect_timeout"));
+            pg::is_set_for_session("rolecall.connect_timeout"));
 }
 
 // Whoever leaves before an answer says so: the breaker does not wait for it.
@@ -156,29 +156,52 @@ std::string seconds_text(TimestampTz microseconds) {
     return std::to_string((microseconds + USECS_PER_SEC - 1) / USECS_PER_SEC) + " s";
 }
 
-// Waits until it is our turn, interruptibly.
+// (Not until a time of the clock, which may be set back meanwhile.)
+void wait_for(TimestampTz microseconds) {
+    const TimestampTz until = pg::steady_now() + microseconds;
+    for (TimestampTz left = microseconds; left > 0; left = until - pg::steady_now())
+        pg::call(
+            [left] { pg::wait_for_latch(static_cast<long>(left / 1000 + 1), -1, pg::wait_for_rate_limit); });
+}
+
+void require_turn(const Provider& p, Permission permission, TimestampTz wait) {
+    if (permission == Permission::yes)
+        return;
+    throw Error(
+        "RC105", "provider \"" + p.name + "\" is not asked now",
+        permission == Permission::no
+            ? "It failed several times in a row, or wants to be left alone; it may be asked again in " +
+                  seconds_text(wait) + "."
+            : "Its rate limit is reached; it would be this request's turn in " + seconds_text(wait) +
+                  ", which is longer than request_timeout.",
+        "rolecall.stat_provider shows its state. trigger_role_sync_for_user() leaves it to the worker.");
+}
+
+// Waits until it is our turn, interruptibly: in the line of sessions, then at the provider.
 void wait_for_turn(const Provider& p) {
     const TimestampTz most_wait = std::chrono::microseconds(p.timeout).count();
+    const TimestampTz began = pg::steady_now();
     const TimestampTz time = pg::now();
-    TimestampTz when = time;
-    const Permission permission = ask_in_turn(asking(p), time, most_wait, when);
-    if (permission != Permission::yes)
-        throw Error(
-            "RC105", "provider \"" + p.name + "\" is not asked now",
-            permission == Permission::no
-                ? "It failed several times in a row, or wants to be left alone; it may be asked again in " +
-                      seconds_text(when - time) + "."
-                : "Its rate limit is reached; it would be this request's turn in " +
-                      seconds_text(when - time) + ", which is longer than request_timeout.",
-            "rolecall.stat_provider shows its state. trigger_role_sync_for_user() leaves it to the worker.");
+    Place place;
+    const Permission in_line = line_up(asking(p), time, most_wait, place);
+    require_turn(p, in_line, place.when - time);
     try {
-        // (Not when - now(): the clock may be set back meanwhile.)
-        const TimestampTz until = pg::steady_now() + when - time;
-        for (TimestampTz left = when - time; left > 0; left = until - pg::steady_now())
-            pg::call([left] {
-                pg::wait_for_latch(static_cast<long>(left / 1000 + 1), -1, pg::wait_for_rate_limit);
-            });
+        wait_for(place.when - time);
     } catch (...) {
+        leave_line(asking(p), place);
+        throw;
+    }
+    const TimestampTz now = pg::now();
+    TimestampTz when = now;
+    const Permission permission =
+        ask_in_turn(asking(p), now, std::max<TimestampTz>(0, began + most_wait - pg::steady_now()), when);
+    if (permission != Permission::yes)
+        leave_line(asking(p), place);
+    require_turn(p, permission, when - now);
+    try {
+        wait_for(when - now);
+    } catch (...) {
+        leave_line(asking(p), place);
         give_turn_back(asking(p));
         report_abandoned(p.server, pg::now());
         throw;

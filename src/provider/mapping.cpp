@@ -4,6 +4,7 @@
 #include "pg/json_path.h"
 #include "pg/role_json.h"
 #include "provider/answer.h"
+#include "provider/role.h"
 
 extern "C" {
 #include "mb/pg_wchar.h"
@@ -21,122 +22,9 @@ namespace {
         R"(Give {"code": ..., "roles": [{"role": "name", "on": "global" | {"<kind>": "id"}}, ...]}.)");
 }
 
-enum class Fit { fits, of_another_type, several };
-
-// What a path finds: a string, or a number as text; nullopt for null and nothing. `fit` changes for anything
-// else.
-std::optional<std::string> text_at(const Jsonb* json, const std::string& path, Fit& fit) {
-    JsonbValue value;
-    const pg::Found found = pg::json_single(json, path, value);
-    if (found == pg::Found::several)
-        fit = Fit::several;
-    if (found != pg::Found::one)
-        return std::nullopt;
-    if (value.type == jbvString)
-        return std::string(pg::json_text(value));
-    if (value.type == jbvNumeric)
-        return std::string(pg::call([&] {
-            return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric)));
-        }));
-    if (value.type != jbvNull && fit == Fit::fits)
-        fit = Fit::of_another_type;
-    return std::nullopt;
-}
-
 [[noreturn]] void several_values(const Provider& provider, const std::string& option) {
     bad_answer(provider, "More than one value is where " + option + " says.",
                "None of them is chosen. Correct " + option + " if it is wrong: it must find one value.");
-}
-
-// ---- Roles
-// -------------------------------------------------------------------------------------------------
-
-// Words that describe a scope and are none: {"kind": "global"} would be a scope of kind "kind".
-bool is_kind(std::string_view kind) {
-    return !kind.empty() && kind != core::global_kind && kind != "kind" && kind != "id" && kind != "type" &&
-           kind != "scope" && kind != "scope_kind" && kind != "scope_id";
-}
-
-// "name", "name@global" or "name@kind:id". The name ends at the first "@", the kind at the next ":".
-bool read_role_text(std::string_view text, core::OwnedGrant& grant) {
-    const std::size_t at = text.find('@');
-    grant = {.role = std::string(text.substr(0, at)), .kind = std::string(core::global_kind), .scope = {}};
-    if (grant.role.empty())
-        return false;
-    if (at == std::string_view::npos || text.substr(at + 1) == core::global_kind)
-        return true;
-    const std::string_view scope = text.substr(at + 1);
-    const std::size_t colon = scope.find(':');
-    if (colon == std::string_view::npos)
-        return false;
-    grant.kind = scope.substr(0, colon);
-    grant.scope = scope.substr(colon + 1);
-    return is_kind(grant.kind) && !grant.scope.empty();
-}
-
-enum class RoleIs { granted, skipped, unscoped, odd, ambiguous };
-
-RoleIs unfit(Fit fit) { return fit == Fit::several ? RoleIs::ambiguous : RoleIs::odd; }
-
-// Of one whose scope is not where the paths say. It is for all only if somebody has said so.
-RoleIs without_scope(const Mapping& mapping) {
-    switch (mapping.scope_absent) {
-        case Mapping::ScopeAbsent::skip:
-            return RoleIs::skipped;
-        case Mapping::ScopeAbsent::global:
-            return RoleIs::granted;
-        case Mapping::ScopeAbsent::error:
-            break;
-    }
-    return RoleIs::unscoped;
-}
-
-RoleIs read_scope_by_contract(const Jsonb* role, core::OwnedGrant& grant) {
-    JsonbValue on;
-    const pg::Found found = pg::json_single(role, "$.on", on);
-    if (found != pg::Found::one)
-        return found == pg::Found::nothing ? RoleIs::granted : RoleIs::ambiguous;
-    core::Grant scope{.role = {}, .kind = core::global_kind, .scope = {}};
-    if (!pg::read_scope(on, scope) || (scope.kind != core::global_kind && !is_kind(scope.kind)))
-        return RoleIs::odd;  // taken for global, a role on one unit would become a role on all
-    grant.kind = scope.kind;
-    grant.scope = scope.scope;
-    return RoleIs::granted;
-}
-
-RoleIs read_scope_by_paths(const Mapping& mapping, const Jsonb* role, core::OwnedGrant& grant) {
-    Fit fit = Fit::fits;
-    const auto kind = text_at(role, mapping.scope_kind, fit);
-    const auto id = text_at(role, mapping.scope_id, fit);
-    if (fit != Fit::fits || (kind && kind->empty()))
-        return unfit(fit);
-    if (id && !id->empty()) {
-        grant.kind = kind.value_or("institutional");
-        grant.scope = *id;
-        return is_kind(grant.kind) ? RoleIs::granted : RoleIs::odd;
-    }
-    if (kind && *kind == core::global_kind)
-        return RoleIs::granted;
-    const RoleIs verdict = without_scope(mapping);
-    return kind && verdict == RoleIs::granted ? RoleIs::unscoped : verdict;  // a unit, which is not named
-}
-
-// A role of an answer.
-RoleIs read_mapped_role(const Mapping& mapping, JsonbValue& element, core::OwnedGrant& grant) {
-    if (element.type == jbvString) {
-        if (!read_role_text(pg::json_text(element), grant))
-            return RoleIs::odd;
-        const bool says = pg::json_text(element).find('@') != std::string_view::npos;
-        return says || !mapping.has_scope_paths() ? RoleIs::granted : without_scope(mapping);
-    }
-    const Jsonb* role = pg::json_document(element);
-    Fit fit = Fit::fits;
-    const auto name = text_at(role, mapping.role, fit);
-    if (!name || name->empty())
-        return unfit(fit);
-    grant = {.role = *name, .kind = std::string(core::global_kind), .scope = {}};
-    return mapping.has_scope_paths() ? read_scope_by_paths(mapping, role, grant)
-                                     : read_scope_by_contract(role, grant);
 }
 
 // What goes to logs is not the provider's to fill.
@@ -200,6 +88,12 @@ std::size_t count_unknown(const Jsonb* json, const std::vector<std::string>& pat
 
 [[noreturn]] void bad_role(const Provider& provider, std::size_t number, RoleIs verdict) {
     const std::string role = "Role " + std::to_string(number) + " of the response";
+    if (verdict == RoleIs::unscoped && !provider.mapping.has_scope_paths())
+        bad_answer(
+            provider, role + " has members that no path names, and no scope.",
+            "It is never taken for a role on everything. Have it say {\"on\": \"global\"} if it is, set "
+            "scope_id_path if one of these members is its scope, or say by scope_absent what such a "
+            "role is.");
     if (verdict == RoleIs::unscoped)
         bad_answer(
             provider, role + " has no scope where scope_kind_path and scope_id_path say.",
@@ -225,8 +119,7 @@ bool read_answered_roles(const Provider& provider, const Jsonb* answer,
         bad_items(provider, "roles_path", unknown);
     const std::span<JsonbValue> found = pg::json_all(answer, mapping.roles);
     if (roles.size() + found.size() > static_cast<std::size_t>(provider.max_roles))
-        bad_answer(provider, "The response has more than " + std::to_string(provider.max_roles) + " roles.",
-                   "Raise the option max_roles if that can be right.");
+        refuse_so_many_roles(provider);
     for (std::size_t i = 0; i < found.size(); ++i) {
         core::OwnedGrant grant;
         const RoleIs verdict = read_mapped_role(mapping, found[i], grant);
@@ -256,15 +149,7 @@ std::vector<core::OwnedGrant> read_given_roles(const JsonbValue& value) {
         bad_argument("Its roles are not an array.");
     std::vector<core::OwnedGrant> roles(elements.size());
     for (std::size_t i = 0; i < elements.size(); ++i) {
-        core::Grant grant;
-        bool fits = false;
-        if (elements[i].type == jbvString) {
-            fits = read_role_text(pg::json_text(elements[i]), roles[i]);
-        } else if (pg::call([&] { return pg::read_role(elements[i], grant); })) {
-            fits = grant.kind == core::global_kind || is_kind(grant.kind);
-            roles[i] = {std::string(grant.role), std::string(grant.kind), std::string(grant.scope)};
-        }
-        if (!fits)
+        if (!read_given_role(elements[i], roles[i]))
             bad_argument("Role " + std::to_string(i + 1) + " has an unexpected shape.");
     }
     core::normalize(roles);
@@ -281,23 +166,31 @@ void append_json_string(std::string& to, const std::string& text) {
     to += escaped;
 }
 
-// About one user, who is the only one that an oddity stops. It is looked for where something else is wrong as
-// well: that may follow from it.
-const Jsonb* read_single_answer(const Provider& provider, const std::string& body) {
-    const Answer answer = read_answer(provider, body, provider.mapping.answer);
-    const char* oddity = answer.is_odd ? oddity_of(answer.json) : nullptr;
-    if (oddity != nullptr)
-        bad_answer(provider, oddity);
-    return answer.json;
+// Of what else there is in an answer that says somebody is inactive, nothing matters.
+bool says_gone(const Provider& provider, const Jsonb* answer, const std::string& subject) {
+    Fit fit = Fit::fits;
+    JsonbValue active;
+    return !provider.mapping.active.empty() && text_at(answer, provider.mapping.subject, fit) == subject &&
+           pg::json_single(answer, provider.mapping.active, active) == pg::Found::one &&
+           active.type == jbvBool && !active.val.boolean;
+}
+
+// Whom an answer is about. An oddity is looked for where something else is wrong as well: that may follow
+// from it.
+ProviderUser read_profile(const Provider& provider, const std::string& subject, const Answer& answer) {
+    if (answer.is_odd && !says_gone(provider, answer.json, subject))
+        refuse_oddity(provider, answer.json);
+    return read_profile(provider, subject, answer.json);
 }
 
 // ---- Lists
 // -------------------------------------------------------------------------------------------------
 
 ProviderUser read_listed_user(const Provider& provider, const Jsonb* listed, bool may_be_odd) {
-    const char* oddity = may_be_odd ? oddity_of(listed) : nullptr;
-    if (oddity != nullptr)
-        bad_answer(provider, oddity);
+    Fit fit = Fit::fits;
+    if (may_be_odd &&
+        !says_gone(provider, listed, text_at(listed, provider.mapping.subject, fit).value_or("")))
+        refuse_oddity(provider, listed);
     ProviderUser user = read_person(provider, listed);
     if (!user.code || user.code->empty())
         bad_answer(provider, "It has no subject where subject_path says.");
@@ -325,16 +218,18 @@ ProviderUser map_answers(const Provider& provider, const std::string& subject,
         if (unchanged && &answer == &answers.back())
             break;
         for (const http::Completion& page : answer) {
-            const Jsonb* json = read_single_answer(provider, page.body);
+            const Answer read = read_answer(provider, page.body);
             if (&answer == &answers.front()) {  // every page of it must be about the subject
-                ProviderUser said = read_profile(provider, subject, json);
+                ProviderUser said = read_profile(provider, subject, read);
                 if (said.gone)
                     return said;
                 if (!user)
                     user = std::move(said);
+            } else if (read.is_odd) {
+                refuse_oddity(provider, read.json);
             }
             if (&answer == &answers.back())
-                (void)read_answered_roles(provider, json, roles);
+                (void)read_answered_roles(provider, read.json, roles);
         }
     }
     if (!user)
@@ -348,15 +243,14 @@ ProviderUser map_answers(const Provider& provider, const std::string& subject,
 }
 
 ProviderUser map_subject(const Provider& provider, const std::string& subject, const http::Pages& answer) {
-    return read_profile(provider, subject, read_single_answer(provider, answer.front().body));
+    return read_profile(provider, subject, read_answer(provider, answer.front().body));
 }
 
 ListPage map_list_page(const Provider& provider, const std::string& page) {
-    const Answer answer = read_answer(provider, page, provider.mapping.list);
+    const Answer answer = read_list_page(provider, page);
     if (!pg::json_path_fits(answer.json, provider.mapping.users)) {
-        const char* oddity = answer.is_odd ? oddity_of(answer.json) : nullptr;
-        if (oddity != nullptr)
-            bad_answer(provider, oddity);
+        if (answer.is_odd)
+            refuse_oddity(provider, answer.json);
         bad_answer(provider, "The list has no users where users_path says.",
                    "Correct users_path if it is wrong.");
     }
@@ -377,6 +271,7 @@ ListPage map_list_page(const Provider& provider, const std::string& page) {
     const std::span<JsonbValue> found = pg::json_all(answer.json, provider.mapping.users);
     result.users.reserve(found.size());
     for (std::size_t i = 0; i < found.size(); ++i) {
+        pg::call([] { CHECK_FOR_INTERRUPTS(); });
         ProviderUser user;
         try {
             user = read_listed_user(provider, pg::json_document(found[i]), answer.is_odd);

@@ -43,7 +43,7 @@ List* owner_mapping(const ForeignServer& server) {
     return list;
 }
 
-struct Found {
+struct FoundMapping {
     ForeignServer* server;
     List* mapping;
     bool ours;
@@ -58,9 +58,9 @@ bool may_write_grants(Oid role) {
            pg_class_aclmask(pg::extension_relation("users"), role, ACL_UPDATE, ACLMASK_ALL) == ACL_UPDATE;
 }
 
-Found find_server(const std::string& name) {
+FoundMapping find_server(const std::string& name) {
     return pg::call([&] {
-        Found found{GetForeignServerByName(name.c_str(), true), NIL, false, nullptr};
+        FoundMapping found{GetForeignServerByName(name.c_str(), true), NIL, false, nullptr};
         if (found.server != nullptr) {
             found.ours = found.server->fdwid == get_foreign_data_wrapper_oid("rolecall", true);
             found.mapping = owner_mapping(*found.server);
@@ -150,17 +150,36 @@ Credentials credentials_of(const ForeignServer& foreign, const Options& server, 
     return credentials;
 }
 
+void mark_more(core::JsonShape& shape) {
+    shape.marks_more = true;
+    for (auto& entry : shape.members)
+        mark_more(entry.second);
+}
+
 // What is read of an answer about one user, or of one user on a list.
-void add_user_shape(const Mapping& m, core::JsonShape& user) {
+void add_user_shape(Mapping& m, core::JsonShape& user) {
+    user.counts_anew = true;
     (void)pg::json_add_to_shape(user, m.subject);
     (void)pg::json_add_to_shape(user, m.active);
     core::JsonShape* role = pg::json_add_to_shape(user, m.roles);
-    if (role == nullptr)
+    if (role == nullptr) {  // nobody knows what it is made of
+        m.role_item.whole = true;
         return;
+    }
     for (const std::string* path : {&m.role, &m.scope_kind, &m.scope_id})
         (void)pg::json_add_to_shape(*role, *path);
-    if (!m.has_scope_paths())
+    if (!m.has_scope_paths()) {
         role->members["on"].whole = true;
+        mark_more(*role);
+    }
+    role->counted = true;
+    m.role_item = *role;
+}
+
+// $.a.b[*]
+bool picks_all(const std::string& path) {
+    constexpr std::string_view all = "[*]";
+    return path.ends_with(all) && http::MemberPath::parse(path.substr(0, path.size() - all.size()));
 }
 
 Mapping mapping_of(const Options& server) {
@@ -178,6 +197,7 @@ Mapping mapping_of(const Options& server) {
     m.users = "strict " + server.get("users_path");
     m.total = server.get("total_path");
     m.event = "strict " + server.get("event_path");
+    m.roles_picks_all = picks_all(server.get("roles_path"));
     m.roles_may_be_absent = pg::json_path_fits_nothing(m.roles);
     m.roles_unknown = pg::json_unknown_paths(m.roles);
     m.users_unknown = pg::json_unknown_paths(m.users);
@@ -219,7 +239,7 @@ std::optional<std::string> proxy_of(const std::string& option) {
 std::int64_t Provider::default_ttl_seconds() { return settings::sync_ttl; }
 
 Provider read_provider(const std::string& name) {
-    const Found found = find_server(name);
+    const FoundMapping found = find_server(name);
     if (found.server == nullptr)
         throw Error("42704", "provider \"" + name + "\" does not exist", {},
                     "Use CREATE SERVER ... FOREIGN DATA WRAPPER rolecall, or correct the user's provider.");

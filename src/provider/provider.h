@@ -29,7 +29,9 @@ struct Mapping {
 
     // What follows from them.
     bool roles_may_be_absent = false;  ///< `roles` fits an answer without them: nothing found says nothing
+    bool roles_picks_all = false;      ///< `roles` leaves out no element of its array
     std::vector<std::string> roles_unknown, users_unknown, event_unknown;  ///< pg::json_unknown_paths()
+    core::JsonShape role_item;                                             ///< what is read of each role
     core::JsonShape answer;                                                ///< all that is read of one
     core::JsonShape list;                                                  ///< and of a page of the list
 
@@ -73,6 +75,13 @@ struct Provider {
     std::vector<std::string> headers;  ///< "Name: value", also those of the user mapping
     Mapping mapping;
     Rules rules;
+
+    /// Items of an answer that roles_path may look at: those that its conditions leave out are not many
+    /// times as many as there are roles.
+    std::size_t most_role_items() const {
+        constexpr std::size_t left_out = 4;
+        return static_cast<std::size_t>(max_roles) * (mapping.roles_picks_all ? 1 : left_out);
+    }
 
     /// rolecall.sync_ttl: where a provider says nothing, and for users without one.
     static std::int64_t default_ttl_seconds();

@@ -27,6 +27,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int provider_count = 256;  // in all databases
 constexpr std::size_t error_bytes = 256;
+constexpr TimestampTz claim_after_turn = 2 * USECS_PER_SEC;  // of a worker, on half of the rate
+constexpr TimestampTz longest_claim = 60 * USECS_PER_SEC;    // whatever a wrong clock has noted
 
 // Upper bounds in seconds, as Prometheus has them by default; the last bucket has none.
 constexpr double bounds[] = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10};
@@ -44,7 +46,9 @@ struct ProviderStatus {
     char last_error[error_bytes];
     core::Breaker breaker;
     core::RateLimit rate;
-    TimestampTz used_at;  // by steady_now()
+    core::RateLimit sessions;       // their line, which comes before that of the provider
+    TimestampTz worker_asks_until;  // a worker has somebody to ask for
+    TimestampTz used_at;            // by steady_now()
 };
 
 struct ProviderTable {
@@ -62,7 +66,7 @@ std::span<ProviderStatus> places() {
 }
 
 bool is_idle(ProviderStatus& p, TimestampTz time) {
-    return p.in_flight <= 0 && p.breaker.is_idle(time) && p.rate.is_idle(time);
+    return p.in_flight <= 0 && p.breaker.is_idle(time) && p.rate.is_idle(time) && p.sessions.is_idle(time);
 }
 
 void attach(void* memory, bool is_new, LWLockPadded* locks) {
@@ -263,9 +267,32 @@ void Stopwatch::done(bool changed) {
     count_sync(server_, changed, Clock::now() - started_);
 }
 
+Permission line_up(const Asking& asking, TimestampTz time, TimestampTz most_wait, Place& place) {
+    return with_status(asking.server, [&](ProviderStatus& p) {
+        place.when = p.breaker.next(time, asker());
+        if (place.when > time)
+            return Permission::no;
+        const TimestampTz busy = p.worker_asks_until - time;
+        const bool shares = busy > 0 && busy <= longest_claim;
+        place.per_second = shares ? asking.per_second / 2 : asking.per_second;
+        place.when = p.sessions.next(time, place.per_second);
+        if (place.when > time + most_wait)
+            return Permission::later;
+        p.sessions.take(time, place.per_second, asking.requests);
+        return Permission::yes;
+    });
+}
+
+void leave_line(const Asking& asking, const Place& place) {
+    update_status(asking.server,
+                  [&](ProviderStatus& p) { p.sessions.give_back(place.per_second, asking.requests); });
+}
+
 Permission ask_in_turn(const Asking& asking, TimestampTz time, TimestampTz most_wait, TimestampTz& when) {
     when = time;
     return with_status(asking.server, [&](ProviderStatus& p) {
+        if (asker() == core::Breaker::Asker::worker)
+            p.worker_asks_until = std::max(time, p.rate.next(time, asking.per_second)) + claim_after_turn;
         when = p.breaker.next(time, asker());
         if (when > time)
             return Permission::no;
@@ -284,7 +311,11 @@ Permission may_ask(const Asking& asking, TimestampTz time, TimestampTz& when) {
 }
 
 void report_requests(const Asking& more, TimestampTz time) {
-    update_status(more.server, [&](ProviderStatus& p) { p.rate.take(time, more.per_second, more.requests); });
+    update_status(more.server, [&](ProviderStatus& p) {
+        p.rate.take(time, more.per_second, more.requests);
+        if (asker() == core::Breaker::Asker::session)
+            p.sessions.take(time, more.per_second, more.requests);
+    });
 }
 
 void give_turn_back(const Asking& asking) {

@@ -73,6 +73,19 @@ Permission may_ask(const Asking& asking, TimestampTz time, TimestampTz& when);
 /// at `when`.
 Permission ask_in_turn(const Asking& asking, TimestampTz time, TimestampTz most_wait, TimestampTz& when);
 
+/// A place in the line of sessions.
+struct Place {
+    TimestampTz when = 0;
+    double per_second = 0;  ///< as the line went then
+};
+
+/// Sessions wait in a line of their own before they ask_in_turn(). It goes at the provider's rate, and at
+/// half of it while a worker has somebody to ask for: the other half is the worker's.
+Permission line_up(const Asking& asking, TimestampTz time, TimestampTz most_wait, Place& place);
+
+/// Whoever took a place in it did not ask.
+void leave_line(const Asking& asking, const Place& place);
+
 /// Whoever took a place did not ask.
 void give_turn_back(const Asking& asking);
 

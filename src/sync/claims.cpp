@@ -5,6 +5,7 @@
 #include "pg/settings.h"
 #include "provider/statistics.h"
 #include "sync/job.h"
+#include "sync/overdue.h"
 
 namespace rolecall::sync {
 
@@ -18,7 +19,7 @@ constexpr std::int64_t inactive_at_once = 10'000;
 bool is_free(std::int64_t user, TimestampTz time) {
     if (try_lock_user(user))
         return true;
-    put_back(user, after_hold(user, time));
+    put_back(user, after_other_sync(user, time));
     return false;
 }
 
@@ -54,6 +55,7 @@ bool is_worth_asking(const Claim& claim, const Configured& configured, Timestamp
     if (claim.forced || claim.due || !is_fresh(claim.user, configured.provider->ttl_seconds, time))
         return is_free(claim.user.id, time);
     drop_request(claim.user.id);
+    forget_overdue(claim.user.id);
     provider::count_sync(configured.provider->server, provider::SyncCount::skipped);
     return false;
 }

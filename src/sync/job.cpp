@@ -12,6 +12,7 @@
 #include "sync/apply.h"
 #include "sync/attribution.h"
 #include "sync/log.h"
+#include "sync/overdue.h"
 #include "sync/rules.h"
 #include "sync/units.h"
 
@@ -160,6 +161,7 @@ class Group {
     bool is_understood(BatchMember& member) const {
         if (member.job->error.empty())
             return true;
+        forget_overdue(id_of(member));
         note_failed(member.job->claim, member.job->error, time_);
         member.settled->end = End::failed;
         return false;
@@ -167,7 +169,12 @@ class Group {
 
     bool lock(BatchMember& member, std::unordered_set<std::int64_t>& locked) const {
         const User& user = member.job->claim.user;
-        if (try_lock_user(user.id) && may_sync_beside_passes(user.provider, std::chrono::milliseconds(0)) &&
+        if (!try_lock_user(user.id)) {
+            put_back(user.id, after_other_sync(user.id, time_));
+            return false;
+        }
+        forget_overdue(user.id);
+        if (may_sync_beside_passes(user.provider, std::chrono::milliseconds(0)) &&
             locked.insert(user.id).second)
             return true;
         return give_back(member);
@@ -302,6 +309,12 @@ TimestampTz after_hold(std::int64_t user, TimestampTz time) {
         log_held(user, (now - hold.since) / USECS_PER_SEC);
     }
     return time + std::clamp((now - hold.since) / 2, busy_pause, longest_hold_pause);
+}
+
+TimestampTz after_other_sync(std::int64_t user, TimestampTz time) {
+    const TimestampTz retry_at = after_hold(user, time);
+    note_overdue(user, holds[user].since, pg::steady_now() + retry_at - time);
+    return retry_at;
 }
 
 bool settle(const std::vector<JobPtr>& jobs, const std::function<void()>& meanwhile) {

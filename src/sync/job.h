@@ -34,6 +34,9 @@ void note_failed(const Claim& claim, const std::string& error, TimestampTz time)
 /// When a user whom somebody holds is tried again: the longer that lasts, the later.
 TimestampTz after_hold(std::int64_t user, TimestampTz time);
 
+/// Likewise of a user whom another sync has: whoever asks for more of them steps aside (sync/overdue.h).
+TimestampTz after_other_sync(std::int64_t user, TimestampTz time);
+
 /// Ends jobs in one transaction: applies what the providers said, notes failures, gives users back. If that
 /// fails, once more without those of whom somebody holds a row, and then for each by itself, so that one
 /// cannot keep the others from it. Calls `meanwhile`, which must not wait, now and then. False: it was

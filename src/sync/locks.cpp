@@ -1,8 +1,10 @@
 #include "sync/locks.h"
 
 #include "core/hash.h"
+#include "pg/clock.h"
 #include "pg/function.h"
 #include "pg/process.h"
+#include "sync/overdue.h"
 
 extern "C" {
 #include "access/relation.h"
@@ -143,6 +145,12 @@ bool try_read_lock(Oid table) {
     return is_free;
 }
 
+void step_aside_for_worker(std::int64_t user) {
+    const LOCKTAG tag = locktag_of_user(user);
+    if (!pg::is_lock_held_by_me(tag, ExclusiveLock))
+        refuse_overdue(user);
+}
+
 }  // namespace rolecall::sync
 
 using namespace rolecall;
@@ -173,19 +181,19 @@ bool is_in_the_way(const LockInstanceData& holder, const LockInstanceData& waite
     return false;
 }
 
-struct Obstacle {
+struct TableBlocker {
     const char* kind = nullptr;  // nullptr: it holds up no sync
     LOCKMASK mask = 0;           // of a table: how it is locked, or is to be
     bool waits = false;
 };
 
 // Whoever waits for a table keeps others from it who come later, and so does whoever is waited for.
-Obstacle obstacle_of_table(const LockInstanceData& lock, const LockData& all) {
+TableBlocker obstacle_of_table(const LockInstanceData& lock, const LockData& all) {
     if ((lock.holdMask & against_writes) != 0)
         return {.kind = "table", .mask = lock.holdMask};
     if ((wanted(lock) & against_writes) != 0)
         return {.kind = "table", .mask = wanted(lock), .waits = true};
-    Obstacle obstacle;
+    TableBlocker obstacle;
     if (lock.holdMask == 0)
         return obstacle;
     for (int i = 0; i < all.nelements; ++i) {
@@ -198,7 +206,7 @@ Obstacle obstacle_of_table(const LockInstanceData& lock, const LockData& all) {
     return obstacle;
 }
 
-Obstacle obstacle_of(const LockInstanceData& lock, const LockData& all) {
+TableBlocker obstacle_of(const LockInstanceData& lock, const LockData& all) {
     if (lock.pid == MyProcPid)
         return {};
     if (is_of_table(lock))
@@ -213,14 +221,18 @@ Obstacle obstacle_of(const LockInstanceData& lock, const LockData& all) {
 
 }  // namespace
 
-// sync_locks(): columns as in statistics.sql. A prepared transaction has no pid, others have no xid.
+// sync_locks(): columns as in statistics.sql. A prepared transaction has no pid, others have no xid. For a
+// user from whom other syncs keep the worker, waits_since is when that began; there is a row without pid and
+// xid if the lock is free just now.
 ROLECALL_FUNCTION(rolecall_sync_locks, pg::gives_rows()) {
     const ReturnSetInfo& result =
         pg::result_set(fcinfo, TEXTOID, INT8OID, INT4OID, XIDOID, BOOLOID, BOOLOID, TIMESTAMPTZOID);
+    const TimestampTz ahead = GetCurrentTimestamp() - pg::steady_now();
+    std::span<Overdue> overdue = all_overdue();
     const LockData* locks = GetLockStatusData();
     for (int i = 0; i < locks->nelements; ++i) {
         const LockInstanceData& lock = locks->locks[i];
-        const Obstacle obstacle = obstacle_of(lock, *locks);
+        const TableBlocker obstacle = obstacle_of(lock, *locks);
         if (obstacle.kind == nullptr)
             continue;
         const bool is_prepared = lock.pid == 0;
@@ -234,7 +246,26 @@ ROLECALL_FUNCTION(rolecall_sync_locks, pg::gives_rows()) {
             TimestampTzGetDatum(lock.waitStart)};
         bool nulls[] = {
             false, false, is_prepared, !is_prepared, false, false, !obstacle.waits || lock.waitStart == 0};
+        for (Overdue& user : overdue) {
+            if (is_of_table(lock) || !is_of(lock, LockClass::user) || user.user != key_of(lock))
+                continue;
+            values[6] = TimestampTzGetDatum(user.since + ahead);
+            nulls[6] = false;
+            user.is_shown = true;
+        }
         tuplestore_putvalues(result.setResult, result.setDesc, values, nulls);
+    }
+    for (const Overdue& user : overdue) {  // the lock is free just now
+        Datum values[] = {CStringGetTextDatum("user"),
+                          Int64GetDatum(user.user),
+                          Datum{0},
+                          Datum{0},
+                          BoolGetDatum(false),
+                          BoolGetDatum(false),
+                          TimestampTzGetDatum(user.since + ahead)};
+        bool nulls[] = {false, false, true, true, false, false, false};
+        if (!user.is_shown)
+            tuplestore_putvalues(result.setResult, result.setDesc, values, nulls);
     }
     return Datum{0};
 }

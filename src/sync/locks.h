@@ -45,4 +45,8 @@ bool try_read_lock(Oid table);
 std::unordered_set<std::int64_t> users_locked_by_others(const std::unordered_set<std::int64_t>& users,
                                                         std::chrono::milliseconds most_wait);
 
+/// Throws Error RC105 if a worker has been kept from the user for some seconds (sync/overdue.h), unless this
+/// transaction holds the user already.
+void step_aside_for_worker(std::int64_t user);
+
 }  // namespace rolecall::sync

@@ -20,6 +20,7 @@
 #include "sync/attribution.h"
 #include "sync/locks.h"
 #include "sync/log.h"
+#include "sync/overdue.h"
 #include "sync/queue.h"
 #include "sync/rules.h"
 #include "sync/subscriber.h"
@@ -147,6 +148,7 @@ Outcome apply_here(Sync sync, const provider::Provider& provider) {
     sync.next = due_after(time, provider.ttl_seconds);
     workers::wake_workers_at_commit(sync.next);
     touch_statement.run({pg::bigint_parameter(user.id)});
+    forget_overdue_at_commit(user.id);
     apply({&sync, 1}, provider.rules, LockWait::brief, time);
     if (sync.outcome.obstacle == Obstacle::brake) {
         stop_provider_durably(user.provider, sync.outcome.excess);
@@ -193,6 +195,7 @@ SyncResult sync_from_provider(std::int64_t id, bool force) {
     std::optional<SyncResult> early;
     Preparation before;
     do {
+        step_aside_for_worker(id);
         if (!try_lock_user(id))
             lock_user(id, patience_for(id));
         before = as_owner([&] {

@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "pg/clock.h"
 #include "sync/locks.h"
+#include "sync/overdue.h"
 
 namespace rolecall::sync {
 
@@ -26,11 +27,21 @@ pg::Statement held_statement(
 
 }  // namespace
 
+// Whoever waited steps aside as well: the worker may have come to want the user meanwhile.
 void lock_user(std::int64_t id, std::chrono::milliseconds patience) {
+    step_aside_for_worker(id);
+    if (try_lock_user(id))
+        return;
     if (!lock_within(locktag_of_user(id), ExclusiveLock, patience))
         throw Error("55P03", "user " + std::to_string(id) + " is being synchronized by another session",
                     "It was waited for for " + std::to_string(patience.count()) + " ms, the request timeout.",
                     "Try again, or leave it to the worker by trigger_role_sync_for_user().");
+    try {
+        refuse_overdue(id);
+    } catch (const Error&) {
+        unlock(locktag_of_user(id), ExclusiveLock);
+        throw;
+    }
 }
 
 bool try_lock_user(std::int64_t id) { return try_lock(locktag_of_user(id), ExclusiveLock); }

@@ -35,7 +35,7 @@ struct User {
 };
 
 /// Makes other syncs of this user wait until the transaction ends. Assigns no transaction id. Waits at most
-/// so long itself: throws Error 55P03 then.
+/// so long itself: throws Error 55P03 then. For sessions, which step aside for a worker (sync/overdue.h).
 void lock_user(std::int64_t id, std::chrono::milliseconds patience);
 
 /// The same without waiting; false: somebody else is at it.

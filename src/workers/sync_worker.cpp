@@ -1,7 +1,6 @@
 #include "workers/sync_worker.h"
 
 #include <cmath>
-#include <deque>
 #include <map>
 
 #include "core/error.h"
@@ -19,6 +18,7 @@
 #include "sync/job.h"
 #include "sync/log.h"
 #include "sync/subscriber.h"
+#include "workers/lines.h"
 #include "workers/maintenance.h"
 #include "workers/registry.h"
 
@@ -42,9 +42,7 @@ constexpr TimestampTz lease_margin = 60 * USECS_PER_SEC;  // beyond the time tha
 constexpr TimestampTz requests_before_done = 3;           // two may be in line before a user's own
 constexpr std::int64_t missing_users_at_once = 10'000;
 constexpr std::int64_t corrected_at_once = 10'000;
-constexpr std::size_t bytes_to_settle = std::size_t{1} << 20;  // of answers: a batch is full
-constexpr std::size_t most_bytes = std::size_t{16} << 20;      // ... and nobody else is asked for
-constexpr TimestampTz longest_turn = 10 * USECS_PER_SEC;       // in the line that a rate limit makes
+constexpr TimestampTz longest_turn = 10 * USECS_PER_SEC;  // in the line that a rate limit makes
 constexpr auto clean_up_every = std::chrono::minutes(1);
 constexpr auto missing_users_every = std::chrono::minutes(10);
 
@@ -103,7 +101,7 @@ class Worker {
         note_look(failure);
         testing::point("sync-claimed");
         for (sync::JobPtr& job : jobs)
-            lines_[job->provider->server].waiting.push_back(std::move(job));
+            lines_.of(*job->provider).waiting.push_back(std::move(job));
         next_claim_ = Clock::now() + (!done  ? pause_after_error
                                       : took ? milliseconds(0)
                                              : sync::pause_until(due));
@@ -186,7 +184,7 @@ class Worker {
                     continue;
                 }
                 testing::point("sync-scope-adjusted");
-                Line& line = line_of(*configured.provider);
+                Line& line = lines_.of(*configured.provider);
                 const auto waiting = static_cast<std::int64_t>(line.waiting.size());
                 const std::int64_t depth = line_depth(*configured.provider);
                 line.is_full = 2 * waiting >= depth;
@@ -241,26 +239,16 @@ class Worker {
     // ---- Fetches
     // -------------------------------------------------------------------------------------------
 
-    // Users of one provider, who wait for nobody else's.
-    struct Line {
-        std::deque<sync::JobPtr> waiting;   // claimed, not yet asked for
-        bool is_full = false;               // there may be more to claim
-        int asked = 0;                      // requests under way
-        std::optional<TimestampTz> turn{};  // when the next may be asked for: its place in the line
-    };
-
-    Line& line_of(const provider::Provider& provider) { return lines_[provider.server]; }
-
     void start_fetches() {
         next_start_ = Clock::time_point::max();
-        for (auto& [server, line] : lines_)
+        for (auto& [server, line] : lines_.all())
             start_fetches_of(line);
     }
 
     void start_fetches_of(Line& line) {
         while (!line.waiting.empty()) {
             const provider::Provider& provider = *line.waiting.front()->provider;
-            if (line.asked >= provider.max_in_flight || finished_bytes_ >= most_bytes)
+            if (line.asked >= provider.max_in_flight || !lines_.has_room(line))
                 return;
             const TimestampTz time = pg::now();
             TimestampTz when = time;
@@ -297,7 +285,7 @@ class Worker {
         job->request_id = sync::new_request_id();
         job->started = Clock::now();
         provider::count_in_flight(provider.server, 1);
-        ++line_of(provider).asked;
+        ++lines_.of(provider).asked;
         const http::Validators known =
             job->claim.forced ? http::Validators() : job->claim.user.version.validators;
         try {
@@ -334,11 +322,9 @@ class Worker {
 
     void finish(sync::JobPtr job) {
         provider::count_in_flight(job->provider->server, -1);
-        --line_of(*job->provider).asked;
-        if (finished_.empty())
+        if (lines_.finished() == 0)
             settle_at_ = Clock::now() + longest_hold;
-        finished_bytes_ += job->bytes();
-        finished_.push_back(std::move(job));
+        lines_.finish(std::move(job));
     }
 
     void give_back() {
@@ -355,21 +341,20 @@ class Worker {
     void give_all_back() {
         std::vector<std::int64_t> users;
         const auto take = [&](const sync::JobPtr& job) { users.push_back(job->claim.user.id); };
-        for (auto& [server, line] : lines_)
+        for (auto& [server, line] : lines_.all()) {
             std::for_each(line.waiting.begin(), line.waiting.end(), take);
+            std::for_each(line.finished.begin(), line.finished.end(), take);
+        }
         for (auto& [id, job] : in_flight_) {
             fetcher_.cancel(id);
             provider::report_abandoned(job->provider->server, pg::now());
             provider::count_in_flight(job->provider->server, -1);
             take(job);
         }
-        std::for_each(finished_.begin(), finished_.end(), take);
         std::for_each(refused_.begin(), refused_.end(), take);
         lines_.clear();
         in_flight_.clear();
-        finished_.clear();
         refused_.clear();
-        finished_bytes_ = 0;
         if (!users.empty())
             (void)pg::transact_as_owner([&] { sync::put_all_back(claimer_, users); });
     }
@@ -383,30 +368,25 @@ class Worker {
 
     // Some wait for others to be settled with: what a transaction costs, they share.
     bool is_time_to_settle() const {
-        return !finished_.empty() &&
+        return lines_.finished() > 0 &&
                (in_flight_.empty() ||
-                finished_.size() >= static_cast<std::size_t>(settings::sync_batch_size) ||
-                finished_bytes_ >= bytes_to_settle || Clock::now() >= settle_at_);
+                lines_.finished() >= static_cast<std::size_t>(settings::sync_batch_size) ||
+                lines_.finished_bytes() >= bytes_to_settle || Clock::now() >= settle_at_);
     }
 
     void settle_finished() {
         testing::point("sync-fetched");
-        std::vector<sync::JobPtr> batch;
-        std::size_t bytes = 0;
-        while (batch.size() < finished_.size() && bytes < bytes_to_settle &&
-               batch.size() < static_cast<std::size_t>(settings::sync_batch_size)) {
-            bytes += finished_[batch.size()]->bytes();
-            batch.push_back(std::move(finished_[batch.size()]));
-        }
-        finished_.erase(finished_.begin(), finished_.begin() + std::ssize(batch));
+        const auto began = Clock::now();
+        std::vector<sync::JobPtr> batch =
+            lines_.next_batch(static_cast<std::size_t>(settings::sync_batch_size));
         const std::string activity = "synchronizing " + std::to_string(batch.size()) + " users";
         pgstat_report_activity(STATE_RUNNING, activity.c_str());
         if (!sync::settle(batch, [this] { go_on_fetching(); })) {
-            std::move(batch.begin(), batch.end(), std::back_inserter(finished_));
+            std::move(batch.begin(), batch.end(), std::back_inserter(refused_));
             abandon_round();
             return;
         }
-        finished_bytes_ -= bytes;
+        lines_.settled(batch.size(), Clock::now() - began);
         next_claim_ = Clock::now();  // they may be due again before everybody else
     }
 
@@ -414,7 +394,7 @@ class Worker {
     // -------------------------------------------------------------------------------------------
 
     void rest() {
-        const Clock::time_point settle = finished_.empty() ? Clock::time_point::max() : settle_at_;
+        const Clock::time_point settle = lines_.finished() == 0 ? Clock::time_point::max() : settle_at_;
         const Clock::time_point wake = std::min({next_claim_, next_clean_up_, next_start_, settle});
         const auto left = std::chrono::ceil<milliseconds>(wake - Clock::now()).count();
         if (left > 0 && !may_sleep(place_, pg::now() + left * 1000)) {
@@ -450,10 +430,8 @@ class Worker {
     bool may_call_ = false;              // providers, and change anything
     std::string why_not_;
 
-    std::map<Oid, Line> lines_;                        // by server
+    Lines lines_;
     std::map<http::FetchId, sync::JobPtr> in_flight_;  // asked for
-    std::vector<sync::JobPtr> finished_;               // answered, or failed; to be settled
-    std::size_t finished_bytes_ = 0;                   // their answers', and those of the batch being settled
     Clock::time_point settle_at_;                      // if any is finished: at the latest
     std::vector<sync::JobPtr> refused_;                // not to be asked now; to be given back
 };

@@ -277,7 +277,7 @@ SQL
 			# The DDL transaction has left the proc array but has not yet sent its invalidations.
 			my $ddl = session($node, 'rolecall.debug_points' => 'on');
 			hold($node, 'between-proc-array-and-invalidations');
-			begin_query($ddl, q(CREATE OR REPLACE FUNCTION test.decorate(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' replaced'; END $$));
+			begin_query($ddl, q(CREATE OR REPLACE FUNCTION test.decorate(t text) RETURNS text IMMUTABLE LANGUAGE sql RETURN t || ' replaced'));
 			wait_at($node, 'between-proc-array-and-invalidations');
 			$loader->query_safe('SELECT rolecall.me(2)');
 			release($node, 'between-proc-array-and-invalidations');

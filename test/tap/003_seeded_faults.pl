@@ -40,7 +40,7 @@ sub run_scenario {
 	create_extension($node);
 	if ($scenario->{decorated}) {
 		$node->safe_psql('postgres', <<'SQL');
-CREATE FUNCTION test.decorate(t text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN t || ' decorated'; END $$;
+CREATE FUNCTION test.decorate(t text) RETURNS text IMMUTABLE LANGUAGE sql RETURN t || ' decorated';
 CREATE OR REPLACE VIEW rolecall.me_view AS
 SELECT p.user_id AS uid, jsonb_build_object('email', test.decorate(p.email)) AS doc, p.valid_from, p.valid_until, p.email, p.tenant_id FROM rolecall.user_profile p;
 SQL

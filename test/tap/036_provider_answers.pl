@@ -23,6 +23,9 @@ CREATE SERVER unit FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'http://127.0
 CREATE SERVER kinds FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'http://127.0.0.1:1', scope_kind_path '\$.kind', scope_id_path '\$.id');
 CREATE SERVER several FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'http://127.0.0.1:1', subject_path '\$.codes[*]', active_path '\$.active[*]', role_path '\$.names[*]', scope_kind_path '\$.kinds[*]', scope_id_path '\$.ids[*]');
 CREATE SERVER active FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'http://127.0.0.1:1', roles_path '\$.roles[*] ? (@.state == "active")');
+CREATE SERVER leaver FOREIGN DATA WRAPPER rolecall OPTIONS (base_url '$provider->{url}', active_path '\$.active', on_not_found 'revoke', max_roles '3', max_revocation '100%', list_request_path '/users?all=1');
+CREATE SERVER deep FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'http://127.0.0.1:1', role_path '\$.right.name');
+CREATE SERVER members FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'http://127.0.0.1:1', role_path '\$.*');
 CREATE SERVER either FOREIGN DATA WRAPPER rolecall OPTIONS (base_url 'http://127.0.0.1:1', roles_path '\$.roles[*] ? (!((exists(@.ended)) is unknown)) ? (@.ended > 2000)');
 INSERT INTO rolecall.roles (name) VALUES ('reader'), ('editor'), ('admin'), ('auditor'), ('manager');
 SQL
@@ -49,6 +52,7 @@ sub mapped {
 
 my $unknown = qr/^For 1 items of the response the condition of roles_path is neither true nor false\.$/;
 my $no_scope = qr/^Role 1 of the response has no scope where scope_kind_path and scope_id_path say\.$/;
+my $says_more = qr/^Role 1 of the response has members that no path names, and no scope\.$/;
 my $odd_role = qr/^Role 1 of the response has an unexpected shape\.$/;
 my $several = qr/^Role 1 of the response has more than one value where role_path, scope_kind_path or scope_id_path says\.$/;
 # Each path of this server finds all items of an array.
@@ -112,10 +116,30 @@ for my $case (
 	[ 'hr', roles('{"role": "m"}'), qr/^m\@global$/ ],
 	[ 'hr', roles('{"role": "m", "on": {"lab": "7"}}'), qr/^m\@lab:7$/ ],
 	[ 'hr', roles('{"role": "m", "on": null}'), $odd_role ],
+	[ 'hr', roles('{"role": "m", "On": {"institutional_id": "u1"}}'), $says_more ],
+	[ 'hr', roles('{"role": "m", "scope": {"institutional_id": "u1"}}'), $says_more ],
+	[ 'hr', roles('{"unit": "u1", "role": "m"}'), $says_more ],
+	[ 'hr', roles('{"role": "m", "x": null}'), $says_more ],
+	[ 'hr', roles('{"role": "m", "x": 1, "on": "global"}'), qr/^m\@global$/ ],
+	[ 'hr', roles('{"role": "m", "x": 1, "on": {"lab": "7"}}'), qr/^m\@lab:7$/ ],
+	[ 'deep', roles('{"right": {"name": "m"}}'), qr/^m\@global$/ ],
+	[ 'deep', roles('{"right": {"name": "m", "unit": "u1"}}'), $says_more ],
+	[ 'deep', roles('{"right": {"name": "m"}, "unit": "u1"}'), $says_more ],
+	[ 'deep', roles('{"right": {"name": "m", "unit": "u1"}, "on": "global"}'), qr/^m\@global$/ ],
+	[ 'members', roles('{"role": "m"}'), qr/^m\@global$/ ],
+	[ 'members', roles('{"role": "m", "unit": "u1"}'), $says_more ],
 	[ 'hr', roles('{"role": "m", "on": {"kind": "global"}}'), $odd_role ],
 	[ 'hr', roles('{"role": "m", "on": {"type": "global"}}'), $odd_role ],
 	[ 'hr', roles('{"role": "m", "on": {"kind": "lab", "id": "7"}}'), $odd_role ],
 	[ 'hr', roles('"m@kind:global"'), $odd_role ],
+	[ 'hr', roles('"m@institutional_id:u1"'), $odd_role ],
+	[ 'hr', roles('"m@institutional:u1"'), qr/^m\@institutional_id:u1$/ ],
+	[ 'hr', roles('{"role": "m", "on": {"institutional": "u1"}}'), qr/^m\@institutional_id:u1$/ ],
+	[ 'kinds', roles('{"role": "m", "kind": "institutional_id", "id": "u1"}'), $odd_role ],
+	[ 'hr', roles('"m@lab:"'), $odd_role ],
+	[ 'hr', roles('"@lab:7"'), $odd_role ],
+	[ 'hr', roles(sprintf '"%s"', 'm' x 2100), $odd_role ],
+	[ 'hr', roles(sprintf '{"role": "m", "on": {"lab": "%s"}}', 'm' x 2100), $odd_role ],
 	[ 'hr', roles('null'), $odd_role ],
 	[ 'active', roles('{"role": "m", "state": "active"}, {"role": "n", "state": "no"}'), qr/^m\@global$/ ],
 	[ 'active', roles('{"role": "m", "state": "active"}, {"role": "n", "State": "active"}'), $unknown ],
@@ -136,12 +160,21 @@ for my $case ([ 'skip', qr/^none$/, qr/^none$/ ], [ 'global', qr/^m\@global$/, $
 	like(mapped('unit', roles(qq({"role": "m", "unit": $_}))), $odd_role, "scope_absent $absent: $_ is an error") for '[]', '["u"]', '{"a": 1}', 'true';
 	like(mapped('kinds', roles('{"role": "m", "kind": "lab"}')), $of_a_kind, "scope_absent $absent: a kind without an id is never global");
 }
+option('hr', 'scope_absent', 'skip');
+is(mapped('hr', roles('{"role": "m", "x": 1}, "n", {"role": "o"}')), 'n@global o@global', 'scope_absent skip: an object that says more');
+option('hr', 'scope_absent', 'global');
+is(mapped('hr', roles('{"role": "m", "x": 1}')), 'm@global', 'scope_absent global: an object that says more');
+option('hr', 'scope_absent');
 # Given in SQL
 sql(q(INSERT INTO rolecall.users (id, email) VALUES (1, 'given')));
 for my $on ('{"kind": "global"}', '{"kind": "unit", "id": "7"}', '{"unit": "7", "lab": "8"}', '{"scope": "global"}', '{}', 'null', '[]', '{"unit": 7}') {
 	like(error_of($node, qq(SELECT rolecall.sync_user_roles(1, '{"roles": [{"role": "x", "on": $on}]}'))), qr/22023: invalid provider user\nDETAIL:  Role 1 has an unexpected shape/, "given on $on");
 	like(error_of($node, qq(SELECT rolecall.sync_user_units(1, '[{"role": "x", "on": $on}]'))), qr/22023/, '... and for units');
 }
+for my $role ('{"role": "x", "On": {"institutional_id": "u"}}', '{"role": "x", "scope": "u"}', '"x@institutional_id:u"') {
+	like(error_of($node, qq(SELECT rolecall.sync_user_roles(1, '{"roles": [$role]}'))), qr/22023: invalid provider user\nDETAIL:  Role 1 has an unexpected shape/, "given: $role");
+}
+like(error_of($node, q(SELECT rolecall.apply_provider_event('hr', '{"code": "7", "roles": [{"role": "m", "On": {"institutional_id": "u1"}}]}'))), qr/22023: .*\nDETAIL:  Role 1 of the response has members that no path names, and no scope/, 'an event');
 is(sql('SELECT count(*) FROM rolecall.user_roles'), '0', '... grants nothing');
 
 # How many
@@ -165,7 +198,7 @@ for my $database (sort keys %encodings) {
 	}
 	for my $value (@unread) {
 		my $what = length $value > 40 ? substr($value, 0, 10) . '...' : $value =~ s/[^ -~]/?/gr;
-		is(mapped('hr', qq({"code": "7", "roles": [{"role": "m", "x": $value}, "n"], "nickname": $value, "more": {"a": [$value]}}), $database), 'm@global n@global', "$encoding: $what where nobody reads it");
+		is(mapped('hr', qq({"code": "7", "roles": [{"role": "m", "on": "global", "x": $value}, "n"], "nickname": $value, "more": {"a": [$value]}}), $database), 'm@global n@global', "$encoding: $what where nobody reads it");
 	}
 	for my $case ([ '"x\ud83d"', $half ], [ '"x\u0000"', $half ], [ "\"x\xff\"", qr/^A text of the response is not UTF-8/ ], [ '1e999999', qr/^A number of the response is too large/ ],
 		[ '"\u00e9"', $encoding eq 'EUC_JP' ? qr/./ : qr/^\S+\@global$/ ], [ '"\u4e2d"', $encoding eq 'LATIN1' ? $unrepresentable : qr/^\S+\@global$/ ],
@@ -226,6 +259,59 @@ for my $late ('persons', 'authorizations') {
 	$provider->no_fault;
 }
 is(sql('SELECT count(*) FROM rolecall.user_roles WHERE user_id = 200'), '1', '... and takes nothing away');
+
+# What else an answer holds does not matter then.
+sub leaves {
+	my ($what, $body, %fault) = @_;
+	sql(q(DELETE FROM rolecall.users WHERE id = 210; INSERT INTO rolecall.users (id, email, provider, institutional_id) VALUES (210, 'leaver', 'leaver', '100008'); INSERT INTO rolecall.user_roles (user_id, role, source) VALUES (210, 'admin', 'provider')));
+	$provider->fault(mode => 'raw', body => $body, subject => '100008', %fault);
+	my $said = error_of($node, 'SELECT new_roles FROM rolecall.force_sync_user_roles(210)');
+	$provider->no_fault;
+	return ($said, sql('SELECT count(*) FROM rolecall.user_roles WHERE user_id = 210'));
+}
+my @unreadable = ('null', '"no"', '[null]', '["\\ud83d"]', '[{"role": "\\ud83d"}]', '[{"role": "m", "role": "n"}]', '[{"role": "m", "On": 1}]', '["a", "b", "c", "d"]', '["m@kind:1"]',
+	'[1e999999]', '[' . join(', ', ('{}') x 100_000) . ']', '["m", ' . '[' x 2000 . ']' x 2000 . ']');
+for my $roles (@unreadable) {
+	my $what = length $roles > 40 ? substr($roles, 0, 30) . '...' : $roles;
+	my @said = leaves($what, qq({"code": "100008", "active": false, "roles": $roles}));
+	is_deeply(\@said, [ '', '0' ], "who is inactive is dismissed, roles: $what");
+	@said = leaves($what, qq({"code": "100008", "roles": $roles, "active": true}));
+	like($said[0], qr/RC104/, '... and who is active is not, but has an error');
+	is($said[1], '1', '... and keeps what there is');
+}
+for my $body ('{"code": "100008", "active": false, "active": true, "roles": []}', '{"code": "100008", "active": "\\ud83d", "roles": []}', '{"code": "100008\\ud83d", "active": false, "roles": []}', '{"code": "100009", "active": false, "roles": ["\\ud83d"]}',
+	'{"active": false, "roles": ["\\ud83d"]}', '{"code": "100008", "active": 0, "roles": ["\\ud83d"]}') {
+	my @said = leaves($body, $body);
+	like($said[0], qr/RC104/, "whoever is not said to be inactive is not dismissed: $body");
+	is($said[1], '1', '... and keeps what there is');
+}
+# Only a status that means a complete answer is one.
+for my $status (201, 202, 203, 204, 205, 206, 207, 226) {
+	my @said = leaves($status, $status =~ /20[45]/ ? '' : '{"code": "100008", "active": true, "roles": []}', status => $status);
+	like($said[0], qr/RC104: .*\nDETAIL:  It answered with HTTP status $status\./, "HTTP status $status is no answer");
+	is($said[1], '1', '... and takes nothing away');
+}
+
+# Memory: what is not needed is not built. Measured is the largest size of a session that had nothing to do before.
+sub grown {
+	my ($answer) = @_;
+	my $session = session($node);
+	my $pid = $session->query_safe("SELECT map('hr', '7', '{\"code\": \"7\", \"roles\": [\"m\"]}'), 1") ? $session->query_safe('SELECT pg_backend_pid()') : die;
+	my $peak = sub { return slurp_file("/proc/$pid/status") =~ /^VmHWM:\s+(\d+) kB/m ? $1 : die };
+	my $before = $peak->();
+	$session->query($answer);
+	my $grown = $peak->() - $before;
+	$session->quit;
+	return $grown;
+}
+SKIP: {
+	skip 'no /proc here', 10 unless -r '/proc/self/status';
+	for my $case ([ '{}', 333_333 ], [ '[]', 333_333 ], [ '{"a":{}}', 111_111 ], [ '0', 500_000 ], [ '"a"', 250_000 ], [ '{"role":"a"}', 76_000 ], [ '{"role":"a","on":{"lab":"1"}}', 34_000 ], [ '{"role":"a","on":[[],[],[],[],[],[],[],[]]}', 23_000 ], [ '[{}]', 200_000 ], [ '{"x":"y"}', 100_000 ]) {
+		my ($item, $count) = @$case;
+		my $grown = grown("SELECT map('hr', '7', convert_to('{\"code\": \"7\", \"roles\": [' || rtrim(repeat('$item,', $count), ',') || ']}', 'UTF8'))");
+		cmp_ok($grown, '<', 65_536, "$count times $item take $grown kB");
+	}
+}
 
 # ---- Lists ----------------------------------------------------------------------------------------------------------
 

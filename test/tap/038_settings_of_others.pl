@@ -58,6 +58,64 @@ my %settings = (
 	role => 'app');
 $settings{transaction_timeout} = '1ms' if $node->pg_version >= 17;
 
+# ---- What anybody may set of ours is for sessions ----------------------------------------------------------------------
+
+# The database belongs to a role that may do nothing else.
+sql(q(CREATE ROLE dbowner LOGIN; CREATE DATABASE theirs OWNER dbowner));
+$node->safe_psql('theirs', <<SQL);
+CREATE EXTENSION rolecall;
+CREATE SERVER hr FOREIGN DATA WRAPPER rolecall OPTIONS (kind 'json', base_url '$provider->{url}', max_revocation '100%');
+SQL
+$provider->fault(mode => 'slow', ms => 300);
+my $their_id = 0;
+my %extreme = (bool => sub { my ($value) = @_; return $value eq 'on' ? 'off' : 'on' }, integer => sub { return '1' }, real => sub { return '0.001' }, string => sub { return 'theirs' });
+my @free = map { [ split /\|/ ] } split /\n/, sql(q(SELECT name, vartype, setting FROM pg_settings WHERE name LIKE 'rolecall.%' AND context = 'user' AND name <> 'rolecall.debug_points' ORDER BY 1));
+cmp_ok(scalar(@free), '>=', 5, 'there are settings that anybody may set');
+for my $setting (@free) {
+	my ($name, $type, $value) = @$setting;
+	my $theirs = $extreme{$type}->($value);
+	for my $where ('DATABASE theirs', "ROLE @{[ sql('SELECT current_user') ]} IN DATABASE theirs") {
+		my @as = $where =~ /^DATABASE/ ? (extra_params => [ '-U', 'dbowner' ]) : ();
+		$node->safe_psql('theirs', "ALTER $where SET $name = '$theirs'", @as);
+		$node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker'));
+		++$their_id;
+		$node->safe_psql('theirs', "INSERT INTO rolecall.users (id, email, provider, institutional_id) VALUES ($their_id, 'user$their_id', 'hr', (100000 + $their_id)::text)");
+		$node->poll_query_until('theirs', "SELECT roles_synced FROM rolecall.users WHERE id = $their_id UNION ALL SELECT true FROM rolecall.stat_provider WHERE failed > 0 ORDER BY 1 DESC LIMIT 1") or die;
+		is($node->safe_psql('theirs', "SELECT u.roles_synced, s.last_error, p.failed, p.breaker FROM rolecall.users u JOIN rolecall.sync_state s ON s.user_id = u.id, rolecall.stat_provider p WHERE u.id = $their_id"), 't||0|closed', "ALTER $where SET $name = $theirs: the worker goes by the server's configuration");
+		$node->safe_psql('theirs', "ALTER $where RESET $name", @as);
+	}
+}
+# Nor does a session that is impatient by it open the breaker that others share.
+$node->safe_psql('theirs', q(ALTER DATABASE theirs SET rolecall.worker = off));
+$node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'rolecall sync worker'));
+for my $name ('rolecall.request_timeout', 'rolecall.connect_timeout') {
+	for my $where ('DATABASE theirs', "ROLE @{[ sql('SELECT current_user') ]} IN DATABASE theirs", "ROLE @{[ sql('SELECT current_user') ]}") {
+		$node->safe_psql('theirs', "ALTER $where SET $name = '1ms'");
+		$node->psql('theirs', "SELECT rolecall.force_sync_user_roles($_)") for 1 .. 7;
+		is($node->safe_psql('theirs', 'SELECT breaker, failures_in_a_row FROM rolecall.stat_provider'), 'closed|0', "ALTER $where SET $name = 1ms: the breaker is closed");
+		$node->safe_psql('theirs', "ALTER $where RESET $name");
+	}
+}
+$provider->no_fault;
+# A change of the server's configuration reaches a worker that was kept from its database's.
+$node->safe_psql('theirs', q(ALTER DATABASE theirs RESET rolecall.worker; ALTER DATABASE theirs SET rolecall.request_timeout = '1ms'));
+sql(q(ALTER SYSTEM SET rolecall.request_timeout = '20s'));
+$node->reload;
+++$their_id;
+$node->safe_psql('theirs', "INSERT INTO rolecall.users (id, email, provider, institutional_id) VALUES ($their_id, 'user$their_id', 'hr', (100000 + $their_id)::text)");
+$node->poll_query_until('theirs', "SELECT roles_synced FROM rolecall.users WHERE id = $their_id") or die;
+sql(q(ALTER SYSTEM RESET rolecall.request_timeout));
+$provider->fault(mode => 'slow', ms => 100);
+sql(q(ALTER SYSTEM SET rolecall.request_timeout = '2ms'));
+$node->reload;
+$node->safe_psql('theirs', 'SELECT rolecall.trigger_role_sync_for_user(1, true)');
+$node->poll_query_until('theirs', q(SELECT last_error LIKE '%timed out%' FROM rolecall.sync_state WHERE user_id = 1)) or die;
+pass('a worker goes by what the server is told');
+$provider->no_fault;
+sql(q(ALTER SYSTEM RESET rolecall.request_timeout));
+$node->reload;
+sql('DROP DATABASE theirs');
+
 # ---- Background processes: what is set for the database and the role they connect as -----------------------------------
 
 my $id = 0;

@@ -178,14 +178,14 @@ for my $case (
 	[ 'a body that names nothing there', quoted('f(i bigint) RETURNS text', 'SELECT leaf(i)', 'SET search_path = app') . 'ALTER FUNCTION app.f(bigint) SET search_path = other;', qr/the body of function app\.f\(bigint\) cannot be analyzed: function leaf\(bigint\) does not exist/ ],
 	[ 'a body whose names its owner may not look up', q(CREATE FUNCTION other.hidden(i bigint) RETURNS text IMMUTABLE LANGUAGE sql BEGIN ATOMIC SELECT i::text; END;) . quoted('f(i bigint) RETURNS text', 'SELECT other.hidden(i)', 'STRICT SECURITY DEFINER')
 		. 'GRANT USAGE ON SCHEMA app TO definer; GRANT SELECT ON app.users TO definer; ALTER FUNCTION app.f(bigint) OWNER TO definer;', qr/the body of function app\.f\(bigint\) cannot be analyzed: permission denied for schema other/, 'ALTER VIEW app.v OWNER TO definer;' ],
-	[ 'a built-in function that reads a table', atomic('f(i bigint) RETURNS text', q(SELECT query_to_xml('SELECT n FROM app.z', false, false, '')::text)), qr/function query_to_xml is not immutable/ ],
-	[ 'a built-in function that reads a table, in a wrapper', atomic('g(i bigint) RETURNS text', q(SELECT table_to_xml('app.z', false, false, '')::text), 'STRICT') . atomic('f(i bigint) RETURNS text', 'SELECT app.g(i)', 'SECURITY DEFINER'), qr/function table_to_xml is not immutable/ ],
+	[ 'a built-in function that reads a table', atomic('f(i bigint) RETURNS text', q(SELECT query_to_xml('SELECT n FROM app.z', false, false, '')::text)), qr/it is not known what code function query_to_xml\(/ ],
+	[ 'a built-in function that reads a table, in a wrapper', atomic('g(i bigint) RETURNS text', q(SELECT table_to_xml('app.z', false, false, '')::text), 'STRICT') . atomic('f(i bigint) RETURNS text', 'SELECT app.g(i)', 'SECURITY DEFINER'), qr/it is not known what code function table_to_xml\(/ ],
 	[ 'a sequence', 'CREATE SEQUENCE app.s;' . atomic('f(i bigint) RETURNS text', q(SELECT nextval('app.s')::text), 'STRICT'), qr/function nextval is not immutable/ ],
 	[ 'a function of the session', q(CREATE FUNCTION pg_temp.g(i bigint) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN i; END $$;) . atomic('f(i bigint) RETURNS text', 'SELECT pg_temp.g(i)'), qr/function pg_temp_\d+\.g\(bigint\) is temporary/ ])
 {
 	my ($what, $setup, $why, $after) = @$case;
 	begin_world($harmless[1]);
-	like(error_of($node, $setup . view('app.f(u.id)') . ($after // '') . $create), qr/42P17: .*\n.*$why/, "refused: $what");
+	like(error_of($node, $setup . view('app.f(u.id)') . ($after // '') . $create), qr/(42P17|42501): .*\n.*$why/, "refused: $what");
 }
 
 # Where a document may be old, what a function reads plays no part.

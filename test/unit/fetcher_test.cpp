@@ -55,12 +55,25 @@ TEST_F(FetcherTest, AnswersComeTogetherInTheOrderOfTheirRequests) {
     fetcher.start(requests(2));
     script->answer(2, 200, "second");
     EXPECT_TRUE(fetcher.advance().empty());
-    script->answer(1, 204, "first");
+    script->answer(1, 200, "first");
     const auto ended = fetcher.advance();
     ASSERT_EQ(ended.size(), 1U);
     ASSERT_EQ(ended[0].answers.size(), 2U);
     EXPECT_EQ(ended[0].answers[0][0].body, "first");
     EXPECT_EQ(ended[0].answers[1][0].body, "second");
+}
+
+TEST_F(FetcherTest, OnlyOkIsACompleteAnswer) {
+    RequestId request = 0;
+    for (const int status : {201, 202, 203, 204, 205, 206, 207, 226, 300, 304}) {
+        fetcher.start(requests(1));
+        script->answer(++request, status, "a part");
+        const auto ended = fetcher.advance();
+        ASSERT_EQ(ended.size(), 1U);
+        EXPECT_FALSE(ended[0].is_complete());
+        ASSERT_TRUE(ended[0].failed.has_value());
+        EXPECT_EQ(ended[0].failed->status, status);
+    }
 }
 
 TEST_F(FetcherTest, TheFirstFailureEndsAFetch) {

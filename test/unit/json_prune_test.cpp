@@ -131,5 +131,56 @@ TEST(JsonPrune, RefusesWhatIsNotJson) {
     EXPECT_THROW(pruned(std::string(100'000, '[')), Error);
 }
 
+core::JsonShape counting_shape() {
+    core::JsonShape user = shape();
+    user.counts_anew = true;
+    user.members["roles"].counted = true;
+    return user;
+}
+
+TEST(JsonPrune, WhatIsCountedIsNotKeptBeyondItsNumber) {
+    const PruneLimits limits{.counted = 2};
+    const auto of = [&](const std::string& roles) {
+        return prune_json("{\"roles\": " + roles + ", \"code\": \"7\"}", counting_shape(), can_hold, limits)
+            .json;
+    };
+    const std::string many = "{\"roles\":" + odd(Oddity::too_many) + ",\"code\":\"7\"}";
+    EXPECT_EQ(of(R"(["a", "b"])"), R"({"roles":["a","b"],"code":"7"})");
+    EXPECT_EQ(of(R"(["a", "b", {}])"), many);
+    EXPECT_EQ(of(R"(["a", "b", {"role": [[1, 2, 3]]}, "\ud83d", 1e999999])"), many);
+    EXPECT_EQ(of(R"([["a"], ["b"]])"), many);  // arrays are looked through, and are elements themselves
+    const std::string listed = R"([{"roles":["a","b"]},{"roles":["a","b"]}])";
+    EXPECT_EQ(prune_json(listed, counting_shape(), can_hold, limits).json, listed);  // each user's
+}
+
+TEST(JsonPrune, ValuesOfWhichThereMayBeAnyNumberAreBounded) {
+    const PruneLimits limits{.values = 4};
+    const auto of = [&](const std::string& json) { return prune_json(json, shape(), can_hold, limits).json; };
+    EXPECT_EQ(of(R"({"roles":[{"on":[1,2]},"a"],"code":"7"})"), R"({"roles":[{"on":[1,2]},"a"],"code":"7"})");
+    EXPECT_EQ(of(R"({"roles":[{"on":[1,2,3,4]}],"code":"7"})"),
+              "{\"roles\":[{\"on\":" + odd(Oddity::too_large_whole) + "}],\"code\":\"7\"}");
+    EXPECT_EQ(of(R"({"roles":[{"on":{"a":1,"b":2,"c":3,"d":4}}],"code":"7"})"),
+              "{\"roles\":[{\"on\":" + odd(Oddity::too_large_whole) + "}],\"code\":\"7\"}");
+}
+
+TEST(JsonPrune, MarksWhatHasMembersThatNobodyReads) {
+    core::JsonShape user = shape();
+    user.members["roles"].marks_more = true;
+    const auto of = [&](const std::string& json) { return prune_json(json, user, can_hold).json; };
+    EXPECT_EQ(of(R"({"roles":[{"role":"a"}],"x":1})"), R"({"roles":[{"role":"a"}]})");
+    EXPECT_EQ(of(R"({"roles":[{"role":"a","On":{}}]})"),
+              R"({"roles":[{"role":"a","rolecall unread members":0}]})");
+    EXPECT_EQ(of(R"({"roles":[{"x":"\ud83d"}]})"), R"({"roles":[{"rolecall unread members":0}]})");
+}
+
+TEST(JsonPrune, IsInterruptible) {
+    struct Interrupted {};
+    const PruneLimits limits{.meanwhile = [] { throw Interrupted(); }};
+    std::string json = "{\"x\":[";
+    for (int i = 0; i < 10'000; ++i)
+        json += "0,";
+    EXPECT_THROW(prune_json(json + "0]}", shape(), can_hold, limits), Interrupted);
+}
+
 }  // namespace
 }  // namespace rolecall::http

@@ -189,7 +189,8 @@ BEGIN
         RETURN NEXT;
         RETURN;
     END IF;
-    IF NOT EXISTS (SELECT FROM rolecall.projections p WHERE p.name = pack.projection AND NOT p.builtin) THEN
+    PERFORM FROM rolecall.projections p WHERE p.name = pack.projection AND NOT p.builtin;
+    IF NOT FOUND THEN
         problem := format('projection "%s" does not exist', pack.projection);
         RETURN NEXT;
     ELSE

@@ -37,6 +37,7 @@ BEGIN
     parts := rolecall.supertokens_parts(pack, options, known) || jsonb_build_object(
         'projection', quote_literal(projection),
         'subjects_trigger', quote_ident(left('rolecall_subjects_' || pack, 63)), 'truncate_trigger', quote_ident(left('rolecall_truncate_' || pack, 63)),
+        'is_same_app', CASE WHEN layout = 'apps' THEN 'AND NEW.app_id = OLD.app_id' ELSE '' END,
         'is_old_app', CASE WHEN layout = 'apps' THEN format('AND OLD.app_id = %L', options ->> 'app') ELSE '' END,
         'is_new_app', CASE WHEN layout = 'apps' THEN format('AND NEW.app_id = %L', options ->> 'app') ELSE '' END);
     IF layout <> 'document' THEN

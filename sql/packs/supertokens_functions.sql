@@ -22,6 +22,9 @@ BEGIN
     $sql$, parts);
     PERFORM rolecall.put_pack_function(pack, 'keep_subjects()', 'trigger', 'LANGUAGE plpgsql', 'keeps subjects when users come and go', $body$
 BEGIN
+    IF TG_OP = 'UPDATE' AND NEW.user_id = OLD.user_id @is_same_app@ THEN
+        RETURN NULL;
+    END IF;
     IF TG_OP <> 'INSERT' THEN
         DELETE FROM @into@.subjects s WHERE s.supertokens_user_id = OLD.user_id @is_old_app@;
     END IF;

@@ -102,7 +102,7 @@ evicts('a new user', q(CALL old.signup(old.u(30), 'passwordless', NULL, 3000, ph
 evicts('the end of a primary\'s method', q(CALL old.remove_method(old.u(15))), '15');
 evicts('the end of a user', q(CALL old.remove(old.u(30))), '');
 evicts('another app', q(DELETE FROM auth.st_user_roles WHERE app_id = 'second'; DELETE FROM auth.st_app_id_to_user_id WHERE app_id = 'second' AND user_id = old.u(27)), '01');
-evicts('TRUNCATE', q(TRUNCATE auth.st_userid_mapping), '13,15,17,26');
+evicts('TRUNCATE', q(TRUNCATE auth.st_userid_mapping), '13,15,17,26,28,29');
 cmp_ok($others, '<=', 5, 'and nobody else is evicted');
 is_as_in_core('after all of that', 'users', 'core', 'auth.st_');
 
@@ -395,5 +395,18 @@ $node->safe_psql('postgres', 'CREATE DATABASE restored');
 $node->command_ok([ 'psql', '-Xqb', '-v', 'ON_ERROR_STOP=1', '-f', "$PostgreSQL::Test::Utils::tmp_check/dump.sql", '-d', $node->connstr('restored') ], 'restored');
 is($node->safe_psql('restored', q(SELECT * FROM rolecall.check_pack('auth_me') UNION ALL SELECT * FROM rolecall.check_pack('users'))), '', 'packs are in order in the copy');
 is($node->safe_psql('restored', q(SELECT count(*) FROM app_id_to_user_id WHERE user_id < 'a0000000-0000-0000-0000-000000001100' AND auth_me.get_user(user_id::text) IS DISTINCT FROM core_doc.get_user(user_id::text))), 0, '... and answer');
+
+# ---- try_jsonb() in databases of other encodings: NULL exactly where the cast is an error ----------------------
+
+my %held = (sql_ascii => 1, latin1 => 2, euc_jp => 4, utf8 => 6);
+for my $encoding (sort keys %held) {
+	$node->safe_psql('postgres', "CREATE DATABASE in_$encoding ENCODING '$encoding' LOCALE 'C' TEMPLATE template0");
+	$node->safe_psql("in_$encoding", 'CREATE EXTENSION rolecall');
+	is($node->safe_psql("in_$encoding", <<'SQL'), "6|$held{$encoding}", "try_jsonb() in $encoding");
+CREATE FUNCTION pg_temp.cast_or_null(t text) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN t::jsonb; EXCEPTION WHEN OTHERS THEN RETURN NULL; END $$;
+SELECT count(*), count(rolecall.try_jsonb(t)) FROM unnest(ARRAY['{"a": "\u0041"}', '"\u00e9"', '"\u3042"', '"\ud83d\ude00"', '["\u0416", "\u4e00"]', '{"\u20ac": 1}']) t
+WHERE rolecall.try_jsonb(t) IS NOT DISTINCT FROM pg_temp.cast_or_null(t)
+SQL
+}
 
 done_testing();

@@ -220,6 +220,7 @@ INSERT INTO ${t}userid_mapping VALUES ('second', $name.u(1), 'external-of-second
 INSERT INTO ${t}user_roles VALUES ('second', 'public', $name.u(1)::text, 'of second'), ('public', 'public', $name.u(1)::text, 'reader');
 INSERT INTO ${t}user_metadata VALUES ('second', $name.u(1)::text, '{"of": "second"}');
 CALL $name.signup($name.u(28), 'thirdparty', 'same\@example.org', 2801); CALL $name.signup($name.u(29), 'emailpassword', 'same\@example.org', 2800);
+INSERT INTO ${t}userid_mapping VALUES ('public', $name.u(28), 'external-28'), ('public', $name.u(29), $name.u(28)::text);  -- 28 is mapped, too
 SQL
 }
 

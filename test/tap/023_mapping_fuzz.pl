@@ -38,6 +38,8 @@ BEGIN
         RETURN jsonb_build_object('role', parts[1], 'on', jsonb_build_object(CASE parts[3] WHEN 'institutional' THEN 'institutional_id' ELSE parts[3] END, parts[4]));
     ELSIF jsonb_typeof(r) <> 'object' OR coalesce(jsonb_typeof(r -> 'role'), '') NOT IN ('string', 'number') OR r ->> 'role' = '' THEN
         RETURN NULL;
+    ELSIF scope IS NULL AND (SELECT count(*) FROM jsonb_object_keys(r)) > 1 THEN
+        RETURN NULL;    -- one of the other members may be its scope
     ELSIF scope IS NULL OR scope = '"global"' THEN
         RETURN jsonb_build_object('role', r ->> 'role', 'on', 'global');
     ELSIF jsonb_typeof(scope) <> 'object' OR (SELECT count(*) FROM jsonb_object_keys(scope)) <> 1 THEN

@@ -127,7 +127,7 @@ for my $case (
 	[ 'deep', roles('{"right": {"name": "m"}, "unit": "u1"}'), $says_more ],
 	[ 'deep', roles('{"right": {"name": "m", "unit": "u1"}, "on": "global"}'), qr/^m\@global$/ ],
 	[ 'members', roles('{"role": "m"}'), qr/^m\@global$/ ],
-	[ 'members', roles('{"role": "m", "unit": "u1"}'), $says_more ],
+	[ 'members', roles('{"role": "m", "unit": "u1"}'), $several ],
 	[ 'hr', roles('{"role": "m", "on": {"kind": "global"}}'), $odd_role ],
 	[ 'hr', roles('{"role": "m", "on": {"type": "global"}}'), $odd_role ],
 	[ 'hr', roles('{"role": "m", "on": {"kind": "lab", "id": "7"}}'), $odd_role ],

@@ -80,8 +80,8 @@ CREATE OR REPLACE FUNCTION rolecall.queue_statistics(
 RETURNS SETOF record
 LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    reads_state CONSTANT boolean = rolecall.try_read_lock('rolecall.sync_state');
-    reads_requests CONSTANT boolean = rolecall.try_read_lock('rolecall.sync_requests');
+    reads_state CONSTANT boolean = rolecall.try_read_lock('rolecall.sync_state'::regclass);
+    reads_requests CONSTANT boolean = rolecall.try_read_lock('rolecall.sync_requests'::regclass);
 BEGIN
     IF NOT reads_state THEN
         RETURN QUERY SELECT n.name, NULL::bigint, NULL::timestamptz, NULL::bigint, NULL::bigint FROM rolecall.servers() n(name);
@@ -196,10 +196,10 @@ LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = p
 DECLARE
     because text = 'Table rolecall.home is locked.';
 BEGIN
-    IF rolecall.try_read_lock('rolecall.home') THEN
+    IF rolecall.try_read_lock('rolecall.home'::regclass) THEN
         because = rolecall.why_no_calls();
     END IF;
-    IF NOT rolecall.try_read_lock('rolecall.stopped_providers') THEN
+    IF NOT rolecall.try_read_lock('rolecall.stopped_providers'::regclass) THEN
         RETURN QUERY SELECT n.name, NULL::timestamptz, NULL::text, because FROM rolecall.servers() n(name);
         RETURN;
     END IF;

@@ -23,7 +23,7 @@ SHLIB_LINK  = -lcurl -lstdc++ -Wl,--version-script=src/exports.map
 EXTRA_CLEAN = build $(OBJS:.o=.d)
 
 # Tests against a server that has the library preloaded (make installcheck); the rest is below.
-REGRESS        = extension me freshness expiry ddl projections exactness providers groups
+REGRESS        = extension me freshness expiry ddl projections exactness providers groups keys
 ISOLATION      = $(sort $(patsubst test/isolation/specs/%.spec,%,$(wildcard test/isolation/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=test/isolation --load-extension=rolecall
 PROVE_TESTS    = $(sort $(wildcard test/tap/*.pl))
@@ -62,9 +62,11 @@ endif
 # The scripts of the extension, made of these files in this order; sql/README.md says how.
 FIRST_CODE = $(addprefix sql/install/code/,head.sql before_tables.sql)
 TABLES     = $(addprefix sql/install/tables/,schema.sql directory.sql sync_state.sql home.sql audit.sql safety.sql authentication.sql \
-	projections.sql watch_references.sql providers.sql role_sync_result.sql provider_sync_result.sql)
+	projections.sql watch_references.sql providers.sql role_sync_result.sql provider_sync_result.sql packs.sql)
 CODE       = $(addprefix sql/install/code/,directory.sql sync_state.sql audit.sql safety.sql authentication.sql views.sql \
-	projections.sql projection_admin.sql nodes.sql reads.sql builtin.sql sync.sql statistics.sql dump.sql privileges.sql)
+	projections.sql projection_admin.sql nodes.sql reads.sql builtin.sql sync.sql statistics.sql) \
+	$(addprefix sql/packs/,packs.sql supertokens_tables.sql supertokens_views.sql supertokens_functions.sql supertokens_notify.sql supertokens.sql) \
+	$(addprefix sql/install/code/,dump.sql privileges.sql)
 $(SCRIPT) $(UPGRADES): $(FIRST_CODE) $(TABLES) $(CODE) $(wildcard sql/upgrade/*.sql) scripts/upgrade-script rolecall.control Makefile
 
 # Plain CREATE: what is there already when the extension is created is an error.

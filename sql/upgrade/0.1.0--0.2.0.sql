@@ -73,6 +73,7 @@ COMMENT ON COLUMN rolecall.watches.key_number IS 'the number of that column, whi
 CREATE UNIQUE INDEX watches_key ON rolecall.watches (projection, builtin, relation, is_lookup, coalesce(key_column, ''));
 
 \ir ../install/tables/watch_references.sql
+\ir ../install/tables/packs.sql
 
 -- ---- Privileges -------------------------------------------------------------------------------------------------------
 

@@ -10,13 +10,24 @@ namespace rolecall::projection {
 
 namespace {
 
-void append_source(StringInfo query, const GroupSource& source) {
+// The condition that a row of the source is one of a key's. Compared as char(n) where either is one, so that
+// trailing blanks do not count.
+const char* condition(const GroupSource& source, KeyKind kind) {
     const char* key = quote_identifier(NameStr(source.key_column));
+    KeyKind column{};
+    if (!key_kind_of_column(source.relation, NameStr(source.key_column), column) || column == kind)
+        return psprintf("r.%s = ANY ($1)", key);
+    return column == KeyKind::bpchar ? psprintf("r.%s = ANY ($1::bpchar[])", key)
+                                     : psprintf("r.%s::bpchar = ANY ($1)", key);
+}
+
+void append_source(StringInfo query, const GroupSource& source, KeyKind kind) {
     for (const GroupColumn& column : source.columns)
-        appendStringInfo(query,
-                         "%sSELECT int8 '" INT64_FORMAT "', r.%s, r.%s::text FROM %s r WHERE r.%s = ANY ($1)",
-                         query->len > 0 ? " UNION ALL " : "", static_cast<int64>(column.lookup), key,
-                         quote_identifier(NameStr(column.name)), qualified_name(source.relation), key);
+        appendStringInfo(query, "%sSELECT int8 '" INT64_FORMAT "', r.%s%s, r.%s::text FROM %s r WHERE %s",
+                         query->len > 0 ? " UNION ALL " : "", static_cast<int64>(column.lookup),
+                         quote_identifier(NameStr(source.key_column)), is_text(kind) ? "::text" : "",
+                         quote_identifier(NameStr(column.name)), qualified_name(source.relation),
+                         condition(source, kind));
 }
 
 }  // namespace
@@ -35,7 +46,7 @@ std::uint64_t group_hash(std::uint64_t lookup, KeyKind kind, Oid type, Datum val
         case KeyKind::bpchar:
             break;
     }
-    return cache::key_hash(lookup, canonical_key(kind, value, buffer));
+    return key_hash(lookup, kind, canonical_key(kind, value, buffer));
 }
 
 List* make_group_plans(const NameData& projection, KeyKind kind, List* sources) {
@@ -56,7 +67,7 @@ List* make_group_plans(const NameData& projection, KeyKind kind, List* sources) 
             const auto* source = static_cast<GroupSource*>(lfirst(cell));
             if (owner_of(source->relation) != owner)
                 continue;
-            append_source(&query, *source);
+            append_source(&query, *source, kind);
             relations = list_append_unique_oid(relations, source->relation);
         }
         const pg::SecurityContext before = pg::act_as_table_owner(owner);

@@ -64,8 +64,9 @@ void each_group(const List* plans, Datum keys, Each&& each) {
             if (is_null)
                 continue;
             const text* bytes = DatumGetTextPP(value);
-            const std::uint64_t hash = cache::key_hash(static_cast<std::uint64_t>(DatumGetInt64(lookup)),
-                                                       {VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)});
+            const std::uint64_t hash =
+                key_hash(static_cast<std::uint64_t>(DatumGetInt64(lookup)), KeyKind::text,
+                         {VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)});
             each(widened_key(type, key), cache::shared.stamps.index(hash));
         }
         SPI_freetuptable(rows);

@@ -66,7 +66,7 @@ bool key_kind_of_column(Oid relation, const char* column, KeyKind& kind) {
 
 bool is_key_column(Oid relation, const char* column, KeyKind kind) {
     KeyKind actual{};
-    return key_kind_of_column(relation, column, actual) && actual == kind;
+    return key_kind_of_column(relation, column, actual) && fits(actual, kind);
 }
 
 std::string_view long_key(KeyKind kind, Datum key, KeyBuffer& buffer) {

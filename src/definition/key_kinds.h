@@ -3,6 +3,8 @@
 
 #include "pg/pg.h"
 
+#include "cache/shared.h"
+
 namespace rolecall::projection {
 
 /// How keys are represented in shared memory.
@@ -26,6 +28,20 @@ inline std::string_view canonical_key(KeyKind kind, Datum key, KeyBuffer& buffer
     return {buffer.bytes, sizeof value};
 }
 
+inline bool is_text(KeyKind kind) { return kind == KeyKind::text || kind == KeyKind::bpchar; }
+
+/// Do values of columns of the two kinds name the same keys? Text and char(n) do.
+inline bool fits(KeyKind a, KeyKind b) { return a == b || (is_text(a) && is_text(b)); }
+
+/// The hash of a key's stamp and document. `key` is what canonical_key() returns. Trailing blanks do not
+/// count, so that text and char(n) share their stamps; entries are told apart by all of their bytes.
+inline std::uint64_t key_hash(std::uint64_t projection, KeyKind kind, std::string_view key) {
+    if (is_text(kind))
+        while (!key.empty() && key.back() == ' ')
+            key.remove_suffix(1);
+    return cache::key_hash(projection, key);
+}
+
 /// A value of a column of this type, of which key_kind_of() is true, as canonical_key() and queries want it.
 Datum widened_key(Oid type, Datum value);
 
@@ -39,7 +55,7 @@ Oid key_type_of(KeyKind kind);
 /// generation).
 bool key_kind_of_column(Oid relation, const char* column, KeyKind& kind);
 
-/// Can this column hold the keys of a projection whose keys are of `kind`?
+/// Can this column hold keys that fit `kind`?
 bool is_key_column(Oid relation, const char* column, KeyKind kind);
 
 }  // namespace rolecall::projection

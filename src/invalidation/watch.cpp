@@ -64,8 +64,8 @@ void stamp_row(const Watcher& watcher, HeapTuple row, TupleDesc columns) {
         return;
     }
     projection::KeyBuffer buffer;
-    cache::stamp(cache::key_hash(
-        watcher.projection,
+    cache::stamp(projection::key_hash(
+        watcher.projection, watcher.kind,
         projection::canonical_key(watcher.kind, projection::widened_key(watcher.type, key), buffer)));
 }
 

@@ -80,8 +80,8 @@ ROLECALL_FUNCTION(rolecall_invalidate, rolecall::pg::takes(VOIDOID, NAMEOID, TEX
     rolecall::pg::require_writable("invalidate a document");
     const Definition& d = fresh_definition(*PG_GETARG_NAME(0));
     KeyBuffer buffer;
-    cache::stamp(
-        cache::key_hash(d.id, canonical_key(d.key_kind, key_from_text(d, PG_GETARG_TEXT_PP(1)), buffer)));
+    cache::stamp(key_hash(d.id, d.key_kind,
+                          canonical_key(d.key_kind, key_from_text(d, PG_GETARG_TEXT_PP(1)), buffer)));
     PG_RETURN_VOID();
 }
 

@@ -114,12 +114,11 @@ Memberships read_groups(const Run& run, int count) {
     found.all = static_cast<Membership*>(palloc(sizeof(Membership) * room));
     each_group(
         run.group_plans, array_of_keys(run.d.key_kind, keys, count), [&](Datum key, std::uint32_t stamp) {
+            // Keys of one hash share a stamp: what belongs to one of them may count for all.
             KeyBuffer buffer;
-            const core::Key name = key_in_cache(run.d, key, buffer);
-            for (auto place = std::lower_bound(places.begin(), places.end(), Place{name.hash, 0});
-                 place != places.end() && place->first == name.hash; ++place) {
-                if (run.batch->rows[place->second].name.bytes != name.bytes)
-                    continue;
+            const std::uint64_t hash = key_in_cache(run.d, key, buffer).hash;
+            for (auto place = std::lower_bound(places.begin(), places.end(), Place{hash, 0});
+                 place != places.end() && place->first == hash; ++place) {
                 if (found.count == room)
                     found.all =
                         static_cast<Membership*>(repalloc_huge(found.all, sizeof(Membership) * (room *= 2)));

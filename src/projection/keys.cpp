@@ -13,7 +13,7 @@ extern "C" {
 namespace rolecall::projection {
 
 Datum key_from_text(const Definition& d, text* value) {
-    if (d.key_kind == KeyKind::text || d.key_kind == KeyKind::bpchar)
+    if (is_text(d.key_kind))
         return PointerGetDatum(value);
     Oid input = InvalidOid;
     Oid parameter = InvalidOid;
@@ -26,6 +26,8 @@ Datum converted_key(Definition& d, Oid type, Datum value) {
     definition_refresh(d);
     if (type == TEXTOID)
         return key_from_text(d, DatumGetTextPP(value));
+    if (type == UUIDOID && is_text(d.key_kind))
+        return PointerGetDatum(cstring_to_text(DatumGetCString(DirectFunctionCall1(uuid_out, value))));
     if (type != key_type_of(d.key_kind))
         complain_of_key_type(d, type);
     return value;

@@ -11,8 +11,8 @@ namespace rolecall::projection {
 /// text.
 Datum key_from_text(const Definition& definition, text* value);
 
-/// Converts a key of type `type` (bigint, uuid or text) to the type of the definition. Reads the definition
-/// again before it raises datatype_mismatch.
+/// Converts a key of type `type` (bigint, uuid or text) to the type of the definition: a uuid becomes its
+/// text where keys are texts. Reads the definition again before it raises datatype_mismatch.
 Datum converted_key(Definition& definition, Oid type, Datum value);
 inline Datum key_from(Definition& definition, Oid type, Datum value) {
     const bool as_is = (type == INT8OID && definition.key_kind == KeyKind::integer) ||

@@ -23,8 +23,10 @@ using testing::Fault;
 
 core::Key key_in_cache(const Definition& d, Datum key, KeyBuffer& buffer) {
     const std::string_view bytes = canonical_key(d.key_kind, key, buffer);
-    return {
-        .database = MyDatabaseId, .projection = d.id, .bytes = bytes, .hash = cache::key_hash(d.id, bytes)};
+    return {.database = MyDatabaseId,
+            .projection = d.id,
+            .bytes = bytes,
+            .hash = key_hash(d.id, d.key_kind, bytes)};
 }
 
 void complain_of_several_rows(const Definition& d) {

@@ -171,7 +171,7 @@ struct Lookup {
         const core::Key named{.database = MyDatabaseId,
                               .projection = d.id,
                               .bytes = bytes,
-                              .hash = cache::key_hash(d.id, bytes)};
+                              .hash = key_hash(d.id, d.key_kind, bytes)};
         cache::expect(named);
         return named;
     }

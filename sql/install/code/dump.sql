@@ -24,4 +24,5 @@ SELECT pg_catalog.pg_extension_config_dump('rolecall.refresh_tokens_id_seq', '')
 SELECT pg_catalog.pg_extension_config_dump('rolecall.projections', 'WHERE NOT builtin');
 SELECT pg_catalog.pg_extension_config_dump('rolecall.watches', 'WHERE NOT builtin');
 SELECT pg_catalog.pg_extension_config_dump('rolecall.watch_references', 'WHERE NOT builtin');
+SELECT pg_catalog.pg_extension_config_dump('rolecall.packs', '');
 

@@ -115,7 +115,7 @@ BEGIN
     IF wrong IS NOT NULL THEN
         RAISE EXCEPTION 'relation % cannot be watched by column "%"', relation, key_column
             USING ERRCODE = 'datatype_mismatch', DETAIL = format('In the way: %s.', wrong),
-                  HINT = 'The column must have the key''s type and a deterministic collation, and must be stored.';
+                  HINT = 'The column must have a type that fits the key''s, and a deterministic collation, and must be stored.';
     END IF;
     RETURN watch;
 END
@@ -167,7 +167,7 @@ BEGIN
     IF wrong IS NOT NULL THEN
         RAISE EXCEPTION 'relation % cannot be watched by column "%"', relation, key_column
             USING ERRCODE = 'datatype_mismatch', DETAIL = format('In the way: %s.', wrong),
-                  HINT = 'Columns that refer to it must be of its type, in tables that are watched by key.';
+                  HINT = 'Columns that refer to it must have a type that fits its own, in tables that are watched by key.';
     END IF;
 END
 $$;

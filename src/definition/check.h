@@ -1,5 +1,5 @@
-// Whether what a projection returns can be known to be fresh: which of the relations behind its view are
-// watched, and whether the view returns the same to everybody until one of them changes.
+// Checks whether documents of a projection can be known to be fresh: which of the relations behind its view
+// are watched, and whether the view returns the same for every session until one of these relations changes.
 #pragma once
 
 #include "pg/pg.h"
@@ -15,12 +15,13 @@ extern "C" {
 
 namespace rolecall::projection {
 
-/// Looks at everything. `plan` is that of a load, `execution` what its queries run, `relations` what they
-/// read. Adds the children of those relations and what is watched to `relations`. Call it inside SPI.
+/// Returns the verdict on a projection. `plan` is the plan of a load, `execution` says what its queries run,
+/// and `relations` are the relations that they read. Adds the children of these relations, the watched
+/// relations and the catalogs of Citus to `relations`. Call it inside SPI.
 Verdict check_projection(const Description& projection, const Plan& plan, const Execution& execution,
                          List** relations);
 
-/// Has the view both columns valid_from and valid_until, of type timestamptz?
+/// Returns whether the view has both columns valid_from and valid_until, of type timestamptz.
 bool has_window(Oid view);
 
 }  // namespace rolecall::projection

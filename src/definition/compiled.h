@@ -1,35 +1,39 @@
-// What this process may have compiled of functions. A language keeps, for as long as the process lives, what
-// it has once made of a function's text: PL/pgSQL the types of variables and what an ambiguous name means.
-// That is not dropped when a name or a type comes to mean something else. So what functions return here may
-// differ from what they return in a session that begins now, and only that is what others are to see.
+// Functions that this process may have compiled. A language keeps the result of compiling a function's text
+// for as long as the process lives: PL/pgSQL, for example, keeps the types of variables and the meaning of an
+// ambiguous name. The result is not dropped when a name or a type gets another meaning. So functions may
+// return something else here than in a session that begins now, and other sessions must see only what the
+// latter returns.
 #pragma once
 
 #include "pg/pg.h"
 
 namespace rolecall::projection {
 
-/// Registers for the beginning of sessions and for calls of functions; called once, from _PG_init, while
-/// preloading.
+/// Registers callbacks for the beginning of sessions and for calls of functions. Called once, from _PG_init,
+/// while preloading.
 void compiled_init();
 
-/// A process of ours that is no client's session begins, in a transaction, before it calls any function of an
-/// application's. Where nobody says so of a process, what it has compiled is not known.
+/// Declares that this process has compiled nothing yet. A process of the extension that is not a client's
+/// session calls this in a transaction, before it calls any function of an application. Without this call it
+/// is unknown what the process has compiled.
 void compiled_nothing_yet();
 
-/// Was something compiled here, or might it have been, before the last change of definitions? Another
-/// process, which begins now, would not have.
+/// Returns whether something was compiled here, or may have been, before the last change of definitions.
+/// Another process, which begins now, would not have compiled it by then.
 bool compiled_before_changes();
 
-/// How many calls there were of functions that may have been compiled here in one of two ways: under another
-/// search_path than now, or other settings of their language. A load compares this with what it was before
-/// the view was run.
+/// Returns the number of calls so far of functions that may have been compiled here in one of two ways: the
+/// functions were called under different search_paths, or under different settings of their language. A load
+/// compares this number with the number from before the view was run.
 std::uint64_t ambiguous_calls();
 
-/// May what functions with a text have returned since then differ from what they return elsewhere? Then it
-/// must not be shown to others. Asked under a snapshot taken before.
+/// Returns whether the results of functions with a text, since ambiguous_calls() returned
+/// `ambiguous_calls_before`, may differ from the results in another process. If so, other sessions must not
+/// see them. Call it under a snapshot that was taken before.
 bool compiled_differs(std::uint64_t ambiguous_calls_before);
 
-/// Why it does, for people; `did`: it did the last time. nullptr: it need not.
+/// Returns a reason for users why results may differ, or nullptr if they need not. `did`: they differed the
+/// last time.
 const char* why_compiled_differs(bool did);
 
 }  // namespace rolecall::projection

@@ -1,4 +1,5 @@
-// A projection as its rows in rolecall.projections, rolecall.watches and rolecall.watch_references say.
+// A projection as described by its rows in rolecall.projections, rolecall.watches and
+// rolecall.watch_references.
 #pragma once
 
 #include "pg/pg.h"
@@ -12,33 +13,32 @@ struct Watch {
     std::uint64_t id;
     Oid relation;
     bool lookup;
-    bool keyed;  // key_column is there
+    bool keyed;  // key_column is set
     NameData key_column;
-    AttrNumber key_number;  // of that column when it was watched
+    AttrNumber key_number;  // number of that column when the watch was made
 };
 
 /// How documents refer to the rows of a lookup: a row of rolecall.watch_references, or a foreign key.
 struct Reference {
-    int watch;  // the lookup's place among the watches
+    int watch;  // index of the lookup in `watches`
     Oid relation;
     NameData column;
-    AttrNumber number;    // of that column when it was named
-    bool is_foreign_key;  // nobody has named it
+    AttrNumber number;    // number of that column when the reference was declared
+    bool is_foreign_key;  // found by add_foreign_keys(), not declared
 };
 
-/// A projection as its rows say.
 struct Description {
     NameData name;
     bool builtin;
     std::uint64_t id;
     Oid view;
-    bool view_made_anew;  // it is another than the row has: the one with its name
+    bool view_made_anew;  // `view` was found by name, not by the OID in the row
     NameData key_column;
     NameData doc_column;
-    std::int64_t ttl;  // microseconds; 0: none, the documents are exact
+    std::int64_t ttl;  // microseconds; 0: no TTL, the documents are exact
     KeyKind key_kind;
-    std::uint64_t floors;  // the versions of its floors when its reading began
-    bool quiet;            // no change of definitions was about to be committed then
+    std::uint64_t floors;  // sum of the versions of its floors when reading began
+    bool quiet;            // at that time, no change of definitions was about to be committed
     std::span<Watch> watches;
     std::span<Reference> references;
 };

@@ -1,6 +1,6 @@
-// Partitions that are being detached concurrently. Until that is complete, or for good where it was
-// interrupted, such a partition is in a plan or not as the snapshot has it under which the plan is made: what
-// is kept of one snapshot would be wrong for another.
+// Partitions that are being detached concurrently. Until the detach is complete, or for good if it was
+// interrupted, a plan contains such a partition or not depending on the snapshot under which the plan is
+// made. So a plan that is kept from one snapshot would be wrong for another.
 #pragma once
 
 #include "pg/pg.h"
@@ -10,11 +10,11 @@
 
 namespace rolecall::projection {
 
-/// Looks for partitions of `relations` that are being detached, by the newest catalogs. Adds a problem
-/// (check.h) for each, and them to the relations; false: there is none.
+/// Looks for partitions of `relations` that are being detached, using the newest catalogs. Adds a problem
+/// (problem.h) for each, and adds the partitions to `relations`. Returns false if there are none.
 bool add_detaching(List** problems, List** relations);
 
-/// From now on it is planned anew each time that it runs, for the snapshot under which it does.
+/// Makes `plan` be planned anew each time that it runs, for the snapshot under which it runs.
 void plan_each_time(const Plan& plan);
 
 }  // namespace rolecall::projection

@@ -1,6 +1,6 @@
-// Tables whose rows are somewhere else. To the server a table that Citus manages is an ordinary one, and
-// empty: its rows are in shards, on this node or on others, whose changes no watch sees. Known are they by
-// Citus' catalogs, wherever it is installed.
+// Tables whose rows are stored elsewhere. A table that Citus manages looks to the server like an ordinary,
+// empty table. Its rows are in shards, on this node or on others, and no watch sees changes of shards. Citus'
+// catalogs, wherever Citus is installed, say which tables it manages.
 #pragma once
 
 #include "pg/pg.h"
@@ -11,19 +11,20 @@ extern "C" {
 
 namespace rolecall::projection {
 
-/// Does Citus manage this relation? Distributed tables, reference tables, local tables that it has metadata
-/// of, and tables of a distributed schema.
+/// Returns whether Citus manages this relation. That includes distributed tables, reference tables, local
+/// tables for which Citus has metadata, and tables of a distributed schema.
 bool is_distributed(Oid relation);
 
-/// Raises object_not_in_prerequisite_state where one of `relations` is a table of the directory that is this
-/// node's own while the directory is another node's: on a worker of a cluster, unless
-/// rolecall.directory_is_local.
+/// Raises object_not_in_prerequisite_state if one of `relations` is a table of the directory that belongs to
+/// this node only, while the directory of the cluster is on another node. That is the case on a worker of a
+/// cluster, unless rolecall.directory_is_local is set.
 void require_directory(const List* relations);
 
-/// The same for who looks for a user.
+/// The same for a caller that looks for a user.
 void require_directory();
 
-/// Adds the catalogs that the answers above are from: a definition is to be read again when they change.
+/// Adds the catalogs that the functions above read, because a definition must be read again when they change.
+/// Returns the list.
 List* add_distribution_catalogs(List* relations);
 
 }  // namespace rolecall::projection

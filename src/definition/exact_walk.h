@@ -1,6 +1,6 @@
-// What the walk over a projection's queries is made of: exactness.cpp looks at nodes, exact_functions.cpp at
-// functions, exact_bodies.cpp into them, exact_types.cpp at types. Each says what is allowed, and notes what
-// is not.
+// The walk over a projection's queries. exactness.cpp handles nodes, exact_functions.cpp functions,
+// exact_bodies.cpp the bodies of functions, and exact_types.cpp types. Each file lists what is allowed and
+// notes everything else.
 #pragma once
 
 #include "pg/pg.h"
@@ -16,95 +16,99 @@ namespace rolecall::projection {
 
 struct ExactWalk {
     Execution& found;
-    List** bodies;  // those that were looked at, by this walk and those around it
+    List** bodies;  // bodies already visited, by this walk or by a walk that contains it
     bool may_ask_time;
-    bool is_inside = false;   // a function's body: that it is immutable its owner has declared
-    bool as_definer = false;  // ... of one that runs as its owner, or is called by such a one
+    bool is_inside = false;   // in a function's body; the function's owner has declared the volatility
+    bool as_definer = false;  // in the body of a SECURITY DEFINER function, or called from one
 
-    List* met = NIL;       // types of which it is known whose they are
-    List* made = NIL;      // types of which values are made
-    List* written = NIL;   // types that are turned into text or json, or compared
-    List* read = NIL;      // types that are made of text or json
-    List* families = NIL;  // of operators, all of whose functions may run
-    // Records say nothing of their columns. These are some expression's value, or a function's; so where a
-    // record is met, all of them are.
+    List* met = NIL;       // types checked by meet_type()
+    List* made = NIL;      // types whose values are made
+    List* written = NIL;   // types whose values are turned into text or json, or compared
+    List* read = NIL;      // types whose values are made from text or json
+    List* families = NIL;  // operator families; all their functions may run
+    // The type record does not say which columns a record has. Every record is the value of some expression
+    // or the result of some function, so a record may have any of the columns collected here.
     bool has_records = false;
-    List* columns = NIL;                   // types of what may be a column of a record
-    const char* unknown_record = nullptr;  // a function whose columns are not known
-    bool makes_records = false;            // a function may make records like those that it is given
+    List* columns = NIL;                   // types of values that may be a column of a record
+    const char* unknown_record = nullptr;  // a function whose result columns are unknown
+    bool makes_records = false;            // a function may return records like its arguments
 };
 
-/// Notes why the result is not exact, where nothing was noted yet.
+/// Notes why the result is not exact. Only the first reason is kept.
 void note(ExactWalk& walk, const char* text);
 
-/// The same for what counts inside a function too, whatever that is declared to be.
+/// The same for a reason that also counts inside a function, whatever volatility the function is declared
+/// with.
 void refuse(ExactWalk& walk, const char* text);
 
-/// Notes that nobody knows what runs there.
+/// Notes that it is unknown what code the construct `name` runs.
 void refuse_unknown(ExactWalk& walk, const char* name);
 
-/// For expression_tree_walker() and its kin: `context` is a ExactWalk. Never ends early: whose code runs must
-/// be known of everything.
+/// A callback for expression_tree_walker() and similar functions; `context` is an ExactWalk. Always returns
+/// false, so that the walk never ends early: the code that runs must be known for every node.
 bool visit(Node* node, void* context);
 
-/// What is only known when all was visited.
+/// Notes what is known only after all nodes were visited.
 void finish(ExactWalk& walk);
 
 // ---- Functions
 
-/// A function runs, by whatever way: the one place where that is looked at. `types` are those of its
-/// arguments, as far as they are known.
+/// Handles a function that runs, in whatever way it is called: all such checks are made here. `types` are the
+/// types of its arguments, as far as they are known.
 void run_function(ExactWalk& walk, Oid function, List* types = NIL);
 
-/// The same for what an aggregate or window function consists of, and for an operator's function with those
-/// that the planner may use instead of it, or with it.
+/// The same for the functions that an aggregate or window function consists of, and for an operator's
+/// function together with the functions that the planner may use instead of it or in addition to it.
 void run_aggregate(ExactWalk& walk, Oid aggregate, List* types);
 void run_operator(ExactWalk& walk, Oid number, List* types = NIL);
 
-/// Looks into a function of the application's: at the types in its signature, and at its body where it is
-/// written in SQL.
+/// Visits a function of an application: the types in its signature, and its body if it is written in SQL.
 void look_inside(ExactWalk& walk, Oid function, const List* types);
 
-/// The functions of an operator family run, those for support and those of operators, as an index, a
-/// partition key, a sort, a hash table or the planner may run them. `in_index`: an index or a partition key
-/// is of it.
+/// Handles an operator family whose functions run: both its support functions and the functions of its
+/// operators, as an index, a partition key, a sort, a hash table or the planner may run them. `in_index`: an
+/// index or a partition key uses the family.
 void run_family(ExactWalk& walk, Oid family, bool in_index);
 
-/// Notes that a built-in function runs what its arguments name, if it does.
+/// Notes that a built-in function runs code that its arguments name, if it does.
 void refuse_named_code(ExactWalk& walk, Oid function);
 
-/// The types of expressions.
+/// Returns the types of expressions, in the current memory context.
 List* types_of(const List* expressions);
 
-/// Arguments of these types go to a function: what is polymorphic there may be turned into text, or compared.
+/// Handles arguments of these types that are passed to a function. The function may turn an argument whose
+/// declared type is polymorphic into text, or compare it.
 void pass_types(ExactWalk& walk, Oid function, const List* types);
 
 bool is_polymorphic(Oid function);
 
-/// A call of a function, with its arguments: defaults are put in and visited.
+/// Handles a call of a function with its arguments. Default arguments are added, and all arguments are
+/// visited.
 void visit_call(ExactWalk& walk, Node* call, Oid function, List* arguments, Oid result);
 
-/// Is it one whose result is known to depend on its arguments only, types apart?
+/// Returns whether the result of the function is known to depend only on its arguments, and on the time if
+/// `may_ask_time`. What the types of its arguments run is not considered.
 bool is_exact(Oid function, bool may_ask_time);
 
 // ---- Types
 
-/// Values of a type are there, or may be: it is nobody's temporary one, nor has it parts of such.
+/// Handles a type whose values are present or may be. Refuses the type if it, or a type that it consists of,
+/// is temporary in any session.
 void meet_type(ExactWalk& walk, Oid type);
 
-/// Values of a type are made, from values of its parts.
+/// Handles a type whose values are made from values of its parts.
 void make_type(ExactWalk& walk, Oid type);
 
-/// Values of a type are turned into text or json, or compared, by functions that look the type up.
+/// Handles a type whose values are turned into text or json, or compared, by functions that look the type up.
 void write_type(ExactWalk& walk, Oid type);
 
-/// Values of a type are made of text or json likewise.
+/// Handles a type whose values are made from text or json, by functions that look the type up.
 void read_type(ExactWalk& walk, Oid type);
 
-/// Values are checked against the constraints of a domain.
+/// Handles a domain whose constraints values are checked against.
 void check_domain(ExactWalk& walk, Oid domain);
 
-/// Values of a range type are made: its functions run.
+/// Handles a range type whose values are made, which runs the functions of the type.
 void run_range(ExactWalk& walk, Oid type);
 
 /// Adds the types of a row's columns to walk.columns.

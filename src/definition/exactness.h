@@ -1,5 +1,6 @@
-// What a view may use if its result is to be the same for everybody until a row behind it changes; and whose
-// code it runs. Both are read from its rewritten queries: views expanded, policies applied.
+// Determines what a view may use if its result is to be the same for every session until a row behind the
+// view changes, and which code the view runs. Both are read from the view's rewritten queries, in which views
+// are expanded and policies are applied.
 #pragma once
 
 #include "pg/pg.h"
@@ -12,14 +13,14 @@ extern "C" {
 
 namespace rolecall::projection {
 
-/// Looks at rewritten queries. `may_ask_time`: the result carries the time in which it holds, so that now()
-/// is allowed. Settings that change a result are pinned (pg/security_context.h) and do not count. Reads
-/// catalogs only, and evaluates nothing: nobody knows yet whose functions these are. Acts and finds names as
-/// who calls it.
+/// Examines rewritten queries. With `may_ask_time`, the result carries the time in which it is valid, so that
+/// now() is allowed. Settings that change a result are pinned (pg/security_context.h) and do not count. Reads
+/// catalogs only and evaluates nothing, because it is not yet known which roles own the functions. Resolves
+/// names with the role and the search_path of its caller. The result is in the current memory context.
 Execution examine(List* queries, bool may_ask_time);
 
-/// The same for an expression that is no part of a query, but is evaluated for it; and for an operator
-/// family, of which any function may run. Neither says whether anything is exact.
+/// The same for an expression that is not part of a query but is evaluated for it, and for an operator
+/// family, any of whose functions may run. The results of these two do not say whether anything is exact.
 Execution examine_expression(Node* expression);
 Execution examine_family(Oid family);
 

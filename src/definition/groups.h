@@ -1,6 +1,6 @@
-// Which groups documents belong to: what the rows of their keys refer to. Read from those rows, not from the
-// view: a row that does not find its group yet belongs to it all the same. No policy hides rows here: it may
-// ask the group.
+// Finds the groups that documents belong to: those which the rows with their keys refer to. Groups are read
+// from these rows and not from the view, because a row that does not find its group yet belongs to the group
+// all the same. Row security does not hide rows here, because a policy may read the group.
 #pragma once
 
 #include "pg/pg.h"
@@ -20,10 +20,10 @@ namespace rolecall::projection {
 struct GroupColumn {
     NameData name;
     AttrNumber number;
-    std::uint64_t lookup;  // its watch's id
+    std::uint64_t lookup;  // id of its watch
 };
 
-/// How documents come to belong to groups: by columns of a table that holds their keys.
+/// The way in which documents belong to groups: by columns of a table that holds their keys.
 struct GroupSource {
     Oid relation;
     NameData key_column;
@@ -31,20 +31,21 @@ struct GroupSource {
     std::span<GroupColumn> columns;
 };
 
-/// The hash of the group of a lookup that a value names, of this type and kind: by its text, as v::text has
-/// it.
+/// Returns the hash of the group of a lookup that a value of this type and kind names. The hash is made from
+/// the value's text, as v::text returns it.
 std::uint64_t group_hash(std::uint64_t lookup, KeyKind kind, Oid type, Datum value);
 
-/// Plans that say what the rows of keys refer to: $1 is an array of keys; rows (lookup, key, value as text).
-/// One for all of the sources (of GroupSource *) whose relations have one owner: they run as the owner, who
-/// may have put functions into indexes. Call it inside SPI.
+/// Returns plans of queries that find what the rows with given keys refer to. $1 is an array of keys; the
+/// result columns are lookup, key, and value as text. One plan serves all `sources` (of GroupSource *) whose
+/// relations have the same owner, and must run as this owner, because the owner may have put functions into
+/// indexes. Call it inside SPI.
 List* make_group_plans(const NameData& projection, KeyKind kind, List* sources);
 
-/// The array that these plans want, in the current memory context.
+/// Returns the array that these plans take, in the current memory context.
 Datum array_of_keys(KeyKind kind, Datum* keys, int count);
 
-/// Calls `each(key, stamp)` for each group that one of the keys belongs to, perhaps more than once: the key
-/// as canonical_key() wants it, the stamp of the group. Call it inside SPI.
+/// Calls `each(key, stamp)` for each group that one of the keys belongs to, perhaps more than once. `key` is
+/// in the form that canonical_key() takes; `stamp` is the index of the group's stamp. Call it inside SPI.
 template <typename Each>
 void each_group(const List* plans, Datum keys, Each&& each) {
     MemoryContext caller = CurrentMemoryContext;

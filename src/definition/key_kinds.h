@@ -1,4 +1,4 @@
-// How keys are represented: in shared memory, and in the queries that find their rows.
+// The representation of keys in shared memory and in the queries that find their rows.
 #pragma once
 
 #include "pg/pg.h"
@@ -7,7 +7,7 @@
 
 namespace rolecall::projection {
 
-/// How keys are represented in shared memory.
+/// The representation of keys in shared memory.
 enum class KeyKind {
     integer,  // bigint; smaller integers are widened
     uuid,
@@ -15,7 +15,8 @@ enum class KeyKind {
     bpchar,  // char(n): trailing blanks do not count
 };
 
-/// The canonical bytes of a key, in `buffer` or in place.
+/// canonical_key() returns the canonical bytes of a key. They are in `buffer`, in the key itself or, if the
+/// key had to be detoasted, in the current memory context.
 struct KeyBuffer {
     char bytes[16];
 };
@@ -30,11 +31,11 @@ inline std::string_view canonical_key(KeyKind kind, Datum key, KeyBuffer& buffer
 
 inline bool is_text(KeyKind kind) { return kind == KeyKind::text || kind == KeyKind::bpchar; }
 
-/// Do values of columns of the two kinds name the same keys? Text and char(n) do.
+/// Returns whether values of the two kinds can name the same keys. Text and char(n) can.
 inline bool fits(KeyKind a, KeyKind b) { return a == b || (is_text(a) && is_text(b)); }
 
-/// The hash of a key's stamp and document. `key` is what canonical_key() returns. Trailing blanks do not
-/// count, so that text and char(n) share their stamps; entries are told apart by all of their bytes.
+/// Returns the hash of a key's stamp and document. `key` is the result of canonical_key(). Trailing blanks do
+/// not count, so that text and char(n) share their stamps; cache entries are compared by all of their bytes.
 inline std::uint64_t key_hash(std::uint64_t projection, KeyKind kind, std::string_view key) {
     if (is_text(kind))
         while (!key.empty() && key.back() == ' ')
@@ -42,20 +43,20 @@ inline std::uint64_t key_hash(std::uint64_t projection, KeyKind kind, std::strin
     return cache::key_hash(projection, key);
 }
 
-/// A value of a column of this type, of which key_kind_of() is true, as canonical_key() and queries want it.
+/// Returns a value in the form that canonical_key() and queries take. key_kind_of() must be true of `type`.
 Datum widened_key(Oid type, Datum value);
 
-/// How keys of a column of this type are represented; false for types that cannot be keys.
+/// Sets `kind` to the representation of keys of this type. Returns false for types that cannot be keys.
 bool key_kind_of(Oid type, KeyKind& kind);
 
-/// The type in which keys of a kind are handed to queries: bigint, uuid, text or char(n).
+/// Returns the type in which keys of a kind are passed to queries: bigint, uuid, text or char(n).
 Oid key_type_of(KeyKind kind);
 
-/// How values of this column are represented as keys; false where they cannot be (type, collation,
-/// generation).
+/// Sets `kind` to the representation of values of this column as keys. Returns false if they cannot be keys,
+/// because of the column's type, collation or generation expression, or if there is no such column.
 bool key_kind_of_column(Oid relation, const char* column, KeyKind& kind);
 
-/// Can this column hold keys that fit `kind`?
+/// Returns whether this column can hold keys that fit `kind`.
 bool is_key_column(Oid relation, const char* column, KeyKind kind);
 
 }  // namespace rolecall::projection

@@ -1,4 +1,5 @@
-// Whether this transaction has changed definitions. Kept by invalidation/announce.cpp, for reads.
+// Whether this transaction has changed definitions. invalidation/announce.cpp maintains this state; reads use
+// it.
 #pragma once
 
 namespace rolecall::projection {
@@ -8,7 +9,8 @@ inline int noted_changes = 0;
 inline bool noted_once = false;  // in any transaction of this process, rolled back or not
 }  // namespace detail
 
-/// Has this transaction noted what it has not yet committed? Its own reads then bypass the cache.
+/// Returns whether this transaction has noted a change that is not committed yet. If so, its own reads bypass
+/// the cache.
 inline bool definitions_are_changing_here() { return detail::noted_changes > 0; }
 
 }  // namespace rolecall::projection

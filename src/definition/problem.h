@@ -1,5 +1,5 @@
-// Why the documents of a projection cannot be cached, or its view must not be run: what check_projections()
-// shows.
+// Reasons why the documents of a projection cannot be cached, or why its view must not be run.
+// check_projections() shows them.
 #pragma once
 
 #include "pg/pg.h"
@@ -12,14 +12,14 @@ namespace rolecall::projection {
 
 struct Problem {
     Oid relation;  // or InvalidOid
-    bool lasting;  // no watch would help
+    bool lasting;  // a watch would not help
     const char* text;
-    const char* repair;  // a statement, or a sentence; nullptr
+    const char* repair;  // a statement or a sentence, or nullptr
 };
 
 struct Verdict {
     List* problems;      // of Problem *, in the current memory context; NIL: everything is in place
-    const char* unsafe;  // why the view must not even be run; nullptr: it may be. One of the problems, then
+    const char* unsafe;  // why the view must not even be run (also in `problems`); nullptr: it may be run
 };
 
 /// Adds a problem to a list of them, in the current memory context.

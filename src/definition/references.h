@@ -1,4 +1,4 @@
-// What refers to the rows of a lookup beyond what was declared.
+// References to the rows of a lookup that are not declared.
 #pragma once
 
 #include "pg/pg.h"
@@ -7,9 +7,10 @@
 
 namespace rolecall::projection {
 
-/// Adds to the references those that foreign keys make, as they are now: of the tables that are watched by
-/// key, partitions and children included, to the key columns of lookups. In the current memory context. A
-/// document that belongs to more groups than it need is loaded more often, and never wrong.
+/// Adds the references that foreign keys make, as they are now, to `projection.references`: those of the
+/// tables that are watched by key, with partitions and children, to the key columns of lookups. The result is
+/// in the current memory context. With additional references, a document may belong to more groups than
+/// necessary; it is then loaded more often, but is never wrong.
 void add_foreign_keys(Description& projection);
 
 }  // namespace rolecall::projection

@@ -1,5 +1,6 @@
-// Whether a projection runs code with more rights than those have whose code it is. What its view calls runs
-// as the view's owner, whoever asks; so all of it must belong to roles that have the owner's rights anyway.
+// Checks that a projection runs no code with more rights than the code's owner has. Everything that a view
+// calls runs as the view's owner, whichever role reads the document. So all of this code must belong to roles
+// that have the owner's rights anyway.
 #pragma once
 
 #include "pg/pg.h"
@@ -8,10 +9,10 @@
 
 namespace rolecall::projection {
 
-/// What is in the way, as a text in the current memory context; nullptr: nothing is. `owner`: of the
-/// projection's view; `relations`: what its queries read, views and children included. The relations are
-/// locked by the caller: then nobody but a role that could do as much as the owner changes what was found.
-/// Reads catalogs only, and evaluates nothing.
+/// Returns what is unsafe, as a text in the current memory context, or nullptr if nothing is. `owner` is the
+/// owner of the projection's view; `relations` are those that its queries read, with views and children. The
+/// caller must hold locks on the relations. Then only a role that has the owner's rights anyway can change
+/// what was found. Reads catalogs only and evaluates nothing.
 const char* unsafe_part(Oid owner, const Execution& execution, const List* relations);
 
 }  // namespace rolecall::projection

@@ -1,6 +1,6 @@
-// Functions whose body is a text that is read when they run: of PL/pgSQL, and of SQL in quotes. What names
-// and literals mean there is decided in each session and at any time, so that such a function depends on more
-// than the objects it was made with.
+// Functions whose body is a text that is read when the function runs, such as functions in PL/pgSQL and SQL
+// functions with a quoted body. The meaning of names and literals in it is decided in each session and may
+// change at any time. So such a function depends on more than the objects that existed when it was made.
 #pragma once
 
 #include "pg/pg.h"
@@ -15,16 +15,16 @@ extern "C" {
 
 namespace rolecall::projection {
 
-/// Is there one among these functions (oids)?
+/// Returns whether one of these functions (Oids) has such a body.
 bool runs_text(const List* functions);
 
-/// Adds what keeps the documents of a projection that runs such functions from being cached (check.h). Marks
-/// the projection, so that changes of any relation count for it; where it had not been marked, nothing may be
-/// installed by what is read now, and it is not quiet.
+/// Adds to `verdict` what prevents caching the documents of a projection that runs such functions. Marks the
+/// projection, so that changes of any relation count for it. If it was not marked before, sets
+/// `projection.quiet` to false, so that nothing is installed under the definition that is being read.
 void check_text(Description& projection, const Execution& execution, Verdict& verdict);
 
-/// Has this session a schema of temporary objects? Their names come first in a function with a search_path of
-/// its own.
+/// Returns whether this session has a schema of temporary objects. Their names may be found first, even in a
+/// function that sets its own search_path.
 bool has_temporary_schema();
 
 }  // namespace rolecall::projection

@@ -1,12 +1,12 @@
-// The view of a projection by its name: for where it was dropped and made anew.
+// Finds the view of a projection by its name, after the view was dropped and created again.
 #pragma once
 
 #include "pg/pg.h"
 
 namespace rolecall::projection {
 
-/// The relation that has the name of the view of projection `id` now, and the owner that its row remembers;
-/// InvalidOid: there is none. Inside SPI, as the extension's owner.
+/// Returns the relation that now has the name and the owner that the row of projection `id` remembers for its
+/// view, or InvalidOid if there is none. Call it inside SPI, as the extension's owner.
 Oid view_by_name(std::uint64_t id);
 
 }  // namespace rolecall::projection

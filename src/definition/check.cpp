@@ -52,7 +52,7 @@ const char* rewatch(const Check& check, Oid relation) {
 
 // ---- Columns are numbers
 
-// nullptr: there is none, or it was dropped.
+// Returns nullptr if there is no such column, or if it was dropped.
 const char* name_of_column(Oid relation, AttrNumber number) {
     HeapTuple tuple = SearchSysCacheAttNum(relation, number);
     if (!HeapTupleIsValid(tuple))
@@ -62,7 +62,8 @@ const char* name_of_column(Oid relation, AttrNumber number) {
     return name;
 }
 
-// What became of a column that is not where its name says; nullptr: it is there. Names may change places.
+// Returns what became of a column that no longer has its name, or nullptr if the column is in place. Both
+// name and number are compared, because columns may exchange names.
 const char* moved_column(Oid relation, const NameData& name, AttrNumber number) {
     if (get_attnum(relation, NameStr(name)) == number)
         return nullptr;
@@ -72,7 +73,7 @@ const char* moved_column(Oid relation, const NameData& name, AttrNumber number) 
     return psprintf(R"(column "%s" of %s is called "%s" now)", NameStr(name), qualified_name(relation), now);
 }
 
-// True: it is where it was, and nothing was added to the problems.
+// Returns true, and adds no problem, if the column is in place.
 bool column_is_in_place(Check& check, Oid watched, Oid relation, const NameData& name, AttrNumber number) {
     const char* moved = moved_column(relation, name, number);
     if (moved == nullptr)
@@ -84,8 +85,8 @@ bool column_is_in_place(Check& check, Oid watched, Oid relation, const NameData&
 
 // ---- Watches
 
-// A relation with its children, on every level, as queries of this session see them: not other sessions'
-// temporary ones, unless it is one itself.
+// Returns a relation with its children on every level, as queries of this session see them. Temporary
+// children of other sessions are left out; `relation` itself is always included.
 List* members_of(Oid relation) {
     List* members = NIL;
     ListCell* cell = nullptr;
@@ -95,7 +96,8 @@ List* members_of(Oid relation) {
     return members;
 }
 
-// One that is deferred would let the transaction that wrote read what was there before.
+// Returns whether the trigger calls `function` for every write. A deferrable trigger does not count: if it is
+// deferred, the transaction that wrote could still read the old document.
 bool fires_always(const Trigger& trigger, Oid function) {
     const bool always =
         trigger.tgenabled == TRIGGER_FIRES_ALWAYS ||
@@ -104,8 +106,8 @@ bool fires_always(const Trigger& trigger, Oid function) {
            !trigger.tgdeferrable;
 }
 
-// The arguments that put_watch_triggers() gives: the projection's id, the column, and the id of a lookup's
-// watch.
+// Checks for the arguments that put_watch_triggers() gives: the id of the projection, the column, and for a
+// lookup the id of its watch.
 bool has_arguments(const Trigger& trigger, const Description& projection, const Watch& watch) {
     const int wanted = watch.keyed ? (watch.lookup ? 3 : 2) : 1;
     return trigger.tgnargs == wanted &&
@@ -148,7 +150,7 @@ bool key_fits(Oid relation, const Watch& watch, const Check& check) {
     return key_kind_of_column(relation, NameStr(watch.key_column), kind);
 }
 
-// Looks at a watched relation and its children, and adds them to check.watched.
+// Checks a watched relation and its children, and adds them to check.watched.
 void check_watch(const Watch& watch, Check& check) {
     if (!exists(watch.relation)) {
         add(check, InvalidOid, false, "a watched relation was dropped", repair_all(check));
@@ -175,13 +177,13 @@ void check_watch(const Watch& watch, Check& check) {
     }
 }
 
-// A column that names groups must be in rows of which it is known whose they are, and be equal where the
-// lookup's is.
+// Checks a column that names groups. It must be in a table that is watched by key, so that the documents of
+// its rows are known, and its type must fit the key column of the lookup, so that both have equal values.
 void check_reference(const Reference& reference, Check& check) {
     const auto& watches = check.projection.watches;
     const Watch& lookup = watches[reference.watch];
     if (!exists(lookup.relation))
-        return;  // that was said of the watch
+        return;  // check_watch() has added the problem
     const bool keyed = std::any_of(watches.begin(), watches.end(), [&](const Watch& w) {
         return !w.lookup && w.relation == reference.relation;
     });
@@ -198,7 +200,7 @@ void check_reference(const Reference& reference, Check& check) {
         !column_is_in_place(check, lookup.relation, reference.relation, reference.column, reference.number))
         return;
     if (moved_column(lookup.relation, lookup.key_column, lookup.key_number) != nullptr)
-        return;  // that was said of the lookup
+        return;  // check_watch() has added the problem
     KeyKind kind{};
     if (!keyed || !key_kind_of_column(lookup.relation, NameStr(lookup.key_column), kind) ||
         !is_key_column(reference.relation, NameStr(reference.column), kind))
@@ -210,7 +212,7 @@ void check_reference(const Reference& reference, Check& check) {
             rewatch(check, lookup.relation));
 }
 
-// A lookup by key to which nothing refers would belong to no document at all.
+// A lookup by key to which nothing refers would belong to no document.
 void check_is_referred_to(int number, Check& check) {
     const Watch& watch = check.projection.watches[number];
     const auto& references = check.projection.references;
@@ -263,8 +265,8 @@ WindowColumns window_of(Oid view) {
     return is_whole ? WindowColumns::whole : WindowColumns::other;
 }
 
-// What is planned reads what the queries name, or a function was put in place that reads more. Planning
-// evaluates calls of immutable functions: only what is safe may be planned.
+// A plan reads the relations that the queries name, and others only if a function that reads them was
+// inlined. Planning evaluates calls of immutable functions, so only a safe view may be planned.
 void check_planned(Check& check, const Plan& plan, const List* behind) {
     const pg::SecurityContext before = pg::act_as_pinned(plan.owner);
     List* planned = planned_relations(plan);
@@ -300,7 +302,7 @@ void check_view(Check& check) {
             repair_all(check));
 }
 
-// What changes in shards goes unseen.
+// No watch sees changes of shards.
 void check_distribution(const List* relations, Check& check) {
     ListCell* cell = nullptr;
     foreach (cell, relations)
@@ -310,7 +312,8 @@ void check_distribution(const List* relations, Check& check) {
                 "make it a table of this node only, give the projection a ttl, or drop the projection");
 }
 
-// Groups are read from a keyed table as its owner (groups.h), which need not be the view's.
+// Groups are read from a keyed table as the table's owner (groups.h), which need not be the owner of the
+// view.
 const char* unsafe_group_source(const Description& projection) {
     for (const Reference& reference : projection.references)
         if (exists(reference.relation))

@@ -27,7 +27,7 @@ namespace {
 needs_fmgr_hook_type previous_needs_hook = nullptr;
 fmgr_hook_type previous_call_hook = nullptr;
 
-// When this process began: how often definitions of its database had changed.
+// The number of changes of definitions of its database when this process began.
 struct Beginning {
     bool is_known;
     Oid database;
@@ -35,23 +35,24 @@ struct Beginning {
 };
 
 Beginning beginning{};
-bool was_validated = false;  // a language was asked to compile something outside of any call
+bool was_validated = false;  // a function was compiled without being called
 std::uint64_t calls_in_two_ways = 0;
 
-// What decides how a text is compiled, beside the text and the definitions: where its names are looked for,
-// and settings of languages. Where a function with a text was called in two ways, it may have been compiled
-// in either.
+// What decides how a text is compiled, besides the text and the definitions. `way` is a hash of where names
+// are looked up and whether the settings of languages are pinned. A function that was called in two ways may
+// have been compiled in either.
 struct Called {
     Oid function;  // the key of the table
     std::uint64_t way;
     bool in_two_ways;
 };
 
-HTAB* called = nullptr;  // functions with a text that were called here
+HTAB* called = nullptr;  // functions with a text that this process has called
 
-// A transaction that announces a change locks definitions first and counts then. So if a change is not
-// counted here yet, then it has ended by now, and what is compiled from now on knows it; or its lock is
-// found; or it is counted later. What is replayed on a standby is not counted.
+// A transaction that announces a change first locks definitions, then counts the change. So if a change is
+// counted here already, its lock is found, or its transaction has ended and whatever is compiled from now on
+// sees the change. If the change is not counted here yet, it is counted later, and the numbers differ.
+// Changes replayed on a standby are not counted, so nothing is known in recovery.
 void begin(Oid database) {
     if (!cache::preloaded() || RecoveryInProgress())
         return;
@@ -72,7 +73,8 @@ std::uint64_t way_of_now() {
 
 enum class CallKind { other, text, validator };
 
-// What takes an oid and returns nothing may be a language's validator, which compiles what it is given.
+// A function that takes an oid and returns void may be the validator of a language, which compiles the
+// function that it is given.
 CallKind kind_of(Oid function) {
     HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
     if (!HeapTupleIsValid(tuple))
@@ -86,7 +88,7 @@ CallKind kind_of(Oid function) {
     return kind;
 }
 
-// What is compiled now stays as it is.
+// Notes a call of a function, because what the call compiles is kept for the life of the process.
 void note_call(Oid function) {
     const CallKind kind = kind_of(function);
     was_validated |= kind == CallKind::validator;
@@ -107,14 +109,14 @@ void note_call(Oid function) {
     calls_in_two_ways += entry->in_two_ways ? 1 : 0;
 }
 
-// Asked of each function that is looked up to be called, and is not built in ...
+// Called for each function that is looked up to be called, except for built-in functions and for functions
+// that run as their owner or have settings of their own. on_call() handles the functions with an owner's role
+// or settings, once these are in effect.
 bool on_lookup(Oid function) {
     note_call(function);
     return previous_needs_hook != nullptr && previous_needs_hook(function);
 }
 
-// ... but for those that run as their owner or with settings of their own, of which this is told, when they
-// have them.
 void on_call(FmgrHookEventType event, FmgrInfo* function, Datum* state) {
     if (event == FHET_START)
         note_call(function->fn_oid);
@@ -134,7 +136,7 @@ void compiled_init() {
 
 void compiled_nothing_yet() { begin(MyDatabaseId); }
 
-// What the session changed itself and took back is counted nowhere.
+// Changes that this session made and rolled back are not counted, so detail::noted_once is checked too.
 bool compiled_before_changes() {
     if (testing::fault(testing::Fault::old_compilations))
         return false;

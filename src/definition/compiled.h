@@ -1,8 +1,8 @@
 // Functions that this process may have compiled. A language keeps the result of compiling a function's text
 // for as long as the process lives: PL/pgSQL, for example, keeps the types of variables and the meaning of an
 // ambiguous name. The result is not dropped when a name or a type gets another meaning. So functions may
-// return something else here than in a session that begins now, and other sessions must see only what the
-// latter returns.
+// return something else here than in a session that begins now, and other sessions must see only what such a
+// new session would return.
 #pragma once
 
 #include "pg/pg.h"

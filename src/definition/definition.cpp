@@ -34,7 +34,7 @@ namespace {
 
 constexpr int most_attempts = 3;
 
-// No sum of versions is: two are even, or one of them is about to grow.
+// No lasting sum of versions has this odd value, because a version is odd only while its stamp changes.
 constexpr std::uint64_t never = UINT64_MAX;
 
 Definition* definitions = nullptr;
@@ -54,7 +54,8 @@ void on_relation_change(Datum, Oid relation) {
     }
 }
 
-// Queries name their relations: a schema that is renamed changes them all, and none of the relations.
+// Queries name relations with their schema. Renaming a schema changes all these names, but is not reported
+// for the relations.
 void on_schema_change(Datum, int, uint32) { on_relation_change(Datum{0}, InvalidOid); }
 
 // ---- The rows
@@ -68,7 +69,7 @@ void select(const char* sql, Oid type, Datum argument) {
         elog(ERROR, "could not read the projections");
 }
 
-// The application's own projection takes the place of a built-in one.
+// A projection of the application takes precedence over a built-in one of the same name.
 bool read_projection(Description& d) {
     select(
         "SELECT builtin, id, view, key_column, doc_column, extract(epoch FROM ttl) * 1000000 "
@@ -89,7 +90,7 @@ bool read_projection(Description& d) {
     return true;
 }
 
-// A column's number; InvalidAttrNumber: it was not found when it was named.
+// Returns a column's number, or InvalidAttrNumber if the column did not exist when it was named.
 AttrNumber number_in(std::uint64_t row, int place) {
     bool is_null = false;
     const Datum number = column(row, place, &is_null);
@@ -150,7 +151,7 @@ const char* load_query(const Description& d) {
         qualified_name(d.view), quote_identifier(NameStr(d.key_column)));
 }
 
-// One for each table that holds keys, where it refers to a lookup.
+// Returns one source for each table that holds keys and refers to a lookup.
 List* group_sources_of(const Description& d) {
     List* sources = NIL;
     for (const Watch& watch : d.watches) {
@@ -196,8 +197,8 @@ void check_columns(Description& d) {
                                NameStr(d.doc_column), NameStr(d.name))));
 }
 
-// Such a view, behind whatever other view, asks for the rights of who asks. A projection would show everybody
-// what its own view's owner may read.
+// A security-invoker view, also one behind other views, checks the rights of the role that reads it. A
+// projection would show every reader what the owner of the projection's view may read.
 void refuse_security_invokers(List* relations) {
     ListCell* cell = nullptr;
     foreach (cell, relations) {
@@ -225,7 +226,7 @@ const Problem* keep(const Problem& problem, MemoryContext context) {
     return kept;
 }
 
-// In the current memory context.
+// The copy is in the current memory context.
 GroupSource* copy_of(const GroupSource& source) {
     auto* columns = static_cast<GroupColumn*>(palloc(source.columns.size_bytes()));
     std::copy(source.columns.begin(), source.columns.end(), columns);
@@ -235,7 +236,7 @@ GroupSource* copy_of(const GroupSource& source) {
     return copy;
 }
 
-// Puts what was read into `d`, in place of what was there.
+// Replaces the contents of `d` by what was read.
 void adopt(Definition& d, const Description& now, Plan* plan, List* group_sources, List* group_plans,
            const Verdict& verdict, List* relations) {
     retire_plan(d.plan);
@@ -280,8 +281,9 @@ void adopt(Definition& d, const Description& now, Plan* plan, List* group_source
     MemoryContextSwitchTo(caller);
 }
 
-// Of SQL that is not the library's only this is relied on: the columns of rolecall.projections, and that an
-// upgrade touches them. Watches may mean something else there, so nothing is cached.
+// The verdict if the version of the extension's SQL is not the library's. Then the library relies on two
+// things only: the columns of rolecall.projections, and that an upgrade touches them. Watches may have
+// another meaning there, so nothing is cached.
 Verdict other_sql(const Plan& plan, const Execution& execution, const List* relations) {
     static bool warned = false;
     if (!warned)
@@ -295,8 +297,9 @@ Verdict other_sql(const Plan& plan, const Execution& execution, const List* rela
     return {.problems = problems, .unsafe = unsafe_part(plan.owner, execution, relations)};
 }
 
-// The order matters. What stamps a floor from here on changes its version; what has stamped it before has
-// ended if definitions are quiet, and its invalidations are there.
+// The order matters. A transaction that stamps a floor from here on changes the floor's version. A
+// transaction that stamped it before has ended if definitions are quiet, and then its invalidation messages
+// have arrived.
 void begin_verification(Description& now, std::uint64_t database_version) {
     if (!cache::preloaded())
         return;
@@ -305,7 +308,8 @@ void begin_verification(Description& now, std::uint64_t database_version) {
     AcceptInvalidationMessages();
 }
 
-// Runs inside SPI, as the extension's owner, under a fresh snapshot.
+// Returns false if there is no such projection. Call it inside SPI, as the extension's owner, under a fresh
+// snapshot.
 bool read_definition(Definition& d) {
     Description now{};
     now.name = d.name;
@@ -346,7 +350,7 @@ bool read_definition(Definition& d) {
                            add_detaching(&verdict.problems, &relations);
     if (detaching)
         plan_each_time(*plan);
-    // Without the watches in place nothing is cached, and the columns may not even be there.
+    // Unless all watches are in place, nothing is cached, and the columns may not even exist.
     List* group_sources = verdict.problems == NIL ? group_sources_of(now) : NIL;
     List* group_plans = make_group_plans(now.name, now.key_kind, group_sources);
     for (const char* own : {"projections", "watches", "watch_references"})
@@ -362,7 +366,7 @@ bool read_definition(Definition& d) {
 
 bool read_as_owner(Definition& d) {
     const pg::SecurityContext before = pg::act_as_owner();
-    // A definition is kept beyond this transaction, whose own snapshot may be old.
+    // The definition is kept after this transaction, whose own snapshot may be old.
     PushActiveSnapshot(GetCatalogSnapshot(pg::extension_relation("projections")));
     SPI_connect();
     const bool found = read_definition(d);
@@ -389,7 +393,8 @@ Definition* create(const char* name) {
     return d;
 }
 
-// A definition that was never read is not kept, or misspelt names would pile up.
+// A definition that was never read is removed, because otherwise definitions of misspelt names would
+// accumulate.
 [[noreturn]] void forget_and_complain(Definition& d) {
     const NameData name = d.name;
     if (d.id == 0) {
@@ -416,7 +421,7 @@ void definition_init() {
 }
 
 void definitions_expire() {
-    ++changes;  // also for what is being read
+    ++changes;  // also for a definition that is being read
     for (Definition* d = definitions; d != nullptr; d = d->next)
         expire(*d);
 }
@@ -443,7 +448,8 @@ bool definition_refresh(Definition& d, bool to_install) {
         const std::uint64_t before = changes;
         if (!read_as_owner(d))
             forget_and_complain(d);
-        // Which relations matter was not known before: whatever changed meanwhile means reading again.
+        // The relations behind the view were not known before, so any change during the read means that the
+        // definition must be read again.
         d.fresh = changes == before;
         d.usable_at = d.fresh && is_usable(d) ? d.read_at : never;
         if (to_install && !d.quiet)

@@ -18,8 +18,8 @@ namespace rolecall::projection {
 
 namespace {
 
-// From the catalog: the server's description of partitions comes with the partition key, whose functions it
-// evaluates, as whoever asks for it first.
+// Reads the catalog. The server's own description of partitions includes the partition key, whose functions
+// it would evaluate with the rights of the current role.
 List* partitions_being_detached(Oid parent) {
     List* found = NIL;
     Relation inherits = table_open(InheritsRelationId, AccessShareLock);

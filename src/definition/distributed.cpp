@@ -20,11 +20,12 @@ namespace rolecall::projection {
 
 namespace {
 
-// Nobody but a superuser makes relations there. InvalidOid: Citus is not installed.
+// Returns a catalog of Citus, or InvalidOid if Citus is not installed. Only a superuser can create relations
+// in pg_catalog, so the name can be trusted.
 Oid catalog(const char* name) { return get_relname_relid(name, PG_CATALOG_NAMESPACE); }
 
-// A row of a catalog as it is now, whatever the transaction's snapshot: by an index that finds it, if there
-// are keys and such an index. The row is good until close().
+// A row of a catalog as it is now, whatever snapshot the transaction has. The scan uses the index if its name
+// is given and the index exists. The row is valid until close().
 class CatalogRow {
  public:
     CatalogRow(Oid relation, const char* index, int keys, ScanKey key)
@@ -55,7 +56,7 @@ bool has_rows(Oid relation) {
     return found;
 }
 
-// The node's group; the coordinator's is 0. False: it cannot be told.
+// Reads the group of this node; the coordinator's is 0. Returns false if the group cannot be read.
 bool read_group(Oid relation, int32& group) {
     const AttrNumber number = get_attnum(relation, "groupid");
     if (number == InvalidAttrNumber || get_atttype(relation, number) != INT4OID)
@@ -68,7 +69,7 @@ bool read_group(Oid relation, int32& group) {
     return !is_null;
 }
 
-// Does a node of the cluster ask, on behalf of a query of its own?
+// Returns whether this session was opened by a node of the cluster, on behalf of a query of its own.
 bool asked_by_node() {
     constexpr std::string_view prefixes[] = {
         "citus_internal gpid=", "citus_rebalancer gpid=", "citus_run_command gpid="};
@@ -77,7 +78,8 @@ bool asked_by_node() {
                        [name](std::string_view prefix) { return name.starts_with(prefix); });
 }
 
-// A node that was given no metadata takes itself for a coordinator, of no nodes.
+// A node without metadata has group 0, as a coordinator has, and knows of no nodes. Such a node is a worker
+// if a node of the cluster opened this session.
 bool is_worker_node() {
     const Oid local_group = catalog("pg_dist_local_group");
     if (!OidIsValid(local_group))
@@ -102,7 +104,7 @@ bool is_distributed(Oid relation) {
         return false;
     const AttrNumber number = get_attnum(partitions, "logicalrelid");
     if (number == InvalidAttrNumber)
-        return true;  // some other Citus: who knows
+        return true;  // a Citus with another catalog: assume that it manages the relation
     ScanKeyData key;
     ScanKeyInit(&key, number, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
     CatalogRow row(partitions, "pg_dist_partition_logical_relid_index", 1, &key);

@@ -1,5 +1,5 @@
-// Into functions of the application's. Those written in SQL are the only ones whose bodies can be read; the
-// same walk goes through them, as whoever runs them and with the names that they will find.
+// Visits functions of the application. Only the bodies of functions written in SQL can be read. The same walk
+// goes through these bodies, with the role that runs them and with the meaning that names have there.
 #include "definition/exact_walk.h"
 #include "definition/function_text.h"
 
@@ -36,10 +36,10 @@ namespace {
 
 const FormData_pg_proc& form_of(HeapTuple tuple) { return *reinterpret_cast<Form_pg_proc>(GETSTRUCT(tuple)); }
 
-// ---- Its signature
+// ---- The signature
 
-// What it is given and what it returns is of these types. A function of any language checks what it returns
-// against the constraints of domains.
+// Handles the types of the arguments and of the result. A function of any language checks its result against
+// the constraints of domains.
 void visit_signature(ExactWalk& walk, HeapTuple tuple) {
     Oid* types = nullptr;
     char** names = nullptr;
@@ -50,9 +50,9 @@ void visit_signature(ExactWalk& walk, HeapTuple tuple) {
     make_type(walk, form_of(tuple).prorettype);
 }
 
-// ---- Its queries
+// ---- The queries
 
-// BEGIN ATOMIC is kept as a list of lists of queries, RETURN as a query.
+// The body is a list of lists of queries for BEGIN ATOMIC, and a single query for RETURN.
 List* rewritten(Node* body) {
     List* queries = NIL;
     ListCell* cell = nullptr;
@@ -86,7 +86,8 @@ void analyze(void* argument) {
                 nullptr));
 }
 
-// Is it the text that is wrong? Everything else ends what is under way.
+// Returns whether an error with this SQLSTATE means that the function's text is wrong. Every other error is
+// raised again, and ends the current operation.
 bool is_of_text(int sqlstate) {
     switch (ERRCODE_TO_CATEGORY(sqlstate)) {
         case ERRCODE_FEATURE_NOT_SUPPORTED:
@@ -99,8 +100,8 @@ bool is_of_text(int sqlstate) {
     }
 }
 
-// Why not; nullptr: it was analyzed. In a parallel operation there are no subtransactions: what is wrong is
-// an error there.
+// Returns why the body cannot be analyzed, or nullptr if it was analyzed. A parallel operation cannot have
+// subtransactions, so there every error is raised.
 const char* try_to_analyze(BodyReading& reading) {
     if (IsInParallelMode()) {
         analyze(&reading);
@@ -122,7 +123,8 @@ const char* try_to_analyze(BodyReading& reading) {
     return error != nullptr ? error->message : nullptr;
 }
 
-// A call with arguments of these types. nullptr: one that is polymorphic is not known.
+// Returns a call with arguments of these types, or nullptr if the type of a polymorphic argument is not
+// known.
 Node* call_of(HeapTuple tuple, const List* types) {
     const auto& function = form_of(tuple);
     List* arguments = NIL;
@@ -169,13 +171,14 @@ bool add_relations(Node* node, void* relations) {
     return query_tree_walker(query, pg::tree_walker(add_relations), relations, 0);
 }
 
-// ---- Who runs it, and what names mean there
+// ---- The role that runs it, and the meaning of names
 
-// A function means something else to another role, with another search_path, or of other types.
+// The same function may mean something else for another role, with another search_path, or with arguments of
+// other types.
 struct Body {
     Oid function;
     Oid role;
-    bool as_definer;  // what strangers' code it calls is the definer's matter
+    bool as_definer;  // the body runs with a definer's rights, not with the caller's
     const char* search_path;
     List* types;
 };
@@ -198,10 +201,10 @@ bool is_new(const ExactWalk& walk, Oid function, const List* types) {
     return true;
 }
 
-// ---- The walk through it
+// ---- The walk through the body
 
-// That it is immutable its owner has declared. What it calls runs all the same, and a table that it reads is
-// watched by nobody.
+// The function's owner has declared its volatility. Still, the code that it calls runs, and a table that it
+// reads is not watched.
 void visit_queries(ExactWalk& walk, HeapTuple tuple, const List* types) {
     List* queries = queries_of(walk, tuple, types);
     List* relations = NIL;

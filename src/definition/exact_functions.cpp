@@ -23,9 +23,10 @@ namespace rolecall::projection {
 
 namespace {
 
-// Built-in functions that are declared stable for a setting that is pinned, or because they call the output
-// functions of their arguments' types; in alphabetical order. Not among them: whatever asks the session, the
-// time, the catalogs or other tables, and the input of dates and times, which may be 'today'.
+// Built-in functions that are declared stable because of a setting that is pinned, or because they call the
+// output functions of their arguments' types; in alphabetical order. Functions that depend on the session,
+// the time, the catalogs or other tables are not in the list, nor are the input functions of dates and times,
+// which accept 'today'.
 constexpr const char* stable_functions[] = {
     "anyarray_out",
     "anytextcat",
@@ -131,7 +132,7 @@ constexpr const char* stable_functions[] = {
     "to_timestamp",
 };
 
-// They return the start of the transaction.
+// These functions return the start of the transaction.
 constexpr const char* time_functions[] = {"now", "transaction_timestamp"};
 
 bool contains(std::span<const char* const> names, const char* name) {
@@ -139,7 +140,7 @@ bool contains(std::span<const char* const> names, const char* name) {
                               [](const char* a, const char* b) { return strcmp(a, b) < 0; });
 }
 
-// The declared types of arguments; the last is that of all that follow.
+// Returns the declared type of an argument. The last declared type is that of all further arguments.
 Oid declared_type(const Oid* types, int count, int number) {
     return count == 0 ? InvalidOid : types[std::min(number, count - 1)];
 }
@@ -161,7 +162,8 @@ bool is_exact(Oid function, bool may_ask_time) {
 
 namespace {
 
-// What no owner's word is taken for inside a function: a built-in one may read what a text or a number names.
+// Returns whether a built-in function is allowed inside a function, whatever volatility that function's owner
+// has declared. Other built-in functions may read what a text or a number names.
 bool is_harmless_inside(Oid function, bool may_ask_time) {
     return is_exact(function, may_ask_time) ||
            (func_volatile(function) == PROVOLATILE_STABLE && func_parallel(function) == PROPARALLEL_SAFE);
@@ -196,17 +198,17 @@ Oid state_type(Oid aggregate, Oid declared, const List* types) {
     return resolve_aggregate_transtype(aggregate, declared, given, list_length(types));
 }
 
-// A final function may be given nulls of the arguments' types.
+// A final function may be given nulls of the types of the aggregate's arguments.
 List* final_types(Oid state, bool is_extra, const List* types) {
     List* all = list_make1_oid(state);
     return is_extra ? list_concat(all, types) : all;
 }
 
-// Its support functions, with the types of what they are given.
+// Handles the support functions of an aggregate, with the types of their arguments.
 void run_support(ExactWalk& walk, Oid aggregate, const FormData_pg_aggregate& parts, const List* types) {
     const Oid state = state_type(aggregate, parts.aggtranstype, types);
     const Oid moving = state_type(aggregate, parts.aggmtranstype, types);
-    List* rows = NIL;  // of the types of a row's arguments
+    List* rows = NIL;  // types of the arguments that are evaluated for each row
     ListCell* cell = nullptr;
     foreach (cell, types)
         if (foreach_current_index(cell) >= parts.aggnumdirectargs)
@@ -227,7 +229,7 @@ void run_support(ExactWalk& walk, Oid aggregate, const FormData_pg_aggregate& pa
     for (const auto& each : support)
         if (OidIsValid(each.function))
             run_function(walk, each.function, each.types);
-    for (const Oid type : {state, moving})  // the first is made of a text
+    for (const Oid type : {state, moving})  // the initial state is made from a text
         if (OidIsValid(type))
             make_type(walk, type);
     if (OidIsValid(parts.aggsortop))
@@ -236,19 +238,20 @@ void run_support(ExactWalk& walk, Oid aggregate, const FormData_pg_aggregate& pa
 
 }  // namespace
 
-// An aggregate is declared immutable whatever its functions are.
+// An aggregate is always declared immutable, whatever volatility its functions have.
 void run_aggregate(ExactWalk& walk, Oid aggregate, List* types) {
     HeapTuple tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggregate));
     if (!HeapTupleIsValid(tuple))
-        return;  // a window function, which has no others
+        return;  // a window function, which has no support functions
     if (aggregate >= FirstNormalObjectId)
         run_support(walk, aggregate, *reinterpret_cast<Form_pg_aggregate>(GETSTRUCT(tuple)), types);
     ReleaseSysCache(tuple);
 }
 
-// Those of a built-in family that are built in need no look; an application may have added others. The
-// planner may compare by another equality of a b-tree's or hash table's family, and order by another order;
-// the operators of other access methods are used where the query has them, or in an index.
+// Built-in functions of a built-in family need no check, but an application may have added others. The
+// planner may compare with another equality operator of a b-tree or hash family, and sort with another
+// ordering of the family. The operators of other access methods are used only in the query itself or in an
+// index.
 void run_family(ExactWalk& walk, Oid family, bool in_index) {
     if (list_member_oid(walk.families, family))
         return;
@@ -272,8 +275,8 @@ void run_family(ExactWalk& walk, Oid family, bool in_index) {
 
 namespace {
 
-// An index, a partition's bounds, a sort or a hash table on the operator run what its family has for that. A
-// built-in operator may be in an application's family too.
+// An index, a partition's bounds, a sort or a hash table that uses the operator runs functions of the
+// operator's family. A built-in operator may also be in a family of an application.
 void run_families(ExactWalk& walk, Oid number) {
     CatCList* members = SearchSysCacheList1(AMOPOPID, ObjectIdGetDatum(number));
     for (int i = 0; i < members->n_members; ++i)
@@ -288,7 +291,7 @@ void run_operator(ExactWalk& walk, Oid number, List* types) {
     run_function(walk, get_opcode(number), types);
     run_families(walk, number);
     if (number < FirstNormalObjectId)
-        return;  // it has none but built-in ones
+        return;  // its negator and commutator are built in
     if (const Oid negator = get_negator(number); OidIsValid(negator))
         run_function(walk, get_opcode(negator), types);
     List* swapped = list_length(types) == 2 ? list_make2_oid(lsecond_oid(types), linitial_oid(types)) : NIL;
@@ -296,7 +299,7 @@ void run_operator(ExactWalk& walk, Oid number, List* types) {
         run_function(walk, get_opcode(commutator), swapped);
 }
 
-// ---- What is passed to them
+// ---- What is passed to functions
 
 bool is_polymorphic(Oid function) {
     Oid* types = nullptr;
@@ -322,7 +325,7 @@ void pass_types(ExactWalk& walk, Oid function, const List* types) {
         if (!is_polymorphic_type(declared_type(declared, count, foreach_current_index(cell))))
             continue;
         write_type(walk, lfirst_oid(cell));
-        if (function >= FirstNormalObjectId)  // in its body, of which nothing may be known
+        if (function >= FirstNormalObjectId)  // the body may make values of this type, and may be unreadable
             make_type(walk, lfirst_oid(cell));
     }
 }
@@ -331,7 +334,7 @@ void visit_call(ExactWalk& walk, Node* call, Oid function, List* arguments, Oid 
     HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
     if (!HeapTupleIsValid(tuple))
         elog(ERROR, "cache lookup failed for function %u", function);
-    // The planner does this, so that the rewritten query lacks them.
+    // The planner adds default arguments, so the rewritten query does not have them yet.
     arguments = expand_function_arguments(list_copy(arguments), false, result, tuple);
     ReleaseSysCache(tuple);
     if (result == RECORDOID) {
@@ -344,8 +347,9 @@ void visit_call(ExactWalk& walk, Node* call, Oid function, List* arguments, Oid 
     List* types = types_of(arguments);
     run_function(walk, function, types);
     pass_types(walk, function, types);
-    // A built-in function that reads text or json by what the catalogs say of a type is not declared
-    // immutable: what they say may be anything. The immutable ones pass on what they are given.
+    // A built-in function that uses the catalogs' description of a type to read text or json is not declared
+    // immutable, because the catalogs may say anything. Immutable built-in functions only pass on values that
+    // they are given.
     if (function >= FirstNormalObjectId || func_volatile(function) != PROVOLATILE_IMMUTABLE)
         make_type(walk, result);
     visit(reinterpret_cast<Node*>(arguments), &walk);

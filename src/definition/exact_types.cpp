@@ -22,7 +22,8 @@ namespace rolecall::projection {
 
 namespace {
 
-// Functions that look up what a type consists of, and go by that: it is looked at here.
+// Handles a function that looks up what a type consists of and acts on the result. The parts of the type are
+// checked in this file.
 void run_part(ExactWalk& walk, Oid function, const char* complaint, Oid type) {
     walk.found.functions = list_append_unique_oid(walk.found.functions, function);
     walk.found.as_caller = list_append_unique_oid(walk.found.as_caller, function);
@@ -30,7 +31,7 @@ void run_part(ExactWalk& walk, Oid function, const char* complaint, Oid type) {
         note(walk, psprintf(complaint, format_type_be(type)));
 }
 
-// to_jsonb() and its kin go by a cast to json where there is one; what is written in SQL by the other.
+// to_jsonb() and similar functions use a cast to json if there is one. SQL code may use a cast to text.
 void run_casts(ExactWalk& walk, Oid type) {
     for (const Oid target : {JSONOID, TEXTOID}) {
         Oid function = InvalidOid;
@@ -40,7 +41,7 @@ void run_casts(ExactWalk& walk, Oid type) {
     }
 }
 
-// Also of what is built in: an application may have given it the operators that it lacks.
+// Built-in types are included, because an application may have given them operators that they lack.
 void run_comparisons(ExactWalk& walk, Oid type) {
     const TypeCacheEntry* entry = lookup_type_cache(
         type, TYPECACHE_EQ_OPR | TYPECACHE_CMP_PROC | TYPECACHE_HASH_PROC | TYPECACHE_HASH_EXTENDED_PROC);
@@ -87,7 +88,8 @@ Oid direct_base_of(Oid domain) {
     return base;
 }
 
-// `each` for the types of what a type consists of. False: it is a scalar, or no type of values.
+// Calls `each` for the types that a type directly consists of. Returns false if the type is a scalar, or not
+// a type of values.
 bool for_parts(ExactWalk& walk, Oid type, Each each) {
     switch (get_typtype(type)) {
         case TYPTYPE_DOMAIN:
@@ -111,7 +113,7 @@ bool for_parts(ExactWalk& walk, Oid type, Each each) {
     }
 }
 
-// False: it was there before.
+// Returns false if the type was in the list before.
 bool add_type(List*& types, Oid type) {
     if (list_member_oid(types, type))
         return false;
@@ -138,7 +140,7 @@ void add_columns(ExactWalk& walk, TupleDesc columns) {
             walk.columns = list_append_unique_oid(walk.columns, TupleDescAttr(columns, i)->atttypid);
 }
 
-// Also what only the planner's estimates need: it runs all the same.
+// The function that only the planner's estimates use is included, because it runs as well.
 void run_range(ExactWalk& walk, Oid type) {
     const TypeCacheEntry* range = lookup_type_cache(type, TYPECACHE_RANGE_INFO);
     const Oid subtype = get_range_subtype(type);
@@ -149,7 +151,7 @@ void run_range(ExactWalk& walk, Oid type) {
         run_function(walk, range->rng_subdiff_finfo.fn_oid, list_make2_oid(subtype, subtype));
 }
 
-// DDL on what is temporary is announced to nobody.
+// Temporary types are refused because DDL on them is not announced to other sessions.
 void meet_type(ExactWalk& walk, Oid type) {
     if (type < FirstNormalObjectId || !add_type(walk.met, type))
         return;
@@ -208,7 +210,7 @@ void read_type(ExactWalk& walk, Oid type) {
 
 namespace {
 
-// Read from the catalog: the type cache would simplify the expressions, and so evaluate parts of them.
+// Reads the catalog. The type cache would simplify the expressions, which evaluates parts of them.
 void visit_constraints(ExactWalk& walk, Oid domain) {
     Relation constraints = table_open(ConstraintRelationId, AccessShareLock);
     ScanKeyData key;

@@ -35,7 +35,7 @@ void refuse_unknown(ExactWalk& walk, const char* name) {
 
 namespace {
 
-// As nodeToString() begins: "{XMLEXPR :op ...".
+// Returns the name with which nodeToString() begins, as in "{XMLEXPR :op ...".
 const char* name_of(const Node* node) {
     const char* text = nodeToString(node);
     return pnstrdup(text + 1, static_cast<Size>(strcspn(text + 1, " :}")));
@@ -58,7 +58,7 @@ void visit_children(ExactWalk& walk, Node* node) {
     expression_tree_walker(node, pg::tree_walker(visit), &walk);
 }
 
-// ---- Expressions with something of their own to look at. True: it was one.
+// ---- Kinds of expressions that need a check of their own
 
 void visit_value(ExactWalk& walk, SQLValueFunction* value) {
     if (!is_time(value->op))
@@ -102,7 +102,7 @@ void visit_row_comparison(ExactWalk& walk, const RowCompareExpr* comparison) {
         visit_operator(walk, lfirst_oid(number), types_of(list_make2(lfirst(left), lfirst(right))));
 }
 
-// The operator compares with elements, or the planner's hash table does.
+// The operator is applied to the array's elements, directly or by a hash table of the planner.
 void visit_array_comparison(ExactWalk& walk, const ScalarArrayOpExpr* operation) {
     const List* types = types_of(operation->args);
     const Oid array = lsecond_oid(types);
@@ -155,7 +155,7 @@ void visit_call_in_from(ExactWalk& walk, const RangeTblFunction* function) {
         }
         const char* before = walk.unknown_record;
         visit(call, &walk);
-        walk.unknown_record = before;  // its columns are said here
+        walk.unknown_record = before;  // the column definition list gives the columns
         return;
     }
     Oid type = InvalidOid;
@@ -170,7 +170,7 @@ void visit_call_in_from(ExactWalk& walk, const RangeTblFunction* function) {
 
 // ---- Queries
 
-// A virtual column is put in when the query is planned.
+// The expression of a virtual column replaces the column when the query is planned.
 void visit_virtual_columns(ExactWalk& walk, Oid oid) {
     Relation relation = table_open(oid, AccessShareLock);
     for (AttrNumber number = 1; number <= RelationGetNumberOfAttributes(relation); ++number)
@@ -220,7 +220,7 @@ void visit_query(ExactWalk& walk, Query* query) {
 
 }  // namespace
 
-// What is not named here is refused: it may be of a later server.
+// Nodes that are not listed here are refused, because a later server version may have added them.
 bool visit(Node* node, void* context) {
     auto& walk = *static_cast<ExactWalk*>(context);
     if (node == nullptr)
@@ -245,7 +245,7 @@ bool visit(Node* node, void* context) {
             visit_call_in_from(walk, reinterpret_cast<RangeTblFunction*>(node));
             return false;
 
-        // What these consist of is visited below.
+        // visit_children() visits the parts of the following nodes.
         case T_OpExpr:
         case T_DistinctExpr:
         case T_NullIfExpr: {
@@ -326,7 +326,7 @@ bool visit(Node* node, void* context) {
             add_column(walk, exprType(reinterpret_cast<Node*>(reinterpret_cast<TargetEntry*>(node)->expr)));
             break;
 
-        // These run nothing but what they consist of.
+        // The following nodes run nothing themselves; only their parts do.
         case T_List:
         case T_FromExpr:
         case T_JoinExpr:

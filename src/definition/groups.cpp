@@ -10,8 +10,8 @@ namespace rolecall::projection {
 
 namespace {
 
-// The condition that a row of the source is one of a key's. Compared as char(n) where either is one, so that
-// trailing blanks do not count.
+// Returns the condition that a row of the source belongs to one of the keys. The comparison is made as
+// char(n) if either side is of that type, so that trailing blanks do not count.
 const char* condition(const GroupSource& source, KeyKind kind) {
     const char* key = quote_identifier(NameStr(source.key_column));
     KeyKind column{};

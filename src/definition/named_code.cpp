@@ -1,4 +1,4 @@
-// Built-in functions that run what their arguments name: nobody knows whose code that is.
+// Built-in functions that run code which their arguments name. It is not known which role owns this code.
 #include "definition/exact_walk.h"
 
 extern "C" {
@@ -12,8 +12,9 @@ namespace rolecall::projection {
 
 namespace {
 
-// They run a query, or the expressions, operators or constraints of an object, which an
-// argument names; in alphabetical order. All others run their own code, and that of their arguments' types.
+// These functions run a query that an argument contains or names, or the expressions, operators or
+// constraints of an object that an argument names; in alphabetical order. All other functions run only their
+// own code and that of their arguments' types.
 constexpr const char* named_code[] = {
     "brin_summarize_new_values",
     "brin_summarize_range",
@@ -37,11 +38,12 @@ constexpr const char* named_code[] = {
     "table_to_xml",
     "table_to_xml_and_xmlschema",
     "table_to_xmlschema",
-    "ts_rewrite",  // the one that is given a query's text; the other is immutable
+    "ts_rewrite",  // the variant that takes the text of a query; the other is immutable
     "ts_stat",
 };
 
-// Input functions of arrays, records, domains and ranges take the type's number, which may be anybody's.
+// Returns whether this is an input function of arrays, records, domains or ranges. These take the OID of the
+// type, which may belong to any role.
 bool takes_text_of_a_type(Oid function, std::span<const Oid> types) {
     return std::find(types.begin(), types.end(), CSTRINGOID) != types.end() && !is_exact(function, false);
 }

@@ -49,8 +49,9 @@ Node* on_parameter(ParseState* parse, ParamRef* reference) {
     return reinterpret_cast<Node*>(parameter);
 }
 
-// Called when a column has been found, and before the query is rewritten or planned: planning evaluates
-// functions. A table may have become a view under the same name, and before PostgreSQL 16 even itself.
+// Called when a column has been found, before the query is rewritten or planned, because planning evaluates
+// functions. The check is needed because a name may now mean another relation, such as a view in place of the
+// table. Before PostgreSQL 16, even the same relation may have turned from a table into a view.
 Node* on_column(ParseState* parse, ColumnRef*, Node* found) {
     const auto* plan = static_cast<Plan*>(parse->p_ref_hook_state);
     if (found == nullptr || !IsA(found, Var))
@@ -78,7 +79,7 @@ void plan_init() { RegisterXactCallback(on_transaction_end, nullptr); }
 
 Plan* make_plan(const NameData& projection, Oid owner, const List* relations, const char* query,
                 std::span<const Oid> types, int cursor_options) {
-    // Gone with the caller's memory where an error ends this.
+    // If an error is raised below, this context is freed together with the caller's.
     MemoryContext context =
         AllocSetContextCreate(CurrentMemoryContext, "rolecall plan", ALLOCSET_SMALL_SIZES);
     auto* plan = static_cast<Plan*>(MemoryContextAllocZero(context, sizeof(Plan)));

@@ -41,7 +41,8 @@ bool is_known(const Collected& all, const Reference& one) {
     return false;
 }
 
-// A column of a partition or child is its parent's, where that has one of the name.
+// The column is recorded as one of the watched table if that has a column of this name, and otherwise as one
+// of the partition or child.
 void add(Collected& all, int lookup, Oid keyed, Oid member, const char* column) {
     const AttrNumber number = get_attnum(keyed, column);
     auto* reference = static_cast<Reference*>(palloc0(sizeof(Reference)));
@@ -54,7 +55,7 @@ void add(Collected& all, int lookup, Oid keyed, Oid member, const char* column) 
         all.found = lappend(all.found, reference);
 }
 
-// The lookup's table, or a part of it.
+// Returns whether `referenced` is the lookup's table, or a partition or child of it.
 bool is_of_lookup(const Watch& lookup, Oid referenced) {
     return exists(lookup.relation) &&
            list_member_oid(find_all_inheritors(lookup.relation, AccessShareLock, nullptr), referenced);

@@ -11,14 +11,15 @@ extern "C" {
 
 namespace rolecall::projection {
 
-// The views and tables are locked before their definitions are verified: those whose owners may not do what
-// the view's owner may are then what they were found to be, until they have been read. Functions cannot be
-// locked, but nobody can replace one that was found to be safe who has not the owner's rights anyway.
+// The views and tables are locked before their definitions are verified. So views and tables whose owners do
+// not have the rights of the view's owner stay as they were verified until they have been read. Functions
+// cannot be locked, but only a role that has the owner's rights anyway can replace a function that was found
+// to be safe.
 bool definition_ready(Definition& d, bool to_install) {
     const ListCell* cell = nullptr;
     foreach (cell, d.named)
         LockRelationOid(lfirst_oid(cell), AccessShareLock);
-    return definition_refresh(d, to_install);  // what is read anew is locked by reading it
+    return definition_refresh(d, to_install);  // reading a definition again locks what it names
 }
 
 bool definition_ready_same_key(Definition& d, bool to_install) {
@@ -52,8 +53,8 @@ void refuse_unsafe(const Definition& d, const Plan& plan) {
 
 pg::SecurityContext act_as_view_owner(const Definition& d) {
     refuse_unsafe(d);
-    // What such functions have read in this session was read with its settings, and named what there was
-    // then.
+    // The plans that this session keeps for texts of such functions were made with the session's own
+    // settings, and with the objects that the names in the texts meant then.
     if (d.runs_text && !testing::fault(testing::Fault::old_texts))
         ResetPlanCache();
     return pg::act_as_pinned(d.plan->owner);

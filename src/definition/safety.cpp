@@ -30,7 +30,7 @@ namespace rolecall::projection {
 
 namespace {
 
-// Could it do what the view's owner can do?
+// Returns whether `role` can do whatever the view's owner can do.
 bool is_trusted(Oid role, Oid owner) {
     return role == owner || superuser_arg(role) || has_privs_of_role(role, owner);
 }
@@ -70,13 +70,13 @@ Oid owner_of_type(Oid type) {
     return owner;
 }
 
-// ---- What is looked at, and grows while it is
+// ---- The objects to check; checking one may add others
 
 struct Search {
     Oid owner;
-    List* relations;  // that are read
-    List* policed;    // those whose policies apply
-    List* families;   // of operators, that were looked at
+    List* relations;  // relations that are read
+    List* policed;    // relations whose policies apply
+    List* families;   // operator families that were checked
 };
 
 void grow(Search& search, const Execution& execution) {
@@ -84,8 +84,9 @@ void grow(Search& search, const Execution& execution) {
     search.policed = list_concat_unique_oid(search.policed, execution.policed);
 }
 
-// Who owns a function may replace it, and chooses what it calls; who owns a domain, its constraints. `where`
-// follows the name: it says why this runs, where the view does not.
+// The owner of a function may replace it, and so decides what it calls. The owner of a domain decides its
+// constraints. `where` follows the object's name in the message, and says why code runs that the view does
+// not name.
 const char* unsafe_code(Search& search, const Execution& execution, const char* where) {
     if (execution.unknown != nullptr)
         return psprintf("it is not known what code %s%s runs", execution.unknown, where);
@@ -109,7 +110,7 @@ const char* unsafe_code(Search& search, const Execution& execution, const char* 
 
 using Expressions = std::initializer_list<AttrNumber>;
 
-// Read from the catalogs: the relation cache would simplify them, and so evaluate parts.
+// Reads the catalogs. The relation cache would simplify the expressions, which evaluates parts of them.
 List* expressions_of(int cache, HeapTuple tuple, Expressions columns) {
     List* expressions = NIL;
     for (const AttrNumber column : columns) {
@@ -128,7 +129,7 @@ const char* unsafe_family(Search& search, Oid family, const char* where) {
     return unsafe_code(search, examine_family(family), where);
 }
 
-// `classes`: the column that holds the operator classes; InvalidAttrNumber: there is none.
+// `classes` is the column that holds the operator classes, or InvalidAttrNumber if there is none.
 const char* unsafe_object(Search& search, int cache, Oid object, Expressions columns, AttrNumber classes,
                           const char* where) {
     HeapTuple tuple = SearchSysCache1(cache, ObjectIdGetDatum(object));
@@ -162,10 +163,10 @@ const char* unsafe_constraints(Search& search, Relation relation, const char* wh
     return nullptr;
 }
 
-// While the planner looks for what it may use of indexes, statistics, constraints and partitions, it
-// simplifies their expressions: functions in SQL are put in place, calls of immutable functions of constants
-// are evaluated, as the view's owner, whatever the query is. What finds rows runs the operator classes. None
-// of this is named by the query, and none of it need be the code of the table's owner.
+// When the planner looks for usable indexes, statistics, constraints and partitions, it simplifies their
+// expressions. It inlines functions written in SQL and evaluates calls of immutable functions with constant
+// arguments, as the view's owner and whatever the query is. Finding rows runs the functions of operator
+// classes. The query names none of this code, and the code need not belong to the owner of the table.
 const char* unsafe_planning(Search& search, Relation relation) {
     const Oid oid = RelationGetRelid(relation);
     const char* where = psprintf(", which %s brings along,", qualified_name(oid));
@@ -182,7 +183,8 @@ const char* unsafe_planning(Search& search, Relation relation) {
                                   InvalidAttrNumber, where);
     if (found == nullptr)
         found = unsafe_partition_key(search, oid, where);
-    // Of a partition that is queried itself, the bounds are a constraint of it: by the keys of those above.
+    // If a partition is queried directly, its bounds are a constraint that uses the partition keys of all its
+    // ancestors.
     if (relation->rd_rel->relispartition)
         foreach (cell, get_partition_ancestors(oid))
             if (found == nullptr)
@@ -190,7 +192,7 @@ const char* unsafe_planning(Search& search, Relation relation) {
     return found;
 }
 
-// ---- Tables of others
+// ---- Relations of other owners
 
 bool has_virtual_columns(Relation relation) {
     for (AttrNumber number = 1; number <= RelationGetNumberOfAttributes(relation); ++number)
@@ -199,8 +201,8 @@ bool has_virtual_columns(Relation relation) {
     return false;
 }
 
-// Of a superuser's view all relations count: their owners could put code there in ways that come with later
-// servers, and a superuser has no need of theirs.
+// If a superuser owns the view, all relations must have a trusted owner. An untrusted owner could put code
+// into a relation in ways that later server versions add, and a superuser has no need of such relations.
 const char* unsafe_owner(const Search& search, Relation relation) {
     const Oid role = relation->rd_rel->relowner;
     if (is_trusted(role, search.owner))
@@ -217,8 +219,8 @@ const char* unsafe_owner(const Search& search, Relation relation) {
     return nullptr;
 }
 
-// A query reads the children too, and under an older snapshot a partition that is being detached. Those of
-// other sessions' temporary schemas it does not.
+// A query also reads the children and, under an older snapshot, a partition that is being detached. It does
+// not read children in the temporary schemas of other sessions.
 void add_children(Search& search, Oid relation) {
     ListCell* cell = nullptr;
     foreach (cell, find_inheritance_children_extended(relation, false, AccessShareLock, nullptr, nullptr))
@@ -246,7 +248,7 @@ const char* unsafe_part(Oid owner, const Execution& execution, const List* relat
     const char* code = unsafe_code(search, execution, "");
     if (execution.unknown != nullptr)
         return code;
-    for (int i = 0; i < list_length(search.relations); ++i)  // what is found brings more
+    for (int i = 0; i < list_length(search.relations); ++i)  // checking a relation may append others
         if (const char* found = unsafe_relation(search, list_nth_oid(search.relations, i)); found != nullptr)
             return found;
     return code;

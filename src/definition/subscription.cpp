@@ -17,7 +17,6 @@ namespace rolecall::projection {
 
 namespace {
 
-// The subscriptions of a table.
 List* subscriptions_of(Oid relation) {
     List* subscriptions = NIL;
     CatCList* rows = SearchSysCacheList1(SUBSCRIPTIONRELMAP, ObjectIdGetDatum(relation));
@@ -29,14 +28,14 @@ List* subscriptions_of(Oid relation) {
     return subscriptions;
 }
 
-// A table that is being copied is left alone: the publisher keeps a slot for it.
+// A table that is being copied must not be removed, because the publisher keeps a slot for it.
 bool may_leave(Oid subscription, Oid relation) {
     XLogRecPtr at = InvalidXLogRecPtr;
     const char state = GetSubscriptionRelState(subscription, relation, &at);
     return state == SUBREL_STATE_INIT || state == SUBREL_STATE_READY;
 }
 
-// What is no part of a subscription is neither copied nor applied, whatever the publisher sends.
+// A table that is not part of a subscription is neither copied nor applied, whatever the publisher sends.
 void leave_definitions_out() {
     const Oid schema = get_namespace_oid("rolecall", true);
     if (!OidIsValid(schema))

@@ -18,7 +18,8 @@ namespace rolecall::projection {
 
 namespace {
 
-// The body of a function that is read when it runs, in the current memory context; nullptr: it has none.
+// Returns the body of a function that is read when the function runs, in the current memory context, or
+// nullptr if the function has no such body.
 const char* text_of(Oid function) {
     HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
     if (!HeapTupleIsValid(tuple))
@@ -30,7 +31,9 @@ const char* text_of(Oid function) {
     return body;
 }
 
-// What a session has once read stays as it was read. The function's name; nullptr: there is none.
+// Returns the name of the first function with a string that standard_conforming_strings reads in two ways, or
+// nullptr if there is none. A session that has read a text once keeps the result, whatever the setting is
+// later.
 const char* ambiguous_function(const List* functions) {
     const ListCell* cell = nullptr;
     foreach (cell, functions)
@@ -49,7 +52,9 @@ bool runs_text(const List* functions) {
     return false;
 }
 
-// Who changes a relation looks for marks, under the lock that made definitions not quiet.
+// If the mark is new, definitions do not count as quiet for this read: a transaction that changes a relation
+// looks for marks under the lock that makes definitions not quiet, and may have looked before the mark was
+// there.
 void check_text(Description& projection, const Execution& execution, Verdict& verdict) {
     if (cache::preloaded() && !cache::mark_text(projection.id) &&
         !testing::fault(testing::Fault::texts_not_marked))

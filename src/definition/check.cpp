@@ -50,7 +50,7 @@ const char* rewatch(const Check& check, Oid relation) {
                     literal(NameStr(check.projection.name)), literal(qualified_name(relation)));
 }
 
-// ---- Columns are numbers
+// ---- Columns, which are identified by number
 
 // Returns nullptr if there is no such column, or if it was dropped.
 const char* name_of_column(Oid relation, AttrNumber number) {
@@ -294,7 +294,8 @@ void check_exactness(Check& check, const Plan& plan, const Execution& execution,
         check_planned(check, plan, behind);
 }
 
-// DDL on what is behind a view is not known to concern its projection, where the projection has another.
+// DDL on objects behind the new view is not associated with the projection as long as the projection's row
+// has the OID of the old view.
 void check_view(Check& check) {
     if (check.projection.view_made_anew)
         add(check, check.projection.view, false,

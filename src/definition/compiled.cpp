@@ -27,7 +27,7 @@ namespace {
 needs_fmgr_hook_type previous_needs_hook = nullptr;
 fmgr_hook_type previous_call_hook = nullptr;
 
-// The number of changes of definitions of its database when this process began.
+// The number of changes of definitions of a database at the time when this process began.
 struct Beginning {
     bool is_known;
     Oid database;
@@ -35,7 +35,7 @@ struct Beginning {
 };
 
 Beginning beginning{};
-bool was_validated = false;  // a function was compiled without being called
+bool was_validated = false;  // a language may have compiled a function without a call of it
 std::uint64_t calls_in_two_ways = 0;
 
 // What decides how a text is compiled, besides the text and the definitions. `way` is a hash of where names
@@ -110,13 +110,13 @@ void note_call(Oid function) {
 }
 
 // Called for each function that is looked up to be called, except for built-in functions and for functions
-// that run as their owner or have settings of their own. on_call() handles the functions with an owner's role
-// or settings, once these are in effect.
+// that run as their owner or have settings of their own.
 bool on_lookup(Oid function) {
     note_call(function);
     return previous_needs_hook != nullptr && previous_needs_hook(function);
 }
 
+// Called for functions that run as their owner or have settings of their own, once these are in effect.
 void on_call(FmgrHookEventType event, FmgrInfo* function, Datum* state) {
     if (event == FHET_START)
         note_call(function->fn_oid);

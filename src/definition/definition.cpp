@@ -215,7 +215,7 @@ void refuse_security_invokers(List* relations) {
     }
 }
 
-// ---- Reading it all
+// ---- Reading a definition
 
 const Problem* keep(const Problem& problem, MemoryContext context) {
     auto* kept = static_cast<Problem*>(MemoryContextAlloc(context, sizeof(Problem)));

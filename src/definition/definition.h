@@ -1,6 +1,6 @@
 // The definition of a projection: its row in rolecall.projections, the relations behind its view, and whether
-// their watches are in place. Each backend keeps definitions, and drops one when an invalidation message
-// reports that something behind it has changed.
+// their watches are in place. Each backend keeps definitions, and reads one again after an invalidation
+// message has reported a change of something that it was read from.
 #pragma once
 
 #include "pg/pg.h"
@@ -22,7 +22,7 @@ struct Definition {
     KeyKind key_kind;
     NameData key_column;
     NameData doc_column;
-    Plan* plan;                // of the view; $1 is the key; columns: document, valid_from, valid_until
+    Plan* plan;                // of the view; $1 is the key; one row: document, valid_from, valid_until
     List* group_sources;       // of GroupSource * (groups.h)
     List* group_plans;         // of Plan *, for these sources
     Plan* email_plan;          // for me_by_email(), made at its first use

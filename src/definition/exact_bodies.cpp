@@ -52,7 +52,7 @@ void visit_signature(ExactWalk& walk, HeapTuple tuple) {
 
 // ---- The queries
 
-// The body is a list of lists of queries for BEGIN ATOMIC, and a single query for RETURN.
+// A stored body is a list of lists of queries for BEGIN ATOMIC, and a single query for RETURN.
 List* rewritten(Node* body) {
     List* queries = NIL;
     ListCell* cell = nullptr;

@@ -102,7 +102,7 @@ void visit_row_comparison(ExactWalk& walk, const RowCompareExpr* comparison) {
         visit_operator(walk, lfirst_oid(number), types_of(list_make2(lfirst(left), lfirst(right))));
 }
 
-// The operator is applied to the array's elements, directly or by a hash table of the planner.
+// The operator, or a hash table that the planner chooses, compares with the elements of the array.
 void visit_array_comparison(ExactWalk& walk, const ScalarArrayOpExpr* operation) {
     const List* types = types_of(operation->args);
     const Oid array = lsecond_oid(types);

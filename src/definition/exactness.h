@@ -15,8 +15,8 @@ namespace rolecall::projection {
 
 /// Examines rewritten queries. With `may_ask_time`, the result carries the time in which it is valid, so that
 /// now() is allowed. Settings that change a result are pinned (pg/security_context.h) and do not count. Reads
-/// catalogs only and evaluates nothing, because it is not yet known which roles own the functions. Resolves
-/// names with the role and the search_path of its caller. The result is in the current memory context.
+/// catalogs only and evaluates nothing, because it is not yet known which roles own the functions. Finds
+/// names with the role and the search_path of the caller. The result is in the current memory context.
 Execution examine(List* queries, bool may_ask_time);
 
 /// The same for an expression that is not part of a query but is evaluated for it, and for an operator

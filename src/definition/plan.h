@@ -29,7 +29,7 @@ void plan_init();
 Plan* make_plan(const NameData& projection, Oid owner, const List* relations, const char* query,
                 std::span<const Oid> types, int cursor_options = 0);
 
-/// The same for a query of one relation, as whose owner the query must run.
+/// The same for a query of one relation. The query must run as the owner of this relation.
 Plan* make_plan(const NameData& projection, Oid relation, const char* query, std::span<const Oid> types,
                 int cursor_options = 0);
 

@@ -22,7 +22,7 @@ struct alignas(64) SharedHead {
     std::uint64_t seed;              // for core::hash()
     core::HighWaterMark high_water;  // of all stamps
     std::atomic<core::FullXid>
-        first_bound;  // bound to which all databases' floors are raised after recovery; 0: none yet
+        first_bound;  // to which recovery raises all databases' floors; 0: not yet known
     std::atomic<std::uint32_t> floor_ready;  // 1 when they have been raised
 };
 static_assert(sizeof(SharedHead) == 64);
@@ -64,7 +64,7 @@ inline void expect(const core::Key& key) {
     __builtin_prefetch(&shared.stamps.of(key.hash));
 }
 
-/// Prefetches the stamps of groups. The numbers need not be those of existing stamps.
+/// Prefetches the stamps of groups. The numbers may be invalid.
 inline void expect(std::span<const std::uint32_t> groups) {
     for (const std::uint32_t group : groups)
         __builtin_prefetch(&shared.stamps[group]);
@@ -110,7 +110,7 @@ inline std::uint64_t stamp_versions(const Dependencies& on) {
 /// the sum of the stamps' versions.
 bool settled(const Dependencies& on, const core::Snapshot& snapshot, std::uint64_t& versions);
 
-/// Describes the transactions that these stamps name and that have not ended for the snapshot.
+/// Returns the highest transaction that these stamps name, and one that has not ended for the snapshot.
 core::Writers writers_of(const Dependencies& on, const core::Snapshot& snapshot);
 
 /// Raises all databases' floors at the first use after recovery. The stamps of prepared transactions were

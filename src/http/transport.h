@@ -33,10 +33,9 @@ struct Request {
     std::string ca_file;                    ///< PEM; empty: the system's certificates
     std::optional<std::string> proxy = "";  ///< empty: none; nullopt: from the environment
     std::chrono::milliseconds timeout{10'000};
-    std::chrono::milliseconds connect_timeout{
-        10'000};                               ///< part of `timeout`, for name lookup, connect and TLS
-    Validators validators;                     ///< if not empty, status 304 is a valid answer
-    std::size_t max_response_bytes = 1 << 20;  ///< of all received bytes, redirects included
+    std::chrono::milliseconds connect_timeout{10'000};  ///< the part for name lookup, connect and TLS
+    Validators validators;                              ///< if not empty, status 304 is a valid answer
+    std::size_t max_response_bytes = 1 << 20;           ///< of all received bytes, redirects included
 };
 
 /// How far a request had come when it failed.

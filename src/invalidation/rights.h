@@ -16,8 +16,9 @@ void note_role_with_members(const RoleSpec& role);
 /// Does the same for the roles that a statement about roles affects.
 void note_roles_of(const Node* statement);
 
-/// Notes the grantees of a GRANT or REVOKE statement. Returns false if they are not all known: PUBLIC
-/// includes every role, and CASCADE also revokes what the grantees have granted to others.
+/// Notes the grantees of a GRANT or REVOKE statement. Returns false if other roles may be affected: PUBLIC is
+/// every role, the member of pg_database_owner is not recorded, and CASCADE also revokes what the grantees
+/// have granted to others.
 bool note_grantees(const GrantStmt& statement);
 
 }  // namespace rolecall::invalidation

@@ -19,10 +19,9 @@ namespace rolecall::cache {
 
 // Every cache hit reads these fields; they share one cache line.
 struct alignas(64) SharedHead {
-    std::uint64_t seed;              // for core::hash()
-    core::HighWaterMark high_water;  // of all stamps
-    std::atomic<core::FullXid>
-        first_bound;  // to which recovery raises all databases' floors; 0: not yet known
+    std::uint64_t seed;                      // for core::hash()
+    core::HighWaterMark high_water;          // of all stamps
+    std::atomic<core::FullXid> first_bound;  // the floors' bound after recovery; 0: not yet known
     std::atomic<std::uint32_t> floor_ready;  // 1 when they have been raised
 };
 static_assert(sizeof(SharedHead) == 64);

@@ -38,9 +38,8 @@ constexpr std::string_view more_member = "rolecall unread members";
 /// Limits on the values kept. An array that exceeds a limit is odd, and its elements are dropped.
 struct PruneLimits {
     std::size_t counted = std::numeric_limits<std::size_t>::max();  ///< elements of counted arrays
-    std::size_t values =
-        std::numeric_limits<std::size_t>::max();  ///< elements of arrays, and members of objects kept whole
-    std::function<void()> meanwhile{};            ///< called regularly while reading; may throw
+    std::size_t values = std::numeric_limits<std::size_t>::max();  ///< elements, and members of whole objects
+    std::function<void()> meanwhile{};  ///< called regularly while reading; may throw
 };
 
 struct Pruned {

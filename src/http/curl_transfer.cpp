@@ -102,7 +102,7 @@ std::string settled_last_modified(CURL* easy) {
 }
 
 std::string lower_first(std::string text) {
-    // Only a word, not an abbreviation such as "SSL".
+    // Only a word is lowered, not an abbreviation such as "SSL".
     if (text.size() > 1 && text[0] >= 'A' && text[0] <= 'Z' && text[1] >= 'a' && text[1] <= 'z')
         text[0] = static_cast<char>(text[0] - 'A' + 'a');
     while (text.ends_with('.'))

@@ -8,7 +8,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// With another 2xx status, the body is something else than the answer, or a part of it (206).
+// With any other status, the body is something else than the answer, or only a part of it (206).
 bool is_good(const Request& request, const Completion& completion) {
     constexpr int ok = 200;
     if (completion.failed_in != Phase::none)

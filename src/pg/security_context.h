@@ -32,6 +32,7 @@ bool compiles_as_pinned();
 /// is InvalidOid, the role stays as it is; if `search_path` is nullptr, the search_path does.
 SecurityContext act_inside(Oid definer, const char* search_path);
 
+/// Returns to the context from before, and ends the settings' nesting level.
 void restore_security_context(const SecurityContext& before);
 
 /// Return the oids of the extension's owner and of a relation in the schema rolecall. Raise an error if the

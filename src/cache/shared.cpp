@@ -26,25 +26,26 @@ namespace {
 
 constexpr std::size_t floor_slots = 1024;
 constexpr std::size_t database_slots = 128;
-// About one for two documents. All take a sixty-fourth of the cache; a document that shares a stamp is read
-// anew when the other changes.
+// About one stamp for two documents. The stamps take a sixty-fourth of the cache. Documents that share a
+// stamp are all loaded again when one of them changes.
 constexpr std::size_t cache_bytes_per_stamp = 2048;
 
 LWLockPadded* partition_locks = nullptr;
 
-// What is told of a floor: of projections, then of databases.
+// The invalidations noted for a floor. The array has the floors of projections first, then those of
+// databases.
 struct InvalidationRecord {
     std::atomic<std::uint64_t> count;
-    std::atomic<std::uint64_t> last;  // the number of the invalidation and the statement's tag; 0: none
+    std::atomic<std::uint64_t> last;  // number of the invalidation << tag_bits | command tag; 0: none
 };
 constexpr int tag_bits = 16;
 
 InvalidationRecord* records = nullptr;
-std::atomic<std::uint64_t>* last_invalidation = nullptr;  // numbers them
+std::atomic<std::uint64_t>* last_invalidation = nullptr;  // the number of the last one
 
-std::atomic<bool>* texts = nullptr;  // by a projection's floor
+std::atomic<bool>* texts = nullptr;  // by floor: whether it is marked by mark_text()
 
-std::atomic<std::uint64_t>* name_changes = nullptr;  // by a database's floor
+std::atomic<std::uint64_t>* name_changes = nullptr;  // by a database's floor: changes_of_names()
 
 struct Areas {
     std::size_t stamp_slots;
@@ -109,15 +110,15 @@ void attach(void* memory, bool is_new, LWLockPadded* locks) {
     shared.head = head;
 }
 
-// Sub-object 1 of a schema that is in each database: nothing else locks it. Whether the extension is there
-// need not be known.
+// The lock is on sub-object 1 of a schema that every database has, which nothing else locks. So it does not
+// matter whether the extension exists there.
 LOCKTAG definitions_locktag(Oid database) {
     LOCKTAG tag;
     SET_LOCKTAG_OBJECT(tag, database, NamespaceRelationId, PG_CATALOG_NAMESPACE, 1);
     return tag;
 }
 
-// Likewise, of all databases.
+// The lock for changes that affect all databases, on sub-object 1 of a role that every cluster has.
 LOCKTAG common_locktag() {
     LOCKTAG tag;
     SET_LOCKTAG_OBJECT(tag, InvalidOid, AuthIdRelationId, BOOTSTRAP_SUPERUSERID, 1);
@@ -160,7 +161,7 @@ std::uint64_t version_of_database_floor() {
 
 namespace {
 
-// Asks `of(stamp)` about each until it says no.
+// Calls `of(stamp)` for each stamp and floor until it returns false. Returns false in that case.
 template <typename Of>
 bool each_stamp(const Dependencies& on, Of&& of) {
     return of(shared.stamps.of(on.key_hash)) && of(*on.floor) &&
@@ -188,8 +189,8 @@ core::Writers writers_of(const Dependencies& on, const core::Snapshot& snapshot)
 bool make_floor_ready() {
     if (RecoveryInProgress())
         return false;
-    // Prepared transactions survive a restart, their stamps do not: whatever has an id by now must be
-    // finished.
+    // Prepared transactions survive a restart, but their stamps do not. So every transaction that has an id
+    // by now must have ended.
     const core::FullXid bound = pg::next_full_xid();
     core::FullXid none = 0;
     shared.head->first_bound.compare_exchange_strong(none, bound);
@@ -320,8 +321,8 @@ Invalidations invalidations_of(std::uint64_t projection) {
             .last = static_cast<CommandTag>(last & ((1U << tag_bits) - 1))};
 }
 
-// While an LWLock is held interrupts wait, and nothing that Cache does raises an error: a backend cannot
-// leave a bucket half changed but by dying of a signal, and then the server makes all shared memory anew.
+// Interrupts are held off while an LWLock is held, and Cache's functions raise no errors. So a backend can
+// leave a bucket half changed only if it crashes, and then the postmaster reinitializes shared memory.
 void lock_partition(std::uint32_t partition) {
     LWLockAcquire(&partition_locks[partition].lock, LW_EXCLUSIVE);
 }
@@ -330,8 +331,8 @@ void unlock_partition(std::uint32_t partition) { LWLockRelease(&partition_locks[
 
 namespace {
 
-// Goes through all of the cache by `step(partition, from)`, which returns where to go on, with the partition
-// locked for no longer than one step takes; calls `between()` when it is not.
+// Walks the whole cache. `step(partition, from)` runs with the partition locked and returns where to
+// continue, or 0 at the end. `between()` runs after each step, with no lock held.
 template <typename Step>
 void walk_cache(Step&& step, void (*between)()) {
     for (std::uint32_t p = 0; p < shared.cache.partitions(); ++p) {

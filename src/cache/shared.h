@@ -1,5 +1,6 @@
-// The shared memory of projections: stamps, floors, cached documents and counters; and the lock that orders
-// loaders behind DDL. Made by the postmaster; absent when the library was not preloaded.
+// The shared memory of projections (stamps, floors, cached documents and counters), and the locks that order
+// loaders behind DDL. The postmaster creates the shared memory. It does not exist if the library was not
+// preloaded.
 #pragma once
 
 #include "pg/pg.h"
@@ -16,73 +17,73 @@ extern "C" {
 
 namespace rolecall::cache {
 
-// What every hit reads, in one cache line.
+// Every cache hit reads these fields; they share one cache line.
 struct alignas(64) SharedHead {
-    std::uint64_t seed;                      // of core::hash
+    std::uint64_t seed;                      // for core::hash()
     core::HighWaterMark high_water;          // of all stamps
-    std::atomic<core::FullXid> first_bound;  // to which all databases' floors were raised after recovery
-    std::atomic<std::uint32_t> floor_ready;  // ... when they were
+    std::atomic<core::FullXid> first_bound;  // the floors' bound after recovery; 0: not yet known
+    std::atomic<std::uint32_t> floor_ready;  // 1 when they have been raised
 };
 static_assert(sizeof(SharedHead) == 64);
 
 /// This process's view of the shared memory.
 struct Shared {
     SharedHead* head = nullptr;
-    core::Stamps floors;                          // of projections, by hash
-    core::Stamps database_floors;                 // of databases, by hash
-    const core::Stamp* database_floor = nullptr;  // of this one; there when a definition has been read
+    core::Stamps floors;                          // of projections, by projection_hash()
+    core::Stamps database_floors;                 // of databases, by database_hash()
+    const core::Stamp* database_floor = nullptr;  // of this database; set by version_of_database_floor()
     core::Stamps stamps;                          // of keys and groups, by hash
     core::Cache cache;
 };
 
 extern Shared shared;
 
-/// Requests and attaches shared memory; called once, from _PG_init, while preloading.
+/// Requests and attaches the shared memory. _PG_init calls it once, while preloading.
 void shared_init();
 
 inline bool preloaded() { return shared.head != nullptr; }
 
 [[noreturn]] void complain_not_preloaded();
 
-/// Raises an error that says what to put into shared_preload_libraries, unless preloaded().
+/// Raises an error with a hint about shared_preload_libraries, unless preloaded().
 inline void require_preloaded() {
     if (!preloaded()) [[unlikely]]
         complain_not_preloaded();
 }
 
-/// The hash of a projection's key in this database; or of a group, the rows with one value in a lookup, whose
-/// watch's id stands for the projection's.
+/// Returns the hash of a projection's key in this database, or of a group: the rows with one value in a
+/// lookup. For a group, `projection` is the id of the lookup's watch.
 inline std::uint64_t key_hash(std::uint64_t projection, std::string_view key) {
     return core::hash(shared.head->seed, MyDatabaseId, projection, key);
 }
 
-/// Says early that a key will be read.
+/// Prefetches what will be read for a key.
 inline void expect(const core::Key& key) {
     shared.cache.expect(key);
     __builtin_prefetch(&shared.stamps.of(key.hash));
 }
 
-/// The same of the stamps of groups; they need not be any.
+/// Prefetches the stamps of groups. The numbers may be invalid.
 inline void expect(std::span<const std::uint32_t> groups) {
     for (const std::uint32_t group : groups)
         __builtin_prefetch(&shared.stamps[group]);
 }
 
-/// The hash that names a projection of this database: of its floor, and of its counters.
+/// Returns the hash for the floor and the counters of a projection of this database.
 std::uint64_t projection_hash(std::uint64_t projection);
 
-/// The hash that names a database's floor.
+/// Returns the hash for a database's floor.
 std::uint64_t database_hash(Oid database);
 
-/// All that a document depends on: its key's stamp, its projection's floor, its database's, and the stamps of
-/// its groups.
+/// The stamps that a document depends on: the stamp of its key, the floors of its projection and of this
+/// database, and the stamps of its groups.
 struct Dependencies {
     std::uint64_t key_hash;
     const core::Stamp* floor;
     std::span<const std::uint32_t> groups;
 };
 
-/// The versions of a projection's floor and its database's, added up.
+/// Returns the sum of the versions of a projection's floor and of this database's floor.
 inline std::uint64_t floor_versions(const core::Stamp* floor) {
     const std::uint64_t own = core::version_of(*floor);
     if (testing::fault(testing::Fault::database_floor_not_read))
@@ -90,11 +91,13 @@ inline std::uint64_t floor_versions(const core::Stamp* floor) {
     return own + core::version_of(*shared.database_floor);
 }
 
-/// The version of this database's floor, which a definition's reading begins with; 0: not preloaded.
+/// Returns the version of this database's floor, or 0 if the library is not preloaded. The reading of a
+/// definition starts with this call.
 std::uint64_t version_of_database_floor();
 
-/// The sum of the other versions as they are. With those of the floors: another than settled() told if one
-/// has changed, or changes now.
+/// Returns the sum of the current versions of the key's stamp and of the groups' stamps. Together with
+/// floor_versions(), it differs from the `versions` of settled() if one of the stamps or floors has changed
+/// since, or is changing now.
 inline std::uint64_t stamp_versions(const Dependencies& on) {
     std::uint64_t sum = core::version_of(shared.stamps.of(on.key_hash));
     for (const std::uint32_t group : on.groups)
@@ -102,73 +105,81 @@ inline std::uint64_t stamp_versions(const Dependencies& on) {
     return sum;
 }
 
-/// Has everybody who wrote to one of them finished for this snapshot? `versions` is then the sum of their
-/// versions.
+/// Returns whether all transactions that these stamps name have ended for the snapshot. If so, `versions` is
+/// the sum of the stamps' versions.
 bool settled(const Dependencies& on, const core::Snapshot& snapshot, std::uint64_t& versions);
 
+/// Returns the highest transaction that these stamps name, and one that has not ended for the snapshot.
 core::Writers writers_of(const Dependencies& on, const core::Snapshot& snapshot);
 
-/// Raises all databases' floors at the first use after recovery: everybody must have finished who had an id
-/// by then, for the stamps of prepared transactions were lost. False while the server is in recovery.
+/// Raises all databases' floors at the first use after recovery. The stamps of prepared transactions were
+/// lost, so every transaction that has an id by then must have ended. Returns false while the server is in
+/// recovery.
 bool make_floor_ready();
 inline bool floor_is_ready() {
     return shared.head->floor_ready.load(std::memory_order_acquire) != 0 || make_floor_ready();
 }
 
-/// Lets only those wait for whom it must be: the prepared transactions that are still there. Else any
-/// transaction that was open at the first use would keep everything from being cached until it ends. Once
-/// after recovery, in a transaction of the caller's that does nothing else.
+/// Replaces the bound of make_floor_ready() by the prepared transactions that are still there and the
+/// caller's own. Otherwise any transaction that was open at the first use would prevent all caching until it
+/// ends. Called once after recovery, in a transaction that does nothing else.
 void narrow_floor();
 
-/// Each adds the caller's transaction to a stamp, assigning its id if it has none.
+/// Add the current transaction to a stamp, to a projection's floor, to a database's floor or to all
+/// databases' floors. If the transaction has no id, one is assigned.
 void stamp(std::uint64_t hash);
 void stamp_projection(std::uint64_t projection);
 void stamp_database(Oid database);
 void stamp_all_databases();
 
-/// Projections that run functions whose text may name anything (text_functions.h). mark_text(): was it known?
-/// stamp_texts() stamps those that are known, those of other databases too, and notes by which statement.
+/// Projections that run functions whose text may name anything (text_functions.h). mark_text() marks such a
+/// projection and returns whether it was marked before. stamp_texts() stamps all marked projections,
+/// including those of other databases, and notes the statement.
 bool mark_text(std::uint64_t projection);
 void stamp_texts(CommandTag by);
 
-/// How often definitions of a database have changed so that a name or a type may mean something else in the
-/// text of a function (definition/compiled.h). A transaction counts its change when it has locked
-/// definitions, before it commits.
+/// The number of changes of a database's definitions after which a name or a type in the text of a function
+/// may have another meaning (definition/compiled.h). A transaction counts its change after it has locked the
+/// definitions and before it commits.
 std::uint64_t changes_of_names(Oid database);
 void count_change_of_names();
 void count_change_of_names_everywhere();
 
-/// What definitions made unusable: how often, and by which statement the last time.
+/// How often cached documents became invalid because definitions changed, and the statement that did it last.
 struct Invalidations {
     std::uint64_t count = 0;
     CommandTag last = CMDTAG_UNKNOWN;
 };
-/// Notes that a statement did, of what was stamped; and tells what was noted of a projection, or its
-/// database.
+/// note_invalidation...() note that a statement invalidated a projection, a database or all databases; the
+/// caller has stamped these. invalidations_of() returns the sum of what was noted for a projection and for
+/// this database.
 void note_invalidation(std::uint64_t projection, CommandTag by);
 void note_invalidation_of_database(Oid database, CommandTag by);
 void note_invalidation_of_all(CommandTag by);
 Invalidations invalidations_of(std::uint64_t projection);
 
-/// The lock of one partition of the cache. An error in between releases it, as any LWLock.
+/// Acquire and release the lock of one partition of the cache. It is an LWLock, so an error releases it.
 void lock_partition(std::uint32_t partition);
 void unlock_partition(std::uint32_t partition);
 
-/// Gives back the memory of a projection's documents in a database; of all projections where it is 0. At any
-/// time: what is forgotten is loaded again when it is wanted.
+/// Removes the cached documents of a projection of a database, or of all its projections if `projection` is
+/// 0. It may be called at any time, because removed documents are loaded again when they are read.
 void forget_documents(Oid database, std::uint64_t projection);
 
-/// How many documents of a projection of this database are cached, and their bytes.
+/// The number of cached documents of a projection of this database, and their size in bytes.
 struct Holding {
     std::uint64_t entries = 0;
     std::uint64_t bytes = 0;
 };
-/// Adds up what is held of each of `projections` (ids), walking the whole index; `holdings` has as many.
+/// Adds what is cached for each of `projections` (ids) to the element of `holdings` at the same position.
+/// Walks the whole index.
 void count_holdings(std::span<const std::uint64_t> projections, Holding* holdings);
 
-/// The objects whose locks order loaders behind changes of definitions: one of this database, and one of what
-/// counts in all. Who is about to commit such a change takes its own in ShareLock and holds it to the end, a
-/// loader tries RowExclusiveLock on both and gives it back at once.
+/// Two heavyweight locks order loaders behind changes of definitions: one for each database, and one for
+/// changes that affect all databases. A transaction that is about to commit such a change takes the lock for
+/// it in ShareLock mode and holds it to its end. A loader tries to take both in RowExclusiveLock mode and
+/// releases them at once; definitions_are_quiet() and definitions_are_quiet_in() return whether that
+/// succeeds.
 void lock_definitions();
 void lock_all_definitions();
 bool definitions_are_quiet();

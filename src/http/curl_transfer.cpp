@@ -7,10 +7,10 @@ namespace rolecall::http {
 
 namespace {
 
-constexpr int most_header_lines = 1000;    // of an answer, with redirects, trailers and 1xx responses
+constexpr int most_header_lines = 1000;    // of a request; redirects, trailers and 1xx responses included
 constexpr std::time_t settled_after = 60;  // seconds
 
-// An exception must not pass through libcurl.
+// A callback of libcurl. An exception must not pass through libcurl.
 std::size_t on_body(char* data, std::size_t, std::size_t bytes, void* argument) {
     auto* transfer = static_cast<Transfer*>(argument);
     if (!within_limit(*transfer))
@@ -36,8 +36,10 @@ bool equal_ignoring_case(std::string_view a, std::string_view b) {
                       [&](char x, char y) { return lower(x) == lower(y); });
 }
 
-// What is compressed can be anything: a few bytes that take for ever to become nothing. We ask for none of
-// it. libcurl would undo a transfer encoding unasked; a body of another status than 2xx is of no interest.
+// Returns false if a header line announces an encoded body. A few compressed bytes can take very long to
+// decompress, so requests ask for no compression and compressed responses are rejected. libcurl would decode
+// a transfer encoding without being asked. A content encoding is accepted if the status is not 2xx, because
+// such a body is not used.
 bool is_plain(const Transfer& transfer, std::string_view header) {
     const std::size_t colon = header.find(':');
     if (colon == std::string_view::npos)
@@ -54,7 +56,7 @@ bool is_plain(const Transfer& transfer, std::string_view header) {
     return status < 200 || status >= 300;
 }
 
-// Each header line, status line and trailer line, those of 1xx responses as well.
+// Called for each header line, status line and trailer line, including those of 1xx responses.
 std::size_t on_header(char* data, std::size_t, std::size_t bytes, void* argument) {
     auto* transfer = static_cast<Transfer*>(argument);
     if (!within_limit(*transfer))
@@ -66,27 +68,28 @@ std::size_t on_header(char* data, std::size_t, std::size_t bytes, void* argument
     return transfer->refusal == Refusal::none ? bytes : 0;
 }
 
-// All that arrives, chunk sizes and their extensions included, before libcurl makes anything of it.
+// Counts all received bytes, including chunk sizes and chunk extensions, before libcurl interprets them.
 int on_bytes(CURL*, curl_infotype kind, char*, std::size_t bytes, void* argument) {
     if (kind == CURLINFO_HEADER_IN || kind == CURLINFO_DATA_IN)
         static_cast<Transfer*>(argument)->received += bytes;
     return 0;
 }
 
-// Called after each piece: not all that arrives comes to on_body() or on_header().
+// Called after each received piece, because not all received data reaches on_body() or on_header().
 int on_progress(void* argument, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
     return within_limit(*static_cast<Transfer*>(argument)) ? 0 : 1;
 }
 
-// It will be kept as text in some encoding; whoever sends more than that is asked for everything each time.
+// Returns an empty string unless the value is short printable ASCII, because validators are stored as text in
+// the database's encoding. Without validators, every request asks for the whole answer.
 std::string storable(std::string value) {
     const bool plain = value.size() <= 256 &&
                        std::all_of(value.begin(), value.end(), [](char c) { return c >= ' ' && c < 0x7f; });
     return plain ? std::move(value) : std::string();
 }
 
-// A Last-Modified counts in seconds: it tells versions apart only if it was a while ago (RFC 9110, 8.8.2.2),
-// by the clock of who sent it.
+// Last-Modified has a resolution of one second. It distinguishes versions only if it is sufficiently older
+// than the Date of the same response, which is by the same clock (RFC 9110, 8.8.2.2).
 std::string settled_last_modified(CURL* easy) {
     std::string last_modified = header_of(easy, "Last-Modified");
     if (last_modified.empty())
@@ -99,7 +102,7 @@ std::string settled_last_modified(CURL* easy) {
 }
 
 std::string lower_first(std::string text) {
-    // Only a word, not an abbreviation such as "SSL".
+    // Only a word is lowered, not an abbreviation such as "SSL".
     if (text.size() > 1 && text[0] >= 'A' && text[0] <= 'Z' && text[1] >= 'a' && text[1] <= 'z')
         text[0] = static_cast<char>(text[0] - 'A' + 'a');
     while (text.ends_with('.'))
@@ -132,7 +135,7 @@ void receive_into(Transfer& t) {
     t.set(CURLOPT_WRITEDATA, static_cast<void*>(&t));
     t.set(CURLOPT_HEADERFUNCTION, on_header);
     t.set(CURLOPT_HEADERDATA, static_cast<void*>(&t));
-    t.set(CURLOPT_VERBOSE, 1L);  // to on_bytes(), which shows it to nobody
+    t.set(CURLOPT_VERBOSE, 1L);  // for on_bytes(); nothing is printed
     t.set(CURLOPT_DEBUGFUNCTION, on_bytes);
     t.set(CURLOPT_DEBUGDATA, static_cast<void*>(&t));
     t.set(CURLOPT_NOPROGRESS, 0L);
@@ -178,10 +181,10 @@ Phase phase_of(const Transfer& transfer, CURLcode code) {
     }
     if (transfer.any(CURLINFO_HEADER_SIZE) || transfer.refusal != Refusal::none)
         return Phase::body;
-    // Later versions give a time before the transfer where there is no connection yet.
+    // Later versions of libcurl report a pretransfer time even if there is no connection yet.
     if (!transfer.any(CURLINFO_LOCAL_PORT))
         return transfer.reached(CURLINFO_NAMELOOKUP_TIME) ? Phase::connect : Phase::name_lookup;
-    // Connected; the connect time counts TLS in.
+    // There is a connection. The connect time includes TLS.
     return transfer.reached(CURLINFO_PRETRANSFER_TIME) ? Phase::first_byte : Phase::tls;
 }
 

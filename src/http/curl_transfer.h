@@ -1,5 +1,5 @@
-// One request of curl_transport.cpp on its way: its handle of libcurl, what has arrived, and when that is too
-// much.
+// A request of curl_transport.cpp that is under way: its libcurl handle, the data received, and the limits on
+// that data.
 #pragma once
 
 #include <curl/curl.h>
@@ -27,7 +27,7 @@ struct Headers {
     }
 };
 
-/// Why an answer was given up.
+/// Why a response was rejected.
 enum class Refusal { none, too_large, too_many_headers, encoded };
 
 using Easy = std::unique_ptr<CURL, decltype(&curl_easy_cleanup)>;
@@ -35,7 +35,7 @@ using Easy = std::unique_ptr<CURL, decltype(&curl_easy_cleanup)>;
 struct Transfer {
     RequestId id = 0;
     std::size_t limit = 0;
-    std::size_t received = 0;  // before anything is taken out of it
+    std::size_t received = 0;  // bytes as they came from the network, before any decoding
     int header_lines = 0;
     Refusal refusal = Refusal::none;
     int redirects = 0;
@@ -65,22 +65,22 @@ struct Transfer {
     }
 };
 
-/// Has the transfer's handle tell it what arrives.
+/// Makes the libcurl handle deliver received data to the transfer.
 void receive_into(Transfer& transfer);
 
-/// Is what arrived within the limits? False: `refusal` says why not.
+/// Returns whether the response is within its limits so far. If not, `refusal` says why.
 bool within_limit(Transfer& transfer);
 
-/// The header of the last answer, its lines joined by commas.
+/// Returns a header of the last response. If it occurs several times, the values are joined by commas.
 std::string header_of(CURL* easy, const char* name);
 
-/// What can be sent back to be told whether there is another version.
+/// Returns the response's validators, for a later conditional request.
 Validators validators_of(CURL* easy);
 
-/// In which phase a transfer failed with `code`.
+/// Returns the phase in which a transfer failed with `code`.
 Phase phase_of(const Transfer& transfer, CURLcode code);
 
-/// Why it failed.
+/// Returns why a transfer failed with `code`, in the form of Completion::failure.
 std::string failure_of(const Transfer& transfer, CURLcode code);
 
 }  // namespace rolecall::http

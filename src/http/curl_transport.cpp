@@ -29,10 +29,11 @@ constexpr int most_redirects = 3;
 constexpr milliseconds no_timer{60'000};
 constexpr int events_at_once = 64;
 constexpr std::size_t most_idle = 64;         // handles
-constexpr std::size_t most_left_behind = 64;  // threads of lookups
-constexpr int own_descriptors = 3;            // the epoll set, and libcurl's pair to wake itself up
+constexpr std::size_t most_left_behind = 64;  // threads of abandoned name lookups
+constexpr int own_descriptors = 3;            // the epoll set, and libcurl's wakeup socket pair
 
-// Blocks every signal while libcurl runs: a thread inherits the mask of the one that starts it.
+// Blocks all signals while libcurl runs, because a thread inherits the signal mask of the thread that starts
+// it.
 class QuietSignals {
  public:
     QuietSignals() {
@@ -48,8 +49,8 @@ class QuietSignals {
     sigset_t before_;
 };
 
-// Those of this process that are neither its own nor a lookup of `transfers`; the kernel counts them as
-// links.
+// Returns the number of threads of this process, without its main thread and one lookup for each transfer.
+// The kernel counts threads as links of /proc/self/task.
 std::size_t threads_left_behind(std::size_t transfers) {
     struct stat status {};
     constexpr std::size_t links_of_a_directory = 2;
@@ -165,7 +166,7 @@ class CurlTransport final : public Transport {
         event.data.fd = socket;
         event.events =
             ((what & CURL_POLL_IN) != 0 ? EPOLLIN : 0U) | ((what & CURL_POLL_OUT) != 0 ? EPOLLOUT : 0U);
-        // A socket that was closed has left by itself, and its number may come again.
+        // A closed socket leaves the epoll set by itself, and its number may be reused.
         if (epoll_ctl(self->epoll_, EPOLL_CTL_MOD, socket, &event) != 0)
             epoll_ctl(self->epoll_, EPOLL_CTL_ADD, socket, &event);
         return 0;
@@ -206,7 +207,8 @@ class CurlTransport final : public Transport {
         t.set(CURLOPT_URL, request.url.c_str());
         t.set(CURLOPT_NOSIGNAL, 1L);
 #if LIBCURL_VERSION_NUM >= 0x075700
-        // The library that we run with may be older than the one that we were compiled for: then it waits.
+        // The libcurl in use may be older than the one at compile time. It then rejects the option, and waits
+        // for the threads of name lookups.
         curl_easy_setopt(t.easy.get(), CURLOPT_QUICK_EXIT, 1L);
 #endif
         t.set(CURLOPT_ERRORBUFFER, t.message);
@@ -219,14 +221,14 @@ class CurlTransport final : public Transport {
         t.set(CURLOPT_CONNECTTIMEOUT_MS,
               static_cast<long>(std::min(request.timeout, request.connect_timeout).count()));
         t.set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2TLS));
-        // Many requests over one connection, where the server is known to take them. To wait for what is not
-        // known yet would mean to wait for the first answer, however long that takes.
+        // Requests share a connection only if the server is known to support that. If it is not known yet,
+        // they would have to wait for the first answer, however long that takes.
         t.set(CURLOPT_PIPEWAIT, multiplexes(request.url) ? 1L : 0L);
         t.set(CURLOPT_PROTOCOLS_STR, "http,https");
         t.set(CURLOPT_FOLLOWLOCATION, 0L);  // followed by redirect(), to the same origin only
         t.set(CURLOPT_PATH_AS_IS, 1L);
         if (request.proxy)
-            t.set(CURLOPT_PROXY, request.proxy->c_str());  // "": not even one from the environment
+            t.set(CURLOPT_PROXY, request.proxy->c_str());  // "": none, not even from the environment
         t.set(CURLOPT_USERAGENT, "rolecall");
         t.set(CURLOPT_SSL_VERIFYPEER, 1L);
         t.set(CURLOPT_SSL_VERIFYHOST, 2L);
@@ -274,7 +276,8 @@ class CurlTransport final : public Transport {
             std::erase_if(multiplexing_, [&](const std::string& known) { return same_origin(known, t.url); });
     }
 
-    // Asks again where a redirect of the same origin points. False: `done` says why not.
+    // Follows a redirect to the same origin. Returns false if there is none, or if it cannot be followed;
+    // `done` then has the failure.
     bool redirect(Transfer& t, Completion& done) {
         char* target = nullptr;
         curl_easy_getinfo(t.easy.get(), CURLINFO_REDIRECT_URL, &target);
@@ -328,7 +331,7 @@ class CurlTransport final : public Transport {
             if (message->msg != CURLMSG_DONE)
                 continue;
             CURL* easy = message->easy_handle;
-            const CURLcode code = message->data.result;  // the message dies with the next call
+            const CURLcode code = message->data.result;  // the next call invalidates the message
             const auto it = transfers_.find(easy);
             Transfer& transfer = *it->second;
             curl_multi_remove_handle(multi_, easy);
@@ -344,7 +347,7 @@ class CurlTransport final : public Transport {
         return completed;
     }
 
-    // Making a handle costs more than clearing one.
+    // Handles are reused, because creating one costs more than resetting one.
     Easy take_handle() {
         if (!idle_.empty()) {
             Easy easy = std::move(idle_.back());
@@ -360,7 +363,7 @@ class CurlTransport final : public Transport {
     void keep_handle(Easy easy) {
         if (idle_.size() >= most_idle)
             return;
-        curl_easy_reset(easy.get());  // credentials and all
+        curl_easy_reset(easy.get());  // also clears the credentials
         idle_.push_back(std::move(easy));
     }
 
@@ -374,7 +377,7 @@ class CurlTransport final : public Transport {
     }
 
     Descriptors* descriptors_;
-    int reserved_ = 0;  // own_descriptors, once we are set up
+    int reserved_ = 0;  // own_descriptors after construction
     CURLM* multi_ = nullptr;
     int epoll_ = -1;
     RequestId last_id_ = 0;

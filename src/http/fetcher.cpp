@@ -8,7 +8,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// Any other status than 200 means that the answer is something else, or a part of it (206).
+// With any other status, the body is something else than the answer, or only a part of it (206).
 bool is_good(const Request& request, const Completion& completion) {
     constexpr int ok = 200;
     if (completion.failed_in != Phase::none)
@@ -24,7 +24,7 @@ void Fetcher::ask(FetchId id, Fetch& fetch, PartialFetch& part, const Request& r
     ++fetch.requests;
 }
 
-// A completion: it could not be asked for.
+// Returns a failed completion if the page could not be requested, else nullopt.
 std::optional<Completion> Fetcher::ask_for_next_page(FetchId id, Fetch& fetch, PartialFetch& part) {
     Request request = part.pager.request();
     part.room -= std::min(part.pages.back().received, part.room);
@@ -44,7 +44,6 @@ std::optional<Completion> Fetcher::ask_for_next_page(FetchId id, Fetch& fetch, P
     }
 }
 
-// Takes what one request brought.
 void Fetcher::take(FetchId id, Fetch& fetch, Completion completion) {
     const auto part = std::find_if(fetch.parts.begin(), fetch.parts.end(),
                                    [&](const PartialFetch& p) { return p.under_way == completion.id; });
@@ -70,7 +69,7 @@ bool Fetcher::has_ended(const Fetch& fetch) {
            (complete(first) && std::any_of(fetch.parts.begin(), fetch.parts.end(), failed));
 }
 
-// Of one that has ended.
+// The fetch must have ended.
 Fetched Fetcher::result_of(FetchId id, Fetch fetch) {
     Fetched done;
     done.id = id;

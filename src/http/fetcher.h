@@ -1,5 +1,5 @@
-// Fetches that take several requests, and several pages each: all answers of one subject come together, or a
-// failure.
+// Fetches that consist of several requests, each with several pages. A fetch ends with all answers for its
+// subject, or with a failure.
 #pragma once
 
 #include <functional>
@@ -24,54 +24,56 @@ struct PagedRequest {
 /// A complete answer: its pages, at least one.
 using Pages = std::vector<Completion>;
 
-/// What came of a fetch: the answers to its requests, in their order. Or, with the others given up, the
-/// completion that has a failure or a status other than 200 (or the 304 that was asked for), or why pages
-/// could not be followed (Pager). The first request, which is about the subject itself, has the last word:
-/// what befalls the others waits for its answer, in whatever order they end.
+/// The result of a fetch. A complete fetch has the answers to its requests, in their order. A failed fetch
+/// has `failed`, a completion with a failure or with a status other than 200 (304 is accepted for a
+/// conditional request), or `refused`, the reason why pages could not be followed (Pager); its remaining
+/// requests are cancelled. The first request, which is about the subject itself, takes precedence: a failure
+/// of another request ends the fetch only when the answer to the first one is complete, whichever ends first.
 struct Fetched {
     FetchId id = 0;
-    std::vector<Pages> answers;  ///< of a fetch that failed: the first one's, if it is complete; else none
+    std::vector<Pages> answers;  ///< if the fetch failed: the first request's if complete, else none
     std::optional<Completion> failed;
-    bool failed_at_once = false;  ///< the first request did, at its first page
+    bool failed_at_once = false;  ///< the first request failed at its first page
     std::optional<Error> refused;
-    int requests = 0;  ///< that were made, pages counted
+    int requests = 0;  ///< requests made; each page counts
 
     bool is_complete() const { return !failed && !refused; }
 };
 
-/// Runs fetches over a transport, which it owns. One thread, as the transport.
+/// Runs fetches over a transport, which it owns. Like the transport, it belongs to one thread.
 class Fetcher {
  public:
     using Clock = std::chrono::steady_clock;
 
-    /// `now` is for tests.
+    /// Tests replace `now`.
     explicit Fetcher(std::unique_ptr<Transport> transport,
                      std::function<Clock::time_point()> now = Clock::now)
         : transport_(std::move(transport)), now_(std::move(now)) {}
 
-    /// Starts a fetch of at least one request. Time and size that a request allows are for all its pages
-    /// together. Throws what Transport::start() throws, and leaves nothing behind.
+    /// Starts a fetch of at least one request. A request's limits of time and size apply to all its pages
+    /// together. Throws what Transport::start() throws; then no request of the fetch stays under way.
     FetchId start(const std::vector<PagedRequest>& requests);
 
-    /// Gives a fetch up; nothing is heard of it any more.
+    /// Cancels a fetch. advance() will not return it.
     void cancel(FetchId id);
 
-    /// Does what can be done without waiting, and returns the fetches that ended since.
+    /// Processes what can be processed without waiting, and returns the fetches that ended since the last
+    /// call.
     std::vector<Fetched> advance();
 
-    /// As Transport.
+    /// Like those of Transport.
     int fd() const { return transport_->fd(); }
     std::chrono::milliseconds timeout() const { return transport_->timeout(); }
 
     std::size_t in_flight() const { return fetches_.size(); }
 
  private:
-    // One request of a fetch, on its way through its pages.
+    // One request of a fetch, and the pages received so far.
     struct PartialFetch {
         Pager pager;
-        RequestId under_way = 0;  // 0: it has ended
+        RequestId under_way = 0;  // 0: no request is under way; this part has ended
         Clock::time_point deadline;
-        std::size_t room = 0;  // bytes
+        std::size_t room = 0;  // bytes that further pages may have
         Pages pages;
         std::optional<Completion> failed{};
         std::optional<Error> refused{};

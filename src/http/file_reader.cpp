@@ -18,7 +18,7 @@ namespace rolecall::http {
 
 namespace {
 
-// The files that somebody waits for in vain. Never destroyed: a thread may come to it while the process ends.
+// The files that threads are reading. Never destroyed, because a thread may use it while the process exits.
 struct Stuck {
     std::mutex mutex;
     std::multiset<std::string> paths;
@@ -29,8 +29,9 @@ Stuck& stuck() {
     return *instance;
 }
 
-// As much of a regular file as fits into `buffer`. The name may lead anywhere: nothing here waits for a
-// writer, makes a terminal ours, or changes what it opens.
+// Reads a regular file that is smaller than `buffer` and resizes the buffer to it. Returns 0 or an errno
+// value. The path may lead to any kind of file, so opening it must not wait for a writer, acquire a
+// controlling terminal, or change the file.
 int read_regular(const char* path, std::string& buffer) {
     const int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
     if (fd < 0)
@@ -42,7 +43,7 @@ int read_regular(const char* path, std::string& buffer) {
     if (error == 0 && status.st_size >= static_cast<off_t>(buffer.size()))
         error = EFBIG;
     std::size_t size = 0;
-    while (error == 0 && size < buffer.size()) {  // what a file says of its size need not be so
+    while (error == 0 && size < buffer.size()) {  // st_size may be wrong
         const ssize_t got = read(fd, buffer.data() + size, buffer.size() - size);
         if (got == 0)
             break;

@@ -1,6 +1,6 @@
-// Reads a small file for somebody who must not be held up by it: whatever the name leads to (a pipe, a
-// device, a mount whose server is gone), it is opened and read by a thread that can be left behind. All
-// signals are blocked there.
+// Reads a small file without blocking the caller. The path may lead to a pipe, a device or a mount whose
+// server does not answer, so a separate thread opens and reads the file. If it blocks, it can be abandoned.
+// All signals are blocked in this thread.
 #pragma once
 
 #include <cstddef>
@@ -9,29 +9,30 @@
 
 namespace rolecall::http {
 
-/// What is read of one file. Left behind by its destructor, with the thread, if that is not done.
+/// Reads one file. If the thread is not done when the object is destroyed, it is abandoned with its buffer.
 class FileRead {
  public:
-    /// Begins to read a file of less than `limit` bytes. Throws std::runtime_error where no thread, or no
-    /// descriptor to wait with, is to be had.
+    /// Begins to read a file of less than `limit` bytes. Throws std::runtime_error if a thread or the event
+    /// descriptor cannot be created.
     FileRead(const std::string& path, std::size_t limit);
     ~FileRead();
     FileRead(const FileRead&) = delete;
     FileRead& operator=(const FileRead&) = delete;
 
-    /// Becomes readable when it is done.
+    /// Returns a descriptor that becomes readable when the read is done. The object owns it.
     int fd() const;
 
     bool is_done() const;
 
-    /// 0, or errno: EINPROGRESS until it is done, EINVAL where it is no regular file, EFBIG where it is too
-    /// large.
+    /// Returns 0 or an errno value: EINPROGRESS until the read is done, EINVAL if the file is not regular
+    /// (EISDIR for a directory), EFBIG if it is too large.
     int error() const;
 
-    /// When error() is 0, and not before that was asked. Forgotten with this.
+    /// Returns the file's content. Call it only after error() has returned 0. The content is erased from
+    /// memory when the object is destroyed.
     const std::string& content() const;
 
-    /// Is a thread that was left behind still at this file? One is enough.
+    /// Returns whether a thread is still reading this file, so that the caller need not start another one.
     static bool is_stuck(const std::string& path);
 
  private:

@@ -85,7 +85,7 @@ class Pruner {
         --depth_;
     }
 
-    // Replaces what was written since `start`.
+    // Replaces the output since `start` by an odd value.
     void odd(Oddity oddity, std::size_t start) {
         out_.json.resize(start);
         out_.json += "{\"";
@@ -161,7 +161,7 @@ class Pruner {
             odd(oddity, start);
     }
 
-    // Of what there may be any number of.
+    // Counts a value that the shape does not name one by one. Returns whether the limit is exceeded.
     bool is_full() { return ++values_ > limits_.values; }
 
     void text(bool is_read) {

@@ -58,7 +58,7 @@ void append_utf8(std::string& to, std::uint32_t c) {
     }
 }
 
-// The Unicode Standard, table 3-7.
+// By table 3-7 of the Unicode Standard.
 bool is_utf8(std::string_view text) {
     for (std::size_t i = 0; i < text.size();) {
         const auto byte = [&](std::size_t n) { return static_cast<unsigned char>(text[i + n]); };
@@ -137,7 +137,7 @@ std::uint32_t JsonReader::read_hex() {
     return value;
 }
 
-// After a backslash. False: what it stands for is no character by itself.
+// Reads an escape after its backslash. Returns false if it is a zero character or half of a surrogate pair.
 bool JsonReader::read_escape(std::string& value) {
     constexpr std::string_view letters = "\"\\/bfnrt";
     constexpr std::string_view meanings = "\"\\/\b\f\n\r\t";
@@ -210,11 +210,11 @@ std::string_view JsonReader::read_plain() {
     return token;
 }
 
-// Without recursion: depth costs a byte.
+// Not recursive, so that a level of nesting costs only one byte.
 std::string_view JsonReader::skip_value() {
     (void)peek();
     const std::size_t start = at_;
-    std::vector<char> open;  // what closes them
+    std::vector<char> open;  // the closing character of each open level
     do {
         const char c = peek();
         if (c == '{' || c == '[') {
@@ -223,7 +223,7 @@ std::string_view JsonReader::skip_value() {
             if (peek() != open.back()) {
                 if (c == '{')
                     skip_name();
-                continue;  // with the first value
+                continue;  // with the first member's value or the first element
             }
             ++at_;
             open.pop_back();

@@ -1,5 +1,5 @@
-// Reads a JSON text from its beginning to its end, value by value, without making a tree of it. What is not
-// JSON (RFC 8259) is an Error RC104; what is JSON, and no database can hold, is for the caller to judge.
+// Reads a JSON text sequentially, value by value, without building a tree. Throws Error RC104 if the text is
+// not JSON (RFC 8259). JSON values that a database cannot store are not errors here; the caller handles them.
 #pragma once
 
 #include <cstddef>
@@ -12,33 +12,33 @@ namespace rolecall::http {
 
 class JsonReader {
  public:
-    /// What a string holds.
+    /// The validity of a string.
     enum class Text {
         fine,
-        half,      ///< half of a surrogate pair, or a zero character: no text at all
-        not_utf8,  ///< bytes that are not UTF-8
+        half,      ///< contains half of a surrogate pair, or a zero character
+        not_utf8,  ///< is not valid UTF-8
     };
 
-    /// `meanwhile` is called now and then, and may throw.
+    /// `meanwhile` is called regularly, and may throw.
     explicit JsonReader(std::string_view text, std::function<void()> meanwhile = {})
         : text_(text), meanwhile_(std::move(meanwhile)) {}
 
-    /// The first character of what comes next. There must be something.
+    /// Returns the first character of the next token without consuming it. Throws at the end of the text.
     char peek();
 
-    /// Is nothing left but spaces?
+    /// Returns whether only white space is left.
     bool at_end();
 
-    /// Passes by a value, of any depth; it is returned as it stands.
+    /// Skips a value of any depth, and returns its text.
     std::string_view skip_value();
 
-    /// Reads a string; `value` is its text, in UTF-8, where it is fine.
+    /// Reads a string. `value` is its content in UTF-8 if the result is `fine`.
     Text read_string(std::string& value);
 
-    /// A number, true, false or null.
+    /// Reads a number, true, false or null, and returns its text.
     std::string_view read_plain();
 
-    /// An object: calls f(name, what the name is) at each member's value, which f must read or skip.
+    /// Reads an object. Calls f(name, validity of the name) for each member; f must read or skip the value.
     template <typename F>
     void each_member(F&& f) {
         each('{', '}', [&] {
@@ -49,7 +49,7 @@ class JsonReader {
         });
     }
 
-    /// An array; likewise f() at each element.
+    /// Reads an array. Calls f() for each element, which f must read or skip.
     template <typename F>
     void each_element(F&& f) {
         each('[', ']', f);

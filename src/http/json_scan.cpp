@@ -9,8 +9,9 @@ namespace rolecall::http {
 
 namespace {
 
-// The value at the path, as text, or what is no object on the way to it; nullopt: there is none. Where a
-// member comes twice the last one counts, as in jsonb.
+// Returns the text of the value at the path, with `is_there` set. If the path leads through a value that is
+// not an object, returns that value's text instead. Returns nullopt if a member is missing. If a member
+// occurs twice, the last one counts, as in jsonb.
 std::optional<std::string_view> find(JsonReader& reader, std::span<const std::string> path, bool& is_there) {
     is_there = path.empty();
     if (is_there || reader.peek() != '{')

@@ -1,6 +1,5 @@
-// Looks something up in a JSON text without making a tree of it: what paging needs to know of an answer
-// before PostgreSQL sees it. Anything that is not JSON up to there is an error; whether all of it is JSON is
-// for PostgreSQL to say.
+// Looks values up in a JSON text without building a tree. Paging needs them before PostgreSQL parses the
+// answer. A syntax error in the part that is read is an error here. PostgreSQL checks the whole text later.
 #pragma once
 
 #include <cstddef>
@@ -11,13 +10,15 @@
 
 namespace rolecall::http {
 
-/// The members that lead to a value: "$" is none, "$.a.b" or "$.\"a\".b" two. A part of SQL/JSON's paths.
+/// The names of the members that lead to a value: "$" has none, "$.a.b" and "$.\"a\".b" have two. This is a
+/// subset of the SQL/JSON path language.
 class MemberPath {
  public:
-    /// nullopt for any other path.
+    /// Returns nullopt if the path is not in this subset.
     static std::optional<MemberPath> parse(std::string_view text);
 
-    /// The path of the array whose elements `path` picks: what stands before the first "[*]".
+    /// Returns the path of the array whose elements `path` selects, which is the part before the first "[*]".
+    /// Returns nullopt if there is no "[*]" or that part is not in this subset.
     static std::optional<MemberPath> of_array(std::string_view path);
 
     const std::vector<std::string>& members() const { return members_; }
@@ -26,11 +27,13 @@ class MemberPath {
     std::vector<std::string> members_;
 };
 
-/// How many elements the array there has; nullopt: there is none. Throws Error RC104.
+/// Returns the number of elements of the array at `path`, or nullopt if there is no array. Throws Error RC104
+/// if the text is not JSON.
 std::optional<std::size_t> count_elements(std::string_view json, const MemberPath& path);
 
-/// The string or number there, as text; nullopt: there is none, or null. Throws Error RC104, also where it is
-/// anything else, or something other than an object is on the way.
+/// Returns the string or number at `path` as text, or nullopt if there is no value or a null. Throws Error
+/// RC104 if the text is not JSON, if the value has another type or is not valid text, or if the path leads
+/// through a value that is neither an object nor null.
 std::optional<std::string> scalar_at(std::string_view json, const MemberPath& path);
 
 }  // namespace rolecall::http

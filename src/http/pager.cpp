@@ -27,7 +27,8 @@ bool equal_ignoring_case(std::string_view a, std::string_view b) {
                       [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
 }
 
-// Up to the next `separator` that stands outside quotes; moves `text` behind it.
+// Returns the text up to the next separator outside quotes, trimmed, and removes it from `text`. The
+// separator stays.
 std::string_view take(std::string_view& text, std::string_view separators) {
     bool quoted = false;
     std::size_t end = 0;
@@ -45,7 +46,7 @@ std::string_view take(std::string_view& text, std::string_view separators) {
     return trim(taken);
 }
 
-// rel=next, rel="prev next"
+// Returns whether a link parameter is a rel with the type next, such as rel=next or rel="prev next".
 bool says_next(std::string_view parameter) {
     const std::size_t equals = parameter.find('=');
     if (equals == std::string_view::npos || !equal_ignoring_case(trim(parameter.substr(0, equals)), "rel"))
@@ -137,7 +138,7 @@ std::optional<std::string> Pager::next_url(const Completion& page) {
             const std::size_t items = items_on(page);
             if (items == 0)
                 return std::nullopt;
-            // Whoever ignores the parameter sends the first page for ever.
+            // A provider that ignores the parameter sends the first page again and again.
             if (page.body == last_body_)
                 refuse("Page " + std::to_string(pages_) + " is the same as the one before.",
                        "Correct page_parameter if it is wrong.");

@@ -1,6 +1,6 @@
-// Answers that come in pages: after each page, which request brings the next one, or that this was the last.
-// Used for one user's roles (through Fetcher) and for lists of users (page by page). Knows no transport and
-// no time.
+// Answers that come in pages. After each page, a Pager returns the request for the next page, or that the
+// page was the last. Used for the roles of one user (through Fetcher) and for lists of users (page by page).
+// It depends on neither the transport nor the clock.
 #pragma once
 
 #include <optional>
@@ -11,40 +11,41 @@
 
 namespace rolecall::http {
 
-/// How a provider pages.
+/// How a provider divides answers into pages.
 struct Paging {
     enum class Style {
-        none,    ///< an answer is one page; only then can Validators speak for all of it
-        link,    ///< the header Link names the next page by rel="next" (RFC 8288)
-        page,    ///< ?page=1, ?page=2 ..., until a page has no items
-        offset,  ///< ?offset=0, ?offset=items so far ..., until a page has no items
-        cursor,  ///< each page names the next, by a value for ?cursor= or by its address
+        none,    ///< an answer is one page; only then do Validators cover all of it
+        link,    ///< the Link header with rel="next" names the next page (RFC 8288)
+        page,    ///< ?page=1, ?page=2, ... until a page has no items
+        offset,  ///< ?offset=0, ?offset=(items so far), ... until a page has no items
+        cursor,  ///< each page contains a value for ?cursor=, or the next page's URL
     };
     Style style = Style::none;
-    std::string parameter;  ///< of the query that holds page, offset or cursor
+    std::string parameter;  ///< the query parameter for page, offset or cursor
     int first = 1;          ///< number of the first page
-    MemberPath items;       ///< page, offset: the array on each page
-    MemberPath cursor;      ///< cursor: where a page names the next
+    MemberPath items;       ///< for page and offset: the path of the array in each page
+    MemberPath cursor;      ///< for cursor: the path of the cursor in each page
     int most_pages = 1000;
 };
 
 /// Follows one answer through its pages:
 ///
 ///     Pager pager(request, paging);
-///     do ask for pager.request(); while (pager.advance(its completion));
+///     do send pager.request(); while (pager.advance(its completion));
 class Pager {
  public:
     Pager(Request first, Paging paging);
 
-    /// The page to ask for now.
+    /// Returns the request for the current page.
     const Request& request() const { return request_; }
 
-    /// Takes the answer to request(), a good one. True: there is another page. False: that was the last, and
-    /// the answer is complete. Throws Error RC104 where the pages cannot be followed to their end: one cannot
-    /// be read, they turn in a circle, there are more than most_pages, or the next one is at another host.
+    /// Takes the answer to request(), which must be a successful one. Returns true if there is another page,
+    /// and false if this page was the last and the answer is complete. Throws Error RC104 if the pages cannot
+    /// be followed to the end: a page cannot be read, a page repeats, there are more than most_pages, or the
+    /// next page has another origin.
     bool advance(const Completion& page);
 
-    /// Pages taken so far.
+    /// Returns the number of pages taken so far.
     int pages() const { return pages_; }
 
  private:
@@ -56,11 +57,11 @@ class Pager {
     Request request_;
     int pages_ = 0;
     std::size_t items_ = 0;
-    std::string last_body_;       // page, offset: the one before
-    std::set<std::string> seen_;  // link, cursor: addresses
+    std::string last_body_;       // for page and offset: the body of the page before
+    std::set<std::string> seen_;  // for link and cursor: the URLs of the pages so far
 };
 
-/// The target of rel="next" in a Link header; nullopt: there is none.
+/// Returns the target of rel="next" in a Link header, or nullopt if there is none.
 std::optional<std::string> next_link(std::string_view header);
 
 }  // namespace rolecall::http

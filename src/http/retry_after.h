@@ -1,4 +1,4 @@
-// The header Retry-After: how long a provider wants to be left alone.
+// The Retry-After header: how long a provider asks clients to wait.
 #pragma once
 
 #include <chrono>
@@ -7,8 +7,8 @@
 
 namespace rolecall::http {
 
-/// What the header asks for at the time `now` (seconds since 1970): a number of seconds, or until a date. 0
-/// for anything else, and for what has passed. At most a day.
+/// Returns the time to wait according to the header's value, a number of seconds or a date; `now` is in
+/// seconds since 1970. Returns 0 for any other value and for a date in the past, and at most one day.
 std::chrono::seconds retry_after(const std::string& value, std::time_t now);
 
 }  // namespace rolecall::http

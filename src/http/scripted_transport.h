@@ -1,5 +1,4 @@
-// A transport for tests: requests complete when the script says so, with what it says, without network or
-// time.
+// A transport for tests. The script decides when and how requests complete; no network or clock is used.
 #pragma once
 
 #include <functional>
@@ -13,7 +12,7 @@ namespace rolecall::http {
 
 class ScriptedTransport final : public Transport {
  public:
-    /// A request that is under way, for the script to look at.
+    /// A request that was started, for the script to inspect.
     struct Started {
         RequestId id;
         Request request;
@@ -39,7 +38,7 @@ class ScriptedTransport final : public Transport {
     std::chrono::milliseconds timeout() const override { return std::chrono::milliseconds(0); }
     std::size_t in_flight() const override { return open_.size(); }
 
-    /// The script: a request is answered, or fails.
+    /// Called by the script to complete a request with an answer or with a failure.
     void answer(RequestId id, int status, std::string body) {
         Completion completion;
         completion.id = id;
@@ -58,7 +57,7 @@ class ScriptedTransport final : public Transport {
 
     std::vector<Started> started;
     std::set<RequestId> cancelled;
-    int refuse_after = -1;  ///< start() throws from this call on
+    int refuse_after = -1;  ///< start() throws after this many calls; -1: never
 
  private:
     void complete(Completion completion) {

@@ -29,7 +29,7 @@ std::string part(const Url& url, CURLUPart which, unsigned flags = 0) {
     return text;
 }
 
-// The value is not repeated: it may hold a secret.
+// The message does not contain the value, because it may hold a secret.
 [[noreturn]] void refuse(const std::string& what, const std::string& hint) {
     throw Error("22023", what, {}, hint);
 }

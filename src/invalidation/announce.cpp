@@ -28,7 +28,7 @@ namespace {
 
 enum class Kind : std::uint32_t {
     relation,
-    rights,  // on a relation
+    rights,  // privileges on a relation
     grantee,
     created,
     role,
@@ -38,16 +38,16 @@ enum class Kind : std::uint32_t {
 };
 
 struct Note {
-    // The key of the table.
+    // The key of the hash table.
     Kind kind;
     Oid object;
 
-    int level;  // of the subtransaction it goes with
+    int level;  // nesting level of the subtransaction that the note belongs to
 };
 
 HTAB* table = nullptr;  // in TopTransactionContext
-int deepest = 0;        // no note's level is above
-int made = 0;           // relations that are new
+int deepest = 0;        // no note has a higher level
+int made = 0;           // number of notes of Kind::created
 bool announced = false;
 CommandTag tag = CMDTAG_UNKNOWN;
 
@@ -94,7 +94,7 @@ void note(Kind kind, Oid object) {
     ++projection::detail::noted_changes;
     projection::definitions_expire();
     if (announced)
-        announce();  // somebody else's callback changes definitions when this one has had its turn
+        announce();  // a later callback of another extension changes definitions
 }
 
 template <typename Visit>
@@ -131,7 +131,8 @@ void announce_relations(List* relations, Snapshot snapshot) {
     }
 }
 
-// Nobody else finds temporary ones, and no text names an index.
+// Returns whether the text of a function may name a relation in another session. Temporary relations are not
+// found there, and no text names an index or a TOAST table.
 bool is_named_by_others(Oid relation) {
     switch (get_rel_relkind(relation)) {
         case '\0':
@@ -163,16 +164,16 @@ void announce_dropped_databases() {
     }
 }
 
-// In this order: the locks, so that nobody installs from here to the end; then what is touched is decided by
-// the newest catalogs, in which every projection is that somebody may have cached before the lock; then it is
-// stamped, before the commit.
+// The order matters. The locks come first, so that no loader installs documents from here to the end of the
+// transaction. Then the newest catalogs decide what is affected; they contain every projection that another
+// session may have cached before the lock. What is affected is stamped before the commit.
 void announce_everything() {
     List* roles = noted(Kind::role);
     const bool everywhere = is_noted(Kind::all_databases, InvalidOid);
     const bool database = is_noted(Kind::database, MyDatabaseId);
     List* relations = noted(Kind::relation);
     List* rights = noted(Kind::rights);
-    CommandCounterIncrement();  // the last statement of a transaction is not followed by one
+    CommandCounterIncrement();  // the transaction's last statement is not followed by one
     const bool names = relations != NIL || names_were_made();
     if (everywhere || roles != NIL)
         cache::lock_all_definitions();
@@ -206,8 +207,9 @@ void announce_everything() {
     announce_dropped_databases();
 }
 
-// What superusers do to catalogs by UPDATE, or C code without telling the hook, shows in the messages that
-// this transaction will send: of functions, operators and the like, which no relation brings along.
+// Superusers may change catalogs by UPDATE, and C code may change them without calling the hook. Such changes
+// appear in the invalidation messages that this transaction will send. `caches` are those of functions,
+// operators and similar objects, whose changes cause no message for a relation.
 void note_catalogs_changed_by_hand() {
     static constexpr int caches[] = {AGGFNOID,    AMOID,       AMOPOPID,  AMPROCNUM,   CASTSOURCETARGET,
                                      CLAOID,      COLLOID,     CONVOID,   ENUMOID,     LANGOID,
@@ -226,7 +228,7 @@ void note_catalogs_changed_by_hand() {
     }
 }
 
-// Who has no id has changed nothing.
+// A transaction without an id has changed nothing.
 void announce() {
     if (before_announcement != nullptr)
         before_announcement();

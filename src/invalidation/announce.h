@@ -1,7 +1,8 @@
-// What this transaction changes of definitions. Noted while its statements run, dropped with a subtransaction
-// that is rolled back, and announced when it is about to commit or to be prepared: then, and not before, is
-// anything locked or stamped. So a statement that is refused changes nothing for others, and who changes
-// definitions in a long transaction costs others nothing until it ends.
+// Changes of definitions by this transaction. They are noted while the transaction's statements run. Notes of
+// a subtransaction that is rolled back are dropped. The rest is announced when the transaction is about to
+// commit or to be prepared. Nothing is locked or stamped before the announcement. So a statement that fails
+// changes nothing for other sessions, and a long transaction that changes definitions does not affect other
+// sessions until it ends.
 #pragma once
 
 #include "pg/pg.h"
@@ -12,35 +13,39 @@ extern "C" {
 
 namespace rolecall::invalidation {
 
-/// Registers for the ends of transactions; called once, from _PG_init, while preloading.
+/// Registers callbacks for the end of transactions. _PG_init calls it once, while preloading.
 void announce_init();
 
-/// Called before each announcement, which a statement under way may be in the middle of.
+/// Called before each announcement, because a statement that is still running may commit the transaction.
 extern void (*before_announcement)();
 
-/// The statement of whose changes is told from now on.
+/// Sets the command tag to which the announcement attributes the transaction's changes.
 void note_statement(CommandTag of);
 
-/// Something bound to one relation changes; it counts where that relation is behind a projection.
+/// Notes a change of one relation or of an object that belongs to it. It affects the projections that depend
+/// on the relation.
 void note_relation(Oid relation);
 
-/// Rights on a relation are given to, or taken from, roles; that counts as note_relation() if one of all the
-/// roles, or a member of one, owns what projections run.
+/// note_rights() notes that privileges on a relation are granted to, or revoked from, roles; note_grantee()
+/// notes one of these roles. A relation so noted counts like one of note_relation() if any of the noted
+/// grantees, or a member of one, owns a relation or a function.
 void note_rights(Oid relation);
 void note_grantee(Oid role);
 
-/// A relation is created by this transaction: what happens to it is of no matter to others.
+/// Notes that this transaction creates a relation. Its later changes to the relation do not affect other
+/// sessions, so note_relation() and note_rights() ignore them.
 void note_created(Oid relation);
 
-/// What a role may do changes; it counts in all databases, if the role or a member of it owns what
-/// projections run.
+/// Notes that the privileges of a role change. This affects all databases if the role, or a member of it,
+/// owns a relation or a function.
 void note_role(Oid role);
 
-/// What is not shown to be bound to one relation changes: it counts for all of this database, or of all.
+/// Note a change that cannot be attributed to one relation. It affects every projection of this database, or
+/// of all databases.
 void note_database();
 void note_all_databases();
 
-/// A database is dropped: what is cached of it is of no use to one that gets its number.
+/// Notes that a database is dropped. A new database with the same oid must not use its cached documents.
 void note_dropped_database(Oid database);
 
 }  // namespace rolecall::invalidation

@@ -29,7 +29,8 @@ namespace rolecall::invalidation {
 
 namespace {
 
-// Calls `visit(HeapTuple, TupleDesc)` for each row whose columns have these oids; false: no more is wanted.
+// Calls `visit(HeapTuple, TupleDesc)` for each row of a catalog whose columns have these oids. If `index` is
+// InvalidOid, the scan is sequential.
 template <typename Visit>
 void scan(Oid catalog, Oid index, std::initializer_list<std::pair<AttrNumber, Oid>> columns,
           Snapshot snapshot, Visit&& visit) {
@@ -53,23 +54,25 @@ void each_parent(Oid relation, Snapshot snapshot, Visit&& visit) {
          });
 }
 
-// ---- What projections there are
+// ---- Projections and their watches
 
 struct Root {
     Oid relation;
     std::uint64_t projection;
     NameData name;
     bool builtin;
-    bool watched;  // as opposed to the view
+    bool watched;  // true: a watched relation; false: the view
 };
 
 struct Roots {
     List* all = NIL;     // of Root *
-    List* tables = NIL;  // of ours, that say what projections are
-    bool known = true;   // false: they cannot be read now, or are others than this library knows
+    List* tables = NIL;  // oids of the extension's tables that define projections
+    bool known = true;   // false: the tables are locked, or this library does not know their columns
 };
 
-// A table of the extension's by its columns, as whatever version of the SQL has them; nobody is waited for.
+// Reads columns of one of the extension's tables. They are found by name, because the installed version of
+// the extension's SQL may differ from the library's. Returns false if the table or a column is missing, or if
+// the table cannot be locked without waiting.
 template <std::size_t count, typename Visit>
 bool each_row(Oid table, const char* const (&names)[count], Snapshot snapshot, Visit&& visit) {
     if (!OidIsValid(table) || !ConditionalLockRelationOid(table, AccessShareLock))
@@ -156,15 +159,15 @@ void visit(ClosureWalk& walk, Oid catalog, Oid object) {
         walk.todo = lappend(walk.todo, entry);
 }
 
-// Nothing is read by way of these: what they do to a relation is noted of the relation.
+// No query reads through objects of these catalogs. Their changes are noted as changes of their relation.
 bool leads_nowhere(Oid catalog) {
     return catalog == ConstraintRelationId || catalog == TriggerRelationId ||
            catalog == StatisticExtRelationId || catalog == ExtensionRelationId;
 }
 
-// What depends on an object. Of relations only columns depend on other objects in a way that reading sees:
-// indexes, TOAST tables, sequences and children depend on relations, but no view reads a table by way of its
-// child.
+// Visits the objects that depend on an object. A relation that depends on another relation (an index, TOAST
+// table, sequence or child) is not visited, because no view reads the other relation through it. A relation
+// with a column that depends on an object of another kind is visited.
 void visit_dependents(ClosureWalk& walk, const Object& on) {
     scan(DependRelationId, DependReferenceIndexId,
          {{Anum_pg_depend_refclassid, on.catalog}, {Anum_pg_depend_refobjid, on.object}}, walk.snapshot,
@@ -186,7 +189,7 @@ void step(ClosureWalk& walk, const Object& at) {
     Oid whole = InvalidOid;
     if (at.catalog == RelationRelationId) {
         each_parent(at.object, walk.snapshot, [&](Oid parent) { visit(walk, RelationRelationId, parent); });
-        // A composite type's relation depends on it, and not the other way round.
+        // The relation of a composite type depends on the type, so the type is not among its dependents.
         const Oid row = look_up(RelationRelationId, ClassOidIndexId, Anum_pg_class_oid, at.object,
                                 Anum_pg_class_reltype, walk.snapshot);
         if (OidIsValid(row))

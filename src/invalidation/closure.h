@@ -1,5 +1,5 @@
-// Which projections a relation is behind, by the catalogs alone: no relation of an application's is opened or
-// locked, nothing is planned.
+// Finds the projections that depend on a relation. Only catalogs and the extension's own tables are read: no
+// relation of the application is opened or locked, and no query is planned.
 #pragma once
 
 #include "pg/pg.h"
@@ -12,34 +12,36 @@ extern "C" {
 namespace rolecall::invalidation {
 
 struct Affected {
-    bool all = false;         // of this database, known by name or not
-    List* projections = NIL;  // of std::uint64_t *: their ids
+    bool all = false;         // all projections of this database; `projections` is then incomplete
+    List* projections = NIL;  // of std::uint64_t *, the ids
 };
 
-/// The projections of this database whose views a relation of `relations` (oids) may decide about: it is the
-/// view, is watched, is read by it through other views, functions, policies or generated columns, is a child
-/// of what is, or is a type in it. A superset. In the current memory context.
+/// Returns the projections of this database whose results may depend on one of `relations` (oids). Such a
+/// relation is the view, is watched, is read by the view through other views, functions, policies or
+/// generated columns, is a child of such a relation, or its row type is used there. The result may contain
+/// more projections than these. It is allocated in the current memory context.
 Affected projections_over(List* relations, Snapshot snapshot);
 
-/// Is a relation a child, on whatever level, of one that is watched?
+/// Returns whether a relation is a child, at any level, of a watched relation.
 bool is_below_watched(Oid relation, Snapshot snapshot);
 
-/// The parents of a relation, on every level.
+/// Returns the oids of a relation's parents at all levels, in the current memory context.
 List* ancestors_of(Oid relation, Snapshot snapshot);
 
-/// A column, an oid, of an object's row in a catalog, by the index of the column that has its own oid;
-/// InvalidOid: there is no such object.
+/// Returns the oid in column `wanted` of an object's catalog row. `index` is the catalog's index on `own`,
+/// the column with the object's oid. Returns InvalidOid if there is no such object.
 Oid look_up(Oid catalog, Oid index, AttrNumber own, Oid object, AttrNumber wanted, Snapshot snapshot);
 
-/// Has something else the row type of a relation, or the array of it: a column, an argument, another type?
+/// Returns whether another object, such as a column, a function or a type, depends on a relation's row type
+/// or on the array type over it.
 bool is_row_type_used(Oid relation, Snapshot snapshot);
 
-/// Is this the schema of a session's temporary objects? One that this statement creates too.
+/// Returns whether this is a schema for temporary objects. The current statement may have created it.
 bool is_temporary_schema(Oid schema);
 
-/// The relation that an object is a part of: a default, constraint, trigger, policy, rule or statistics.
-/// False: objects of this catalog are parts of none. `relation` is InvalidOid where this object is part of
-/// none.
+/// Finds the relation that a default, constraint, policy, rule, extended statistics object or trigger belongs
+/// to. Returns false if objects of this catalog never belong to a relation. Otherwise returns true and sets
+/// `relation`, to InvalidOid if this object belongs to none or is not found.
 bool part_of_relation(Oid catalog, Oid object, Snapshot snapshot, Oid& relation);
 
 }  // namespace rolecall::invalidation

@@ -28,27 +28,28 @@ namespace {
 
 object_access_hook_type previous_object_hook = nullptr;
 
-// A statement under way that changes definitions. Some commit half-way and go on in another transaction, in
-// which all that was noted is noted again.
+// A running statement that changes definitions. Some statements commit half-way and continue in another
+// transaction; there, everything that was noted for the statement is noted again.
 struct DefinitionChange {
     DefinitionChange* outer;
     MemoryContext context;
     Reach reach;
     CommandTag tag;
     List* named;      // of RangeVar *, copies
-    List* relations;  // oids that those names had
-    List* children;   // relations that it made children of others
+    List* relations;  // oids that the names resolved to
+    List* children;   // relations that the statement made children of others
     Oid dropped_database;
-    bool rights_only;  // of roles that note_grantee() was told of
+    bool rights_only;  // it affects only roles that were passed to note_grantee()
 };
 
 DefinitionChange* change = nullptr;  // the innermost
 
 // ---- Objects
 
-// Nobody else reads temporary relations, but what stays may have the row type of one; and a function of
-// which nobody knows what it names, variables of what has. Nobody reads by way of indexes or TOAST tables. A
-// composite type is a relation too, but not bound to one.
+// Other sessions do not read temporary relations. But a permanent object may use the row type of one, and a
+// function whose text may name anything may have variables of the type of such an object, so this counts for
+// the whole database. No query reads through indexes or TOAST tables. A composite type is a relation too, but
+// does not belong to a table or view, so it also counts for the whole database.
 void note_any_relation(Oid relation, void (*note)(Oid) = note_relation) {
     if (!OidIsValid(relation))
         return;
@@ -71,7 +72,8 @@ void note_any_relation(Oid relation, void (*note)(Oid) = note_relation) {
     }
 }
 
-// A child that is dropped is a child no more when its parents are asked about.
+// The parents are noted now. At the announcement, the catalogs no longer have the dropped relation as a
+// child.
 void note_dropped_relation(Oid relation) {
     note_any_relation(relation);
     ListCell* cell = nullptr;
@@ -81,7 +83,7 @@ void note_dropped_relation(Oid relation) {
 
 void note_child(Oid child, Oid parent) {
     if (get_rel_persistence(child) == RELPERSISTENCE_TEMP)
-        return;  // others do not see it as a child
+        return;  // other sessions do not see it as a child
     note_any_relation(child);
     note_any_relation(parent);
     if (change != nullptr) {
@@ -91,7 +93,8 @@ void note_child(Oid child, Oid parent) {
     }
 }
 
-// The row type of a relation, and the array of it, come and go with it.
+// A relation's row type and the array type over it are created and dropped with the relation, which is noted
+// itself.
 void note_type(ObjectAccessType access, Oid type) {
     Oid relation =
         look_up(TypeRelationId, TypeOidIndexId, Anum_pg_type_oid, type, Anum_pg_type_typrelid, SnapshotSelf);
@@ -108,8 +111,8 @@ void note_type(ObjectAccessType access, Oid type) {
         note_any_relation(relation);
 }
 
-// VACUUM FULL and CLUSTER put rows into other files. What else is internal has a statement that changes
-// definitions.
+// VACUUM FULL and CLUSTER only copy rows into new files. Any other internal change belongs to a statement
+// that changes definitions, so `change` is set.
 bool is_rewrite(ObjectAccessType access, Oid catalog, const void* argument) {
     return change == nullptr && catalog == RelationRelationId && access == OAT_POST_ALTER &&
            argument != nullptr && static_cast<const ObjectAccessPostAlter*>(argument)->is_internal;
@@ -124,7 +127,7 @@ void note_object(ObjectAccessType access, Oid catalog, Oid object, int part, voi
     } else if (catalog == RelationRelationId && part == 0 && access == OAT_DROP) {
         note_dropped_relation(object);
     } else if (catalog == RelationRelationId || (catalog == AttrDefaultRelationId && part != 0)) {
-        note_any_relation(object);  // a column, or its default, of a relation
+        note_any_relation(object);  // a column of a relation, or the column's default
     } else if (catalog == InheritsRelationId) {
         if (access == OAT_POST_ALTER)
             note_child(object, static_cast<ObjectAccessPostAlter*>(argument)->auxiliary_id);
@@ -137,7 +140,7 @@ void note_object(ObjectAccessType access, Oid catalog, Oid object, int part, voi
         if (OidIsValid(whole))
             note_any_relation(whole);
         else
-            note_database();  // of a domain, or unknown
+            note_database();  // part of a domain, or not found
     } else if (reach_of_catalog(catalog) != Reach::nothing) {
         note_database();
     }
@@ -153,14 +156,14 @@ void on_object(ObjectAccessType access, Oid catalog, Oid object, int part, void*
             if (cache::preloaded() && IsNormalProcessingMode())
                 note_object(access, catalog, object, part, argument);
             break;
-        default:  // nothing changes
+        default:  // these change nothing
             break;
     }
 }
 
 // ---- Statements
 
-// No right is asked for: that is the statement's matter.
+// Privileges are not checked here; the statement checks them itself.
 Oid relation_named(const RangeVar& name) {
     if (name.schemaname == nullptr)
         return RelnameGetRelid(name.relname);
@@ -185,7 +188,7 @@ void note_change(DefinitionChange& c) {
     note_statement(c.tag);
     switch (c.reach) {
         case Reach::nothing:
-        case Reach::roles:  // noted by name, and of statements that do not commit half-way
+        case Reach::roles:  // noted in before(); these statements do not commit half-way
             break;
         case Reach::relation:
             note_relations(c);
@@ -234,8 +237,9 @@ void before(const Node* statement, bool, void*& state) {
 void after(void* state) {
     DefinitionChange& c = *static_cast<DefinitionChange*>(state);
     note_change(c);
-    projection::definitions_expire();  // what was read since it began may be half of the old and half of the
-                                       // new
+    // Definitions that were read since the statement began may be partly from old and partly from new
+    // catalogs.
+    projection::definitions_expire();
     ListCell* cell = nullptr;
     foreach (cell, c.children)
         watch_child(lfirst_oid(cell));

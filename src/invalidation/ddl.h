@@ -1,11 +1,11 @@
-// Statements and objects that change definitions: what the server's hooks tell of them is noted (announce.h).
+// Hooks of the server that note changes of definitions (announce.h), by statement and by object.
 #pragma once
 
 #include "pg/pg.h"
 
 namespace rolecall::invalidation {
 
-/// Installs the hooks; called once, from _PG_init, while preloading.
+/// Installs the hooks. _PG_init calls it once, while preloading.
 void ddl_init();
 
 }  // namespace rolecall::invalidation

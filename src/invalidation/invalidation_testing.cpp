@@ -40,7 +40,7 @@ using namespace rolecall;
 
 extern "C" {
 
-// reach(tag int): how far statements with this node tag reach.
+// reach(tag int): returns the name of the reach of statements with this node tag.
 ROLECALL_FUNCTION(rolecall_test_reach, pg::takes(TEXTOID, INT4OID)) {
     constexpr const char* names[] = {"nothing", "relation", "roles", "database", "all databases"};
     const auto reach = invalidation::reach_of_tag(static_cast<NodeTag>(PG_GETARG_INT32(0)));

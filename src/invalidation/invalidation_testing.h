@@ -1,4 +1,4 @@
-// What tests need of invalidation; in an ordinary build nothing (pg/testing.h).
+// Support for tests of invalidation. In an ordinary build these functions do nothing (pg/testing.h).
 #pragma once
 
 #include "pg/pg.h"
@@ -10,7 +10,7 @@ extern "C" {
 namespace rolecall::testing {
 
 #ifdef ROLECALL_TESTING
-/// The fault lookup_keys_by_query: stamps the users whom a query finds for a changed row.
+/// For the fault lookup_keys_by_query: stamps the users that a query finds for a changed row.
 void stamp_lookup_by_query(const TriggerData& data);
 #else
 inline void stamp_lookup_by_query(const TriggerData&) {}

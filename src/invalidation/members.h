@@ -1,4 +1,4 @@
-// Members of roles, and what they own.
+// Members of roles, and the objects they own.
 #pragma once
 
 #include "pg/pg.h"
@@ -10,11 +10,13 @@ extern "C" {
 
 namespace rolecall::invalidation {
 
-/// These roles and all who are members of them, directly or not. `snapshot`: nullptr for the newest catalogs.
+/// Returns these roles and all their direct and indirect members. If `snapshot` is nullptr, the newest
+/// catalog snapshot is used.
 List* members_and(List* roles, Snapshot snapshot);
 
-/// Does one of these roles, or a member of one, own a relation or a function, in whatever database? The
-/// bootstrap superuser is not recorded as an owner, and needs no rights.
+/// Returns whether one of these roles, or a member of one, owns a relation or a function in any database. The
+/// bootstrap superuser does not count: pg_shdepend does not record it as an owner, and it needs no
+/// privileges.
 bool own_what_runs(List* roles, Snapshot snapshot);
 
 }  // namespace rolecall::invalidation

@@ -27,7 +27,8 @@ namespace rolecall::invalidation {
 
 namespace {
 
-// Objects of these types are parts of a relation, or are one.
+// Returns the reach of a change of an object of this type. Objects with Reach::relation are relations or
+// parts of one.
 Reach reach_of_type(ObjectType type) {
     switch (type) {
         case OBJECT_TABLE:
@@ -44,24 +45,24 @@ Reach reach_of_type(ObjectType type) {
         case OBJECT_STATISTIC_EXT:
             return Reach::relation;
 
-        // An index decides how rows are found, not which; so it is with CREATE INDEX and REINDEX.
+        // An index decides how rows are found, not which rows. The same holds for CREATE INDEX and REINDEX.
         case OBJECT_INDEX:
-        // They act when definitions change, or on what is sent elsewhere; no query reads by way of them.
+        // These act when definitions change, or on data sent between servers. No query reads through them.
         case OBJECT_EVENT_TRIGGER:
         case OBJECT_PUBLICATION:
         case OBJECT_PUBLICATION_NAMESPACE:
         case OBJECT_PUBLICATION_REL:
         case OBJECT_SUBSCRIPTION:
-        // Foreign tables are not cached, large objects are read by volatile functions only.
+        // Projections over foreign tables are not cached, and only volatile functions read large objects.
         case OBJECT_FDW:
         case OBJECT_FOREIGN_SERVER:
         case OBJECT_USER_MAPPING:
         case OBJECT_LARGEOBJECT:
-        // Where rows lie is no matter of which there are.
+        // The place where rows are stored does not decide which rows exist.
         case OBJECT_TABLESPACE:
             return Reach::nothing;
 
-        // Names and owners of what all databases share.
+        // All databases share these objects, so also their names and owners.
         case OBJECT_DATABASE:
         case OBJECT_ROLE:
             return Reach::all_databases;
@@ -71,9 +72,9 @@ Reach reach_of_type(ObjectType type) {
     }
 }
 
-// Rights on other databases, servers and the like decide nothing that a query of a view returns; rights on a
-// function, type or schema may. So may a right that is given: a name is looked for in those schemas only that
-// the role may use.
+// Privileges on databases, foreign servers and the like do not affect what a query of a view returns.
+// Privileges on a function, type or schema may. This includes privileges that are granted, because a name is
+// searched only in the schemas that the role may use.
 Reach reach_of_grant(const GrantStmt& statement) {
     switch (statement.objtype) {
         case OBJECT_DATABASE:
@@ -94,12 +95,12 @@ Reach reach_of_grant(const GrantStmt& statement) {
 
 Reach reach_of_tag(NodeTag tag) {
     switch (tag) {
-        // They begin and end transactions, or hold something until the end.
+        // These begin or end transactions, or hold locks or checks until the end.
         case T_TransactionStmt:
         case T_ConstraintsSetStmt:  // the watch triggers cannot be deferred
         case T_LockStmt:
         case T_CheckPointStmt:
-        // Queries, and what runs statements: each of those is asked about.
+        // Queries, and statements that run other statements. Each of those is examined itself.
         case T_RawStmt:
         case T_PlannedStmt:
         case T_SelectStmt:
@@ -119,15 +120,15 @@ Reach reach_of_tag(NodeTag tag) {
         case T_ExplainStmt:
         case T_DoStmt:
         case T_CallStmt:
-        // Rows, which have stamps of their own.
+        // Changes of rows, which have their own stamps.
         case T_CopyStmt:
         case T_TruncateStmt:
         // Messages between sessions.
         case T_NotifyStmt:
         case T_ListenStmt:
         case T_UnlistenStmt:
-        // Settings, kept ones too: projections run with pinned ones. What a session loads it could have
-        // loaded before.
+        // Settings, also those stored for databases and roles: projections run with pinned settings. A
+        // session that loads a library could have loaded it earlier.
         case T_VariableSetStmt:
         case T_VariableShowStmt:
         case T_AlterSystemStmt:
@@ -135,7 +136,7 @@ Reach reach_of_tag(NodeTag tag) {
         case T_AlterDatabaseSetStmt:
         case T_LoadStmt:
         case T_DiscardStmt:  // temporary objects, plans and settings of this session
-        // How rows are found, where they lie, what is known of their number.
+        // The way rows are found, the place where they are stored, and their statistics.
         case T_IndexStmt:
         case T_ReindexStmt:
         case T_ClusterStmt:
@@ -144,15 +145,15 @@ Reach reach_of_tag(NodeTag tag) {
         case T_DropTableSpaceStmt:
         case T_AlterTableSpaceOptionsStmt:
         case T_AlterTableMoveAllStmt:
-        // Texts that no function returns which a projection may call.
+        // Comments, which no function that a projection may call returns.
         case T_CommentStmt:
-        // What is created later has these rights from its beginning.
+        // Objects that are created later have these privileges from their creation.
         case T_AlterDefaultPrivilegesStmt:
-        // Databases that come into being, their tablespaces and limits.
+        // New databases, and the tablespaces and limits of databases.
         case T_CreatedbStmt:
         case T_AlterDatabaseStmt:
         case T_AlterDatabaseRefreshCollStmt:
-        case T_DropdbStmt:  // what is cached of it is forgotten
+        case T_DropdbStmt:  // its cached documents are removed
         // See OBJECT_EVENT_TRIGGER, OBJECT_PUBLICATION and OBJECT_FOREIGN_SERVER.
         case T_CreateEventTrigStmt:
         case T_AlterEventTrigStmt:
@@ -192,15 +193,15 @@ Reach reach_of_tag(NodeTag tag) {
         case T_GrantRoleStmt:
             return Reach::roles;
 
-        // Of other types than the farthest: reach_of().
+        // This is the farthest reach; reach_of() decides by the object's type.
         case T_RenameStmt:
         case T_AlterOwnerStmt:
-        // Whatever roles own, or have.
+        // These affect everything that roles own or have privileges on.
         case T_DropOwnedStmt:
         case T_ReassignOwnedStmt:
             return Reach::all_databases;
 
-        // AlterTableStmt, DropStmt, AlterObjectSchemaStmt and GrantStmt are so for some types: reach_of().
+        // For AlterTableStmt, DropStmt, AlterObjectSchemaStmt and GrantStmt, reach_of() decides by the type.
         default:
             return Reach::database;
     }
@@ -227,7 +228,7 @@ Reach reach_of(const Node* statement) {
 
 namespace {
 
-// AlterTableStmt, RenameStmt and the like name it in different places, or not at all.
+// Returns the relation that a statement names, or nullptr. The field differs between statements.
 const RangeVar* relation_named_by(const Node* statement) {
     switch (nodeTag(statement)) {
         case T_AlterTableStmt:
@@ -270,7 +271,7 @@ Reach reach_of_catalog(Oid catalog) {
         case InheritsRelationId:
             return Reach::relation;
         case IndexRelationId:
-        // Of these the statement says what it is about.
+        // For these the statement itself is examined.
         case AuthIdRelationId:
         case AuthMemRelationId:
         case DatabaseRelationId:

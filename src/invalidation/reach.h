@@ -1,5 +1,5 @@
-// How far what a statement does to definitions may reach: by a list of what is harmless, and of what is bound
-// to one relation. What is on no list counts for the whole database.
+// The reach of a statement's changes of definitions. There are lists of statements and objects that are
+// harmless, and of those that belong to one relation. Everything else reaches the whole database.
 #pragma once
 
 #include "pg/pg.h"
@@ -11,24 +11,25 @@ extern "C" {
 namespace rolecall::invalidation {
 
 enum class Reach {
-    nothing,        ///< no definition that a projection may depend on
-    relation,       ///< what is bound to one relation; which, the statement or the server's hook says
-    roles,          ///< what roles may do, in all databases (rights.h)
-    database,       ///< anything in this database
-    all_databases,  ///< anything in any
+    nothing,        ///< it changes no definition that a projection may depend on
+    relation,       ///< one relation, which the statement or the object access hook names
+    roles,          ///< the privileges of roles, in all databases (rights.h)
+    database,       ///< any definition in this database
+    all_databases,  ///< any definition in any database
 };
 
-/// Of a statement; what statements that run inside it do is asked for each of them.
+/// Returns the reach of a statement. Statements that run inside it are not included; each is examined itself.
 Reach reach_of(const Node* statement);
 
-/// Of statements with this tag, as far as the tag alone says: the farthest of them.
+/// Returns the farthest reach that a statement with this tag can have.
 Reach reach_of_tag(NodeTag tag);
 
-/// The relations that a statement of Reach::relation names, beside those that it creates or drops: a list of
-/// RangeVar *, parts of the statement.
+/// Returns the relations that a statement of Reach::relation names, apart from those that it creates or
+/// drops. The list is of RangeVar *, which belong to the statement.
 List* relations_named_by(const Node* statement);
 
-/// How far a change of an object of this catalog reaches, unless it is a part of a relation (closure.h).
+/// Returns the reach of a change of an object of this catalog. Objects that are parts of a relation are
+/// handled by part_of_relation() (closure.h).
 Reach reach_of_catalog(Oid catalog);
 
 }  // namespace rolecall::invalidation

@@ -18,7 +18,7 @@ void note_all(List* roles) {
         note_role_with_members(*lfirst_node(RoleSpec, cell));
 }
 
-// Logins, passwords and the like decide nothing that is seen. Any other option may.
+// Options such as LOGIN and PASSWORD do not affect which rows a role sees. Any option not listed here may.
 bool decides_nothing(const DefElem& option) {
     for (const char* name : {"password", "validUntil", "connectionlimit", "canlogin", "createdb",
                              "createrole", "isreplication", "sysid"})
@@ -47,7 +47,7 @@ void note_altered(const AlterRoleStmt& statement) {
         note_role_with_members(*statement.role);
 }
 
-// A new role owns nothing, but may bring members along.
+// A new role owns nothing, so its own privileges do not matter. Existing roles may become its members.
 void note_created(const CreateRoleStmt& statement) {
     ListCell* cell = nullptr;
     foreach (cell, statement.options) {
@@ -59,7 +59,8 @@ void note_created(const CreateRoleStmt& statement) {
 
 }  // namespace
 
-// By the newest catalogs: the members of a role that is dropped cannot be found afterwards.
+// The members are looked up in the newest catalogs before the statement runs, because the members of a
+// dropped role cannot be found afterwards.
 void note_role_with_members(const RoleSpec& role) {
     if (role.roletype == ROLESPEC_PUBLIC) {
         note_all_databases();
@@ -100,7 +101,7 @@ bool note_grantees(const GrantStmt& statement) {
         const auto* role = lfirst_node(RoleSpec, cell);
         known = known && role->roletype != ROLESPEC_PUBLIC;
         const Oid oid = known ? get_rolespec_oid(role, true) : InvalidOid;
-        known = known && oid != ROLE_PG_DATABASE_OWNER;  // whose member is recorded nowhere
+        known = known && oid != ROLE_PG_DATABASE_OWNER;  // its member is not recorded
         if (OidIsValid(oid))
             note_grantee(oid);
     }

@@ -1,4 +1,5 @@
-// Roles: what they may do is known in all databases, and decides what a projection's owner sees.
+// Changes of roles. The privileges of roles apply in all databases, and decide which rows a projection's
+// owner sees.
 #pragma once
 
 #include "pg/pg.h"
@@ -9,14 +10,15 @@ extern "C" {
 
 namespace rolecall::invalidation {
 
-/// Notes (announce.h) that the rights of a role change, and with them those of its members, as they are now.
+/// Notes (announce.h) that the privileges of a role and of its present members change.
 void note_role_with_members(const RoleSpec& role);
 
-/// The same for the roles that a statement about roles concerns.
+/// Does the same for the roles that a statement about roles affects.
 void note_roles_of(const Node* statement);
 
-/// Notes to whom rights are given, or from whom they are taken. False: it may be anybody, or with CASCADE
-/// those who had them from these.
+/// Notes the grantees of a GRANT or REVOKE statement. Returns false if other roles may be affected: PUBLIC is
+/// every role, the member of pg_database_owner is not recorded, and CASCADE also revokes what the grantees
+/// have granted to others.
 bool note_grantees(const GrantStmt& statement);
 
 }  // namespace rolecall::invalidation

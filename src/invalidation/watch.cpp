@@ -21,10 +21,10 @@ using testing::Fault;
 
 namespace {
 
-// What a row trigger's arguments mean on its relation; worked out once per statement.
+// The arguments of a row trigger, resolved for its relation once per statement.
 struct Watcher {
     std::uint64_t projection;
-    std::uint64_t group;  // the watch of a lookup whose rows are told apart by the column; 0: none
+    std::uint64_t group;  // the id of a lookup's watch, if `column` identifies its groups; 0: none
     bool keyed;           // false: the whole projection depends on each row
     AttrNumber column;
     projection::KeyKind kind;
@@ -41,7 +41,7 @@ Watcher* watcher_of(FunctionCallInfo fcinfo, const pg::RowTrigger& call) {
     watcher->projection = projection;
     watcher->group = group;
     if (const char* column = call.argument(1)) {
-        // A column that is gone, or of another type, makes every row count for the whole projection.
+        // If the column is gone or its type cannot be a key, every row counts for the whole projection.
         TupleDesc columns = call.columns();
         const int number = SPI_fnumber(columns, column);
         if (number > 0) {
@@ -93,8 +93,8 @@ namespace pg = rolecall::pg;
 
 extern "C" {
 
-// AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW; arguments: projection id [, key column [, id of the watch,
-// of a lookup]]. Without the library preloaded nothing is cached anywhere, and there is nothing to do.
+// AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW. Arguments: projection id [, key column [, watch id, for a
+// lookup]]. If the library is not preloaded, no session caches anything, and there is nothing to do.
 ROLECALL_FUNCTION(rolecall_watch_row, pg::takes(TRIGGEROID)) {
     const pg::RowTrigger call(fcinfo);
     if (!cache::preloaded())
@@ -115,7 +115,7 @@ ROLECALL_FUNCTION(rolecall_watch_row, pg::takes(TRIGGEROID)) {
     return PointerGetDatum(nullptr);
 }
 
-// AFTER TRUNCATE FOR EACH STATEMENT; argument: projection id.
+// AFTER TRUNCATE FOR EACH STATEMENT. Argument: projection id.
 ROLECALL_FUNCTION(rolecall_watch_truncate, pg::takes(TRIGGEROID)) {
     const std::uint64_t projection = pg::StatementTrigger(fcinfo).id_argument(0);
     if (cache::preloaded())
@@ -123,8 +123,8 @@ ROLECALL_FUNCTION(rolecall_watch_truncate, pg::takes(TRIGGEROID)) {
     return PointerGetDatum(nullptr);
 }
 
-// AFTER ... FOR EACH STATEMENT on rolecall.projections and rolecall.watches: every backend rereads its
-// definitions, and none installs before that.
+// AFTER ... FOR EACH STATEMENT on rolecall.projections and rolecall.watches. Every backend rereads its
+// definitions, and installs no documents before that.
 ROLECALL_FUNCTION(rolecall_definition_changed, pg::takes(TRIGGEROID)) {
     const pg::StatementTrigger call(fcinfo);
     note_database();
@@ -132,7 +132,7 @@ ROLECALL_FUNCTION(rolecall_definition_changed, pg::takes(TRIGGEROID)) {
     return PointerGetDatum(nullptr);
 }
 
-// AFTER DELETE FOR EACH ROW on rolecall.projections: its documents are of no use to anybody.
+// AFTER DELETE FOR EACH ROW on rolecall.projections. The projection's cached documents can no longer be read.
 ROLECALL_FUNCTION(rolecall_projection_dropped, pg::takes(TRIGGEROID)) {
     const pg::RowTrigger call(fcinfo);
     const AttrNumber column = call.column("id", INT8OID);
@@ -148,8 +148,8 @@ ROLECALL_FUNCTION(rolecall_projection_dropped, pg::takes(TRIGGEROID)) {
     return PointerGetDatum(nullptr);
 }
 
-// What the event triggers of version 0.1.0 call until ALTER EXTENSION ... UPDATE drops them: the hooks do it
-// all.
+// The event triggers of version 0.1.0 call these two functions until ALTER EXTENSION ... UPDATE drops the
+// triggers. The hooks have replaced them.
 ROLECALL_FUNCTION(rolecall_raise_floor, pg::takes(VOIDOID, INT8OID)) {
     (void)fcinfo;
     note_database();

@@ -1,12 +1,12 @@
-// The triggers that raise stamps and floors, and how relations get them.
+// The watch triggers, which raise stamps and floors, and their creation on new children.
 #pragma once
 
 #include "pg/pg.h"
 
 namespace rolecall::invalidation {
 
-/// Gives a new partition or child of a watched relation, and what is below it, the triggers of the watches,
-/// as the extension's owner.
+/// Creates the watch triggers on a new partition or child of a watched relation, and on its descendants. Runs
+/// as the extension's owner. Does nothing if no ancestor is watched.
 void watch_child(Oid child);
 
 }  // namespace rolecall::invalidation

@@ -40,22 +40,22 @@ inline bool run_in_background(const char* function, const char* type, const void
     return true;
 }
 
-/// Does this process run a function of the library, rather than a session's or its parallel workers' query?
-/// From its beginning.
+/// Returns whether this process is a background worker that runs a function of the library. It is false in
+/// sessions and their parallel workers. It may be called from the start of the process.
 inline bool is_background_worker_of_ours() {
     return MyBgworkerEntry != nullptr && strcmp(MyBgworkerEntry->bgw_library_name, "rolecall") == 0;
 }
 
-/// What a process of ours does is not to depend on what is set for its database, for the role it connects as,
-/// or for the server. To be called when it has connected.
+/// Gives settings fixed values, so that a background process of the extension does not depend on values set
+/// for its database, for the role it connects as, or for the server. It must be called after connecting.
 void pin_settings();
 
 /// Limits lock waits until the end of the transaction. An ordinary SET lock_timeout could not override what
 /// pin_settings() sets, so this function must be used after it.
 void set_lock_timeout(int milliseconds);
 
-/// The start of a worker that run_in_background() starts: connects to the caller's database and returns the
-/// message.
+/// Must be called first in a worker that run_in_background() starts. Connects to the caller's database and
+/// returns the message.
 template <typename Message>
 Message enter_background(Oid database) {
     pqsignal(SIGTERM, die);

@@ -1,7 +1,7 @@
 #include "pg/client_session.h"
 
-// Of a port only what comes before the fields of these libraries is used, whose headers need not be
-// installed.
+// This file uses only fields of Port that precede the fields of these libraries. So the libraries' headers
+// need not be installed.
 #undef ENABLE_GSS
 #undef USE_OPENSSL
 #undef USE_SSL
@@ -25,7 +25,7 @@ namespace {
 ClientAuthentication_hook_type previous_hook = nullptr;
 void (*on_begin)(Oid database) = nullptr;
 
-// As the server looks for it: catalogs' indexes may not be usable yet.
+// Like GetDatabaseTuple() in the server, this does not rely on catalog indexes, which may not be usable yet.
 Oid database_by_name(const char* name) {
     NameData wanted{};
     namestrcpy(&wanted, name);

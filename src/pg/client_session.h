@@ -1,13 +1,13 @@
-// The beginning of a client's session.
+// The start of client sessions.
 #pragma once
 
 #include "pg/pg.h"
 
 namespace rolecall::pg {
 
-/// Calls `begin` with the database's number whenever a client's session begins: when it has shown whose it
-/// is, and before any library, trigger or statement of it runs. In a transaction, connected to no database
-/// yet. Called once, from _PG_init, while preloading.
+/// Makes each client session call `begin` with its database's oid: after authentication, and before any
+/// library, trigger or statement of the session runs. `begin` runs in a transaction; the session is not yet
+/// connected to a database. _PG_init calls this function once, while preloading.
 void watch_client_sessions(void (*begin)(Oid database));
 
 }  // namespace rolecall::pg

@@ -75,7 +75,7 @@ inline bool may_give_to(Oid owner, Oid role) {
 #endif
 }
 
-/// Has this transaction the lock already?
+/// Returns whether this backend holds `tag` in exactly this mode.
 inline bool is_lock_held_by_me(const LOCKTAG& tag, LOCKMODE mode) {
 #if PG_VERSION_NUM >= 170000
     return LockHeldByMe(&tag, mode, false);
@@ -84,7 +84,7 @@ inline bool is_lock_held_by_me(const LOCKTAG& tag, LOCKMODE mode) {
 #endif
 }
 
-/// Does a session keep what it has made of functions in SQL?
+/// Whether a session keeps compiled functions of the language SQL.
 constexpr bool keeps_sql_functions = PG_VERSION_NUM >= 180000;
 
 /// Returns a setting's record, or nullptr if there is no such setting.
@@ -99,8 +99,8 @@ inline const config_generic* find_setting(const char* name) {
 #endif
 }
 
-/// Does a setting come from the database, the role, the client or the session, rather than from those who run
-/// the server?
+/// Returns whether a setting's value comes from the database, the role, the client or the session, rather
+/// than from the server's configuration.
 inline bool is_set_for_session(const char* name) {
     const config_generic* record = find_setting(name);
     return record != nullptr && record->source >= PGC_S_GLOBAL && record->source != PGC_S_OVERRIDE;

@@ -66,8 +66,8 @@ bool evaluate(PGFunction function, const Jsonb* json, const JsonPath* path, bool
     });
 }
 
-// An array in the place of an object is unwrapped as lax paths do: its items stand for it. False: they are
-// several.
+// Unwraps an array in the place of an object, as lax paths do. An empty array becomes null. Returns false if
+// the array has several items.
 bool unwrap(JsonbValue& value) {
     std::span<JsonbValue> items;
     if (value.type != jbvBinary || !JsonContainerIsArray(value.val.binary.data) ||
@@ -83,8 +83,8 @@ bool unwrap(JsonbValue& value) {
     return true;
 }
 
-// Most paths are lax and name members only, $.a.b: they are followed without an executor. nullopt: anything
-// else.
+// Follows a lax path that only names members, such as $.a.b, without the jsonpath executor. Most paths are of
+// this form. Returns nullopt for any other path.
 std::optional<Found> follow(const Jsonb* json, JsonPath* path, JsonbValue& value) {
     if ((path->header & JSONPATH_LAX) == 0)
         return std::nullopt;
@@ -112,7 +112,8 @@ std::optional<Found> follow(const Jsonb* json, JsonPath* path, JsonbValue& value
     });
 }
 
-// Likewise the elements that a strict $.a.b[*] picks; false: it is another path, or does not fit.
+// Likewise finds the elements that a strict path such as $.a.b[*] selects. Returns false if the path has
+// another form or does not fit the document.
 bool pick_all(const Jsonb* json, JsonPath* path, std::span<JsonbValue>& elements) {
     if ((path->header & JSONPATH_LAX) != 0)
         return false;

@@ -18,8 +18,9 @@ namespace rolecall::pg {
 /// How many values a path to one value finds.
 enum class Found { nothing, one, several };
 
-/// The one value that the path finds. `nothing`: there is none, or the path does not fit the document.
-/// `several`, where no choice is right: it finds more, or a path of members meets an array of several items.
+/// Sets `value` to the only value that the path finds and returns `one`. Returns `nothing` if there is no
+/// value, or if a strict path does not fit the document. Returns `several` if a choice would be arbitrary:
+/// the path finds several values, or a path of members meets an array of several items.
 Found json_single(const Jsonb* json, const std::string& path, JsonbValue& value);
 
 /// Returns whether a strict path fits the document. A path that fits may still find nothing.

@@ -13,8 +13,8 @@ namespace rolecall::pg {
 
 namespace {
 
-// The value that a setting must have. Its record is looked up once, because most calls change nothing and
-// must not cost a search among all settings.
+// A setting and the value that it must have. Its record is looked up once, because most calls change nothing
+// and should not search all settings.
 struct QuerySetting {
     const char* name;
     const char* value;  // as SHOW prints it
@@ -102,11 +102,11 @@ SecurityContext act_for_lookup(Oid role, int flags) {
 
 namespace {
 
-// PL/pgSQL's, which are there when that has been loaded, or before if somebody has set them.
+// Settings of PL/pgSQL. They exist once PL/pgSQL is loaded, or earlier as placeholders if they have been set.
 struct LanguageSetting {
     const char* name;
     const char* value;
-    bool when_compiled;  // a function stays as it was compiled
+    bool when_compiled;  // it takes effect when a function is compiled
 };
 
 constexpr LanguageSetting language_pins[] = {
@@ -115,7 +115,7 @@ constexpr LanguageSetting language_pins[] = {
     {"plpgsql.variable_conflict", "error", true},
 };
 
-// What of this is there changes when the language is loaded.
+// The record is not kept, because it changes when the language is loaded.
 bool is_pinned(const LanguageSetting& p) {
     const char* value = GetConfigOption(p.name, true, false);
     return value == nullptr || strcmp(value, p.value) == 0;
@@ -132,7 +132,7 @@ void pin_language() {
 
 SecurityContext act_as_owner() { return act_for_lookup(extension_owner(), 0); }
 
-// As the server's own referential integrity queries do.
+// SECURITY_NOFORCE_RLS is also what the server's referential integrity queries use.
 SecurityContext act_as_table_owner(Oid role) { return act_for_lookup(role, SECURITY_NOFORCE_RLS); }
 
 SecurityContext act_as_pinned(Oid role) {

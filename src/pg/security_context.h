@@ -5,7 +5,7 @@
 
 namespace rolecall::pg {
 
-/// What to restore. After an error, the abort of the (sub)transaction restores it.
+/// The context to restore. After an error, the abort of the (sub)transaction restores it.
 struct SecurityContext {
     Oid user;
     int security_context;
@@ -20,20 +20,23 @@ SecurityContext act_as_owner();
 /// of a query (time zone, formats, locale...) are pinned.
 SecurityContext act_as_pinned(Oid role);
 
-/// Becomes the owner of a table in the same way, for an own statement of the extension on it. No policy
-/// applies.
+/// Becomes the owner of a table in the same way, for a statement of the extension on that table. Row security
+/// policies do not apply, even if they are forced.
 SecurityContext act_as_table_owner(Oid role);
 
-/// Has every setting that decides how a language compiles a function the value that act_as_pinned() gives it?
+/// Returns whether each setting that affects how a procedural language compiles functions has the value that
+/// act_as_pinned() gives it.
 bool compiles_as_pinned();
 
-/// As a call of a function changes it: InvalidOid and nullptr leave the role or the search_path as it is.
+/// Changes the context as the call of a function with SECURITY DEFINER or SET search_path does. If `definer`
+/// is InvalidOid, the role stays as it is; if `search_path` is nullptr, the search_path does.
 SecurityContext act_inside(Oid definer, const char* search_path);
 
+/// Returns to the context from before, and ends the settings' nesting level.
 void restore_security_context(const SecurityContext& before);
 
-/// Return the extension's owner and a relation of the schema rolecall. Raise an error if the extension is
-/// missing.
+/// Return the oids of the extension's owner and of a relation in the schema rolecall. Raise an error if the
+/// extension is missing.
 Oid extension_owner();
 Oid extension_relation(const char* name);
 

@@ -15,8 +15,8 @@ bool notify_changes = false;
 char* oauth_providers = nullptr;
 int refresh_grace = 10;
 
-// What anybody may set, and so the owner of a database, is for sessions: what a process of ours does depends
-// on the server's configuration.
+// Settings that any role may set, and so the owner of a database for that database, apply to sessions only.
+// The extension's background processes depend on the server's configuration.
 bool is_for_sessions(GucSource source) {
     if (source < PGC_S_GLOBAL || source > PGC_S_DATABASE_USER || !pg::is_background_worker_of_ours())
         return true;
@@ -31,7 +31,7 @@ bool for_sessions(Value*, void**, GucSource source) {
     return is_for_sessions(source);
 }
 
-// It goes into a header of requests, and into the audit.
+// The request id is sent in a header of requests and stored in the audit.
 bool check_request_id(char** value, void**, GucSource source) {
     if (!is_for_sessions(source))
         return false;
@@ -42,7 +42,7 @@ bool check_request_id(char** value, void**, GucSource source) {
     return false;
 }
 
-// Definitions that this process has read depend on the setting.
+// The definitions that this process has read depend on the setting.
 void assign_directory_is_local(bool value, void*) {
     if (value != directory_is_local && on_directory_is_local != nullptr)
         on_directory_is_local();

@@ -1,5 +1,5 @@
-// Every setting (GUC) of the extension. docs/settings.md explains them to users. Those that anybody may set
-// (PGC_USERSET) reach background processes from the server's configuration only.
+// The settings (GUCs) of the extension. docs/settings.md explains them to users. Background processes take
+// settings that any role may set (PGC_USERSET) from the server's configuration only.
 #pragma once
 
 #include "pg/pg.h"

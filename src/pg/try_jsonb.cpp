@@ -1,4 +1,4 @@
-// Text that may be JSON: try_jsonb(), for views over texts that no constraint checks.
+// try_jsonb(): converts text that may be JSON, for views over texts that no constraint checks.
 #include "pg/pg.h"
 
 #include "pg/function.h"
@@ -12,8 +12,8 @@ namespace rolecall::pg {
 
 namespace {
 
-// The parser calls itself for each level, and how deep it may go depends on a setting of the server. A bound
-// that no setting changes makes the function immutable.
+// The parser is recursive, and the depth that it accepts depends on a setting of the server. A fixed limit
+// makes the result independent of the setting, so that the function is immutable.
 constexpr int deepest_json = 1000;
 
 // Braces within strings do not count. No byte of a longer character is an ASCII byte in server encodings.
@@ -34,8 +34,9 @@ bool is_too_deep(std::string_view json) {
     return false;
 }
 
-// What the input function of jsonb says of a text that it cannot hold: syntax, characters that the database's
-// encoding or jsonb does not have, numbers and strings that are too large.
+// Returns whether the input function of jsonb raises this error for a text that is not JSON or that jsonb
+// cannot store: characters that the database's encoding or jsonb does not have, numbers and strings that are
+// too large.
 bool is_about_input(int sqlstate) {
     switch (sqlstate) {
         case ERRCODE_INVALID_TEXT_REPRESENTATION:

@@ -52,7 +52,7 @@ ViewRow read_row(HeapTuple tuple, TupleDesc columns, int first) {
 
 namespace {
 
-// The projection's query, inside SPI. What it returns lives in `context`.
+// Runs the projection's query, inside SPI. The document is allocated in `context`.
 Loaded query(const Definition& d, Datum key, MemoryContext context) {
     const TimestampTz began = GetCurrentTimestamp();
     Loaded loaded;
@@ -74,7 +74,8 @@ Loaded query(const Definition& d, Datum key, MemoryContext context) {
     return loaded;
 }
 
-// The stamps of the groups that the key's document belongs to, sorted, inside SPI; they live in `context`.
+// Returns the stamps of the groups that the key's document belongs to, sorted and without duplicates. Runs
+// inside SPI. The result is allocated in `context`.
 std::span<std::uint32_t> read_groups(const Definition& d, Datum key, MemoryContext context) {
     if (d.group_sources == NIL)
         return {};
@@ -136,9 +137,9 @@ cache::Count put(const core::Key& key, const core::EntryHead& head, const core::
     return cache::Count::skip_size;
 }
 
-// The order matters. The snapshot is there already. DDL that it sees as committed has sent its invalidations
-// once the definitions are quiet, so they are accepted next and the watches verified; DDL that comes later
-// adds itself to a floor before it commits, and is not finished for this snapshot.
+// The order matters. The snapshot exists already. If the definitions are quiet, DDL that the snapshot sees as
+// committed has sent its invalidation messages; so these are accepted next, and the watches verified. DDL
+// that commits later adds itself to a floor before its commit, and has not ended for this snapshot.
 Loaded load(Definition& d, Datum key, bool may_install) {
     Snapshot snapshot = GetActiveSnapshot();
     const bool quiet = may_install && cache::definitions_are_quiet();
@@ -155,7 +156,7 @@ Loaded load(Definition& d, Datum key, bool may_install) {
     loaded.ambiguous_calls = calls;
     d.differs_by_calls = d.runs_text && compiled_differs(calls);
     cache::Count result = cache::Count::installs;
-    // A volatile function may have taken an id.
+    // A volatile function may have assigned an id to this transaction.
     if (TransactionIdIsValid(GetTopTransactionIdIfAny()) && !testing::fault(Fault::own_writes_ignored))
         result = cache::Count::skip_own_id;
     else if (!quiet || !fresh)

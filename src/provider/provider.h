@@ -29,7 +29,7 @@ struct Mapping {
     std::string event;   ///< in an event: the user; strict
 
     // Derived from the members above.
-    bool roles_may_be_absent = false;  ///< `roles` matches an answer without roles: finding none says nothing
+    bool roles_may_be_absent = false;  ///< `roles` also matches an answer that says nothing about roles
     bool roles_picks_all = false;      ///< `roles` picks every element of its array
     std::vector<std::string> roles_unknown, users_unknown, event_unknown;  ///< pg::json_unknown_paths()
     core::JsonShape role_item;  ///< the parts of a role that are read

@@ -13,7 +13,7 @@ extern "C" {
 
 namespace rolecall::provider {
 
-/// Throws Error RC104 for an answer; the message names the provider.
+/// Throws Error RC104; the message names the provider.
 [[noreturn]] void bad_answer(const Provider& provider, const std::string& detail,
                              const std::string& hint = {});
 

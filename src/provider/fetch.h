@@ -27,9 +27,9 @@ struct Answers {
 std::string in_utf8(const std::string& subject);
 
 /// Returns the requests to make about one subject, which is in UTF-8: one for the user, and one for the roles
-/// if those have a request of their own. If `known` is not empty, the request for the
-/// roles is conditional: the provider sends them only if the answer differs from the known one. `request_id`
-/// is sent to the provider, so that its log can be matched with our audit.
+/// if those have a request of their own. If `known` is not empty, the request for the roles is
+/// conditional: the provider sends them only if the answer differs from the known one. `request_id` is sent
+/// to the provider, so that its log can be matched with our audit.
 std::vector<http::PagedRequest> requests_for(const Provider& provider, const std::string& subject,
                                              const http::Validators& known, const std::string& request_id);
 
@@ -46,10 +46,10 @@ http::Request list_request(const Provider& provider, const std::string& request_
 http::Completion fetch_page(const Provider& provider, const http::Request& request);
 
 /// Reports the result of a fetch to the breaker and the rate limit, and throws the error with which it ended,
-/// if any: Error RC101 if the provider cannot be reached or is in trouble, RC102 if it refuses our
-/// credentials, RC104 for any other status and for pages that cannot be followed. A subject that is not found
-/// is not an error. Nor is a failed request after the first, because the first answer may say that the
-/// subject is gone. `subject` is the subject of the request; it is empty for a list.
+/// if any: Error RC101 if the provider cannot be reached or is in trouble, RC102 if it refuses the
+/// request, RC104 for any other status and for pages that cannot be followed. A subject that is not found is
+/// not an error. Nor is a failed request after the first, because the first answer may say that the subject
+/// is gone. `subject` is the subject of the request; it is empty for a list.
 void judge(const Provider& provider, const http::Fetched& fetched, const std::string& subject = {});
 
 /// Returns the answers of a fetch that judge() lets pass.

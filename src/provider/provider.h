@@ -65,7 +65,7 @@ struct Provider {
     http::Credentials credentials;
     std::string ca_file;
     std::int64_t ttl_seconds = 0;
-    std::int64_t active_seconds = 0;  ///< only users who were active within this time are due; 0: all users
+    std::int64_t active_seconds = 0;  ///< only users that were active within this time are due; 0: all users
     std::optional<std::string> proxy = "";  ///< as in http::Request
     std::chrono::milliseconds timeout{0};
     std::chrono::milliseconds connect_timeout{0};

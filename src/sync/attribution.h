@@ -10,7 +10,7 @@ namespace rolecall::sync {
 enum class Cause { sync, given, bulk, event };
 
 /// While this object lives, changes made in this process are attributed to a sync, otherwise to ordinary SQL.
-/// SQL cannot create one, so that no user can attribute his own changes to another.
+/// SQL cannot create one, so that no user can attribute changes to another user.
 class Attribution {
  public:
     /// An empty `actor` is the user of the session. `request_id` is as in rolecall.request_id.

@@ -31,7 +31,7 @@ using JobPtr = std::unique_ptr<Job>;
 /// Records for a user that its sync failed, and when to try again. Needs SPI.
 void note_failed(const Claim& claim, const std::string& error, TimestampTz time);
 
-/// Returns when to try again a user that another transaction holds. The longer it is held, the later.
+/// Returns when to retry a user that another transaction holds. The longer it is held, the later.
 TimestampTz after_hold(std::int64_t user, TimestampTz time);
 
 /// Likewise for a user that another sync has locked. Further sessions that want to sync the user step aside
@@ -39,7 +39,7 @@ TimestampTz after_hold(std::int64_t user, TimestampTz time);
 TimestampTz after_other_sync(std::int64_t user, TimestampTz time);
 
 /// Ends jobs in one transaction: applies the providers' answers, records failures, and puts users back. If
-/// that fails, tries again without the users of whom another transaction holds a row, and then each user
+/// that fails, tries again without the users of which another transaction holds a row, and then each user
 /// separately, so that one cannot block the others. Calls `meanwhile`, which must not wait, now and then.
 /// Returns false if it was cancelled; the caller must put back what was not settled.
 bool settle(const std::vector<JobPtr>& jobs, const std::function<void()>& meanwhile);

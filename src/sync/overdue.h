@@ -1,4 +1,4 @@
-// Users from whom other transactions have kept the workers, in shared memory. A session that wants to sync
+// Users from which other transactions have kept the workers, in shared memory. A session that wants to sync
 // such a user steps aside until a worker has had its turn. Otherwise, with short transactions one after the
 // other, a worker could find the user locked at every attempt.
 #pragma once
@@ -36,7 +36,7 @@ struct Overdue {
     bool is_shown;      ///< for the caller; false at first
 };
 
-/// Returns all of this database, in the current memory context.
+/// Returns all such users of this database, in the current memory context.
 std::span<Overdue> all_overdue();
 
 /// Throws Error RC105 if a worker has been kept from the user for some seconds.

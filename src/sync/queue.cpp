@@ -133,7 +133,8 @@ pg::Statement failure_statement(
     " next_sync_at = greatest(next_sync_at, $4)" ROLECALL_IF_FREE,
     {INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID});
 
-// Returns those of $1 of whom no other transaction holds a row that a sync may change. Their rows are locked.
+// Returns those of $1 for which no other transaction holds a row that a sync may change. Their rows are
+// locked.
 pg::Statement lock_rows_statement(
     "WITH w AS (SELECT DISTINCT id FROM unnest($1) w(id)"
     "), u AS MATERIALIZED ("

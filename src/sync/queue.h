@@ -54,8 +54,7 @@ std::int64_t correct_times(const std::string& provider, TimestampTz now, std::in
 std::vector<std::string> queued_providers();
 
 /// Takes up to `most` users of a provider until `lease_until`: forced requests first, then other requests,
-/// then users due by TTL that were active since `active_since` (-infinity: all of them), the oldest
-/// first.
+/// then users due by TTL that were active since `active_since` (-infinity: all of them), the oldest first.
 std::vector<Claim> claim(const Claimer& claimer, const std::string& provider, TimestampTz now,
                          TimestampTz lease_until, TimestampTz active_since, std::int64_t most);
 
@@ -65,7 +64,7 @@ void put_back(std::int64_t user, TimestampTz not_before);
 /// Puts back at once those of `users` that the claimer has.
 void put_all_back(const Claimer& claimer, std::span<const std::int64_t> users);
 
-/// Returns those of `users` of whom no other transaction holds a row that a sync may change. Their rows are
+/// Returns those of `users` for which no other transaction holds a row that a sync may change. Their rows are
 /// locked.
 std::unordered_set<std::int64_t> lock_rows(std::span<const std::int64_t> users);
 

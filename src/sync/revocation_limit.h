@@ -50,8 +50,8 @@ struct Loss {
     bool deactivated = false;
 };
 
-/// Takes the lock under which one transaction at a time counts what a provider takes away. It is held until
-/// the end of the transaction. Returns false, for LockWait::none, if another transaction has it.
+/// Takes the lock under which one transaction at a time counts what a provider's syncs take away. It is held
+/// until the end of the transaction. Returns false, for LockWait::none, if another transaction has it.
 bool lock_revocations(const std::string& provider, LockWait patience);
 
 /// With LockWait::brief: another transaction may count before this one ends, and sees what this one has

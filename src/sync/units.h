@@ -21,8 +21,8 @@ struct UnitsOutcome {
     bool none_known = false;  ///< units were named, but none of them is known
 };
 
-/// Updates the memberships of users of one provider (empty: none). Each user occurs once. Returns the outcome
-/// by user, for the users for whom there is one. Needs SPI.
+/// Updates the memberships of users of one provider (empty: none). Each user occurs once. Returns the
+/// outcomes by user, without users for which there is nothing to report. Needs SPI.
 std::unordered_map<std::int64_t, UnitsOutcome> link_units(const std::string& provider,
                                                           std::span<const Linking> linkings);
 

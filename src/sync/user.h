@@ -56,8 +56,8 @@ std::optional<std::int64_t> find_subject(const std::string& provider, const std:
 /// Returns whether the roles were synchronized less than the TTL before `time`.
 bool is_fresh(const User& user, std::int64_t ttl_seconds, TimestampTz time);
 
-/// Returns whether another sync has synchronized the user since `asked_at`. A recorded time that is
-/// possible only with a wrong clock is ignored.
+/// Returns whether another sync has synchronized the user since `asked_at`. A recorded time that is possible
+/// only with a wrong clock is ignored.
 bool is_synced_since(const User& user, TimestampTz asked_at, TimestampTz time);
 
 /// Returns when roles synchronized at `time` are due again: within the TTL, with jitter.

@@ -13,7 +13,7 @@ namespace rolecall::provider {
 
 namespace {
 
-// Asked for each text that is not ASCII: nothing is remembered of an encoding that the database cannot
+// Called for each text that is not ASCII. It caches nothing, because the encoding of a database cannot
 // change.
 bool database_can_hold(std::string_view text) {
     const int encoding = GetDatabaseEncoding();
@@ -46,9 +46,10 @@ void bad_answer(const Provider& provider, const std::string& detail, const std::
 
 namespace {
 
-constexpr std::size_t other_values = 10'000;  // beside those that an option counts
+constexpr std::size_t other_values = 10'000;  // in addition to those that an option limits
 
-// What PostgreSQL says of a text that it does not like may quote it, and is not passed on: it goes to logs.
+// PostgreSQL's detail about an invalid text may quote the text. The detail is not passed on, because errors
+// are logged.
 Answer read(const Provider& provider, const std::string& body, const core::JsonShape& shape,
             std::size_t most_values) {
     const http::PruneLimits limits{.counted = provider.most_role_items(),
@@ -80,7 +81,7 @@ Answer read_answer(const Provider& provider, const std::string& body) {
 }
 
 Answer read_list_page(const Provider& provider, const std::string& body) {
-    constexpr std::size_t bytes_of_a_value = 1024;  // in the server's jsonb, while it is read
+    constexpr std::size_t bytes_of_a_value = 1024;  // in the server's jsonb, while it is parsed
     return read(provider, body, provider.mapping.list,
                 provider.max_list_size / bytes_of_a_value + other_values);
 }

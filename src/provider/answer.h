@@ -1,4 +1,4 @@
-// A provider's answer as jsonb: what anybody reads of it, and nothing else.
+// A provider's answer as jsonb, reduced to the parts that are read.
 #pragma once
 
 #include "pg/pg.h"
@@ -13,25 +13,25 @@ extern "C" {
 
 namespace rolecall::provider {
 
-/// The error of an answer, RC104; names the provider.
+/// Throws Error RC104; the message names the provider.
 [[noreturn]] void bad_answer(const Provider& provider, const std::string& detail,
                              const std::string& hint = {});
 
-/// Likewise, of more roles than max_roles.
+/// Likewise, for an answer with more than max_roles roles.
 [[noreturn]] void refuse_so_many_roles(const Provider& provider);
 
 struct Answer {
     const Jsonb* json;
-    bool is_odd;  ///< something in it cannot be held: refuse_oddity() finds it
+    bool is_odd;  ///< a part of it cannot be stored; refuse_oddity() finds that part
 };
 
-/// Reads an answer about one user, or a page of a list, in UTF-8: what the mapping says is of interest.
-/// Interruptible. Memory and time are bounded by max_roles, or by max_list_size. Throws bad_answer() where it
-/// is not JSON.
+/// Each parses an answer about one user, or a page of a list, in UTF-8. Returns the parts that the mapping
+/// reads. Interruptible. Memory and time are bounded by max_roles, or by max_list_size. Calls bad_answer() if
+/// the text is not JSON.
 Answer read_answer(const Provider& provider, const std::string& body);
 Answer read_list_page(const Provider& provider, const std::string& body);
 
-/// Throws bad_answer() where something in a part of an answer cannot be held.
+/// Calls bad_answer() if something in this part of an answer cannot be stored.
 void refuse_oddity(const Provider& provider, const Jsonb* part);
 
 }  // namespace rolecall::provider

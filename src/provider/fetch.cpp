@@ -25,23 +25,23 @@ using http::Completion;
 using http::Fetcher;
 using http::Phase;
 
-constexpr std::chrono::seconds longest_wait{3600};  // however long Retry-After says
-constexpr int other_descriptors = 8;                // of latches, and what a transport opens for itself
+constexpr std::chrono::seconds longest_wait{3600};  // the limit for Retry-After
+constexpr int other_descriptors = 8;                // for latches, and for what a transport opens itself
 
-// Neither raises an error: it is called by libcurl.
+// libcurl calls these functions, so they must not raise errors.
 class ServerDescriptors final : public http::Descriptors {
  public:
     bool reserve() override { return AcquireExternalFD(); }
     void release() override { ReleaseExternalFD(); }
 };
 
-// One for the life of the backend, so that connections are reused.
+// There is one for the life of the backend, so that connections are reused.
 Fetcher& session_fetcher() {
     static Fetcher fetcher(make_transport());
     return fetcher;
 }
 
-// A fetch that is given up when the wait for it ends early.
+// Cancels its fetch if the wait ends early.
 class PendingFetch {
  public:
     PendingFetch(Fetcher& fetcher, const std::vector<http::PagedRequest>& requests)
@@ -88,7 +88,7 @@ http::Request request_for(const Provider& p, const std::string& url) {
     return request;
 }
 
-// Whoever is asked about a person's roles only may have other reasons not to find them.
+// Only the first request counts. A later one is for the roles only, and may not find them for other reasons.
 bool is_not_found(const http::Fetched& fetched) {
     return fetched.failed && fetched.failed_at_once && fetched.failed->failed_in == Phase::none &&
            (fetched.failed->status == 404 || fetched.failed->status == 410);
@@ -98,7 +98,7 @@ std::string status_of(const Completion& done) {
     return "It answered with HTTP status " + std::to_string(done.status) + ".";
 }
 
-// What a fetch ended with.
+// Returns the error with which a fetch ended, if any.
 std::optional<Error> error_of(const Provider& p, const http::Fetched& fetched) {
     if (fetched.refused)
         return Error("RC104", "provider \"" + p.name + "\" gave an answer that cannot be used",
@@ -120,12 +120,13 @@ std::optional<Error> error_of(const Provider& p, const http::Fetched& fetched) {
                  "Check the options base_url and request_path.");
 }
 
-// Is it the provider's, rather than about the subject?
+// Returns whether the error concerns the provider rather than the subject.
 bool is_trouble(const Error& error) {
     return strcmp(error.sqlstate(), "RC101") == 0 || strcmp(error.sqlstate(), "RC102") == 0;
 }
 
-// Did the session set itself how long it waits? Then no answer in time says nothing of the provider.
+// Returns whether the session has set its timeout itself. If so, a missing answer says nothing about the
+// provider.
 bool is_impatient(const Provider& p, const http::Fetched& fetched) {
     if (pg::is_background() || fetched.failed->failed_in == Phase::none)
         return false;
@@ -135,7 +136,7 @@ bool is_impatient(const Provider& p, const http::Fetched& fetched) {
             pg::is_set_for_session("rolecall.connect_timeout"));
 }
 
-// Whoever leaves before an answer says so: the breaker does not wait for it.
+// Reports a request that is abandoned before its answer, so that the breaker does not wait for the result.
 class Asked {
  public:
     explicit Asked(Oid server) : server_(server) {}
@@ -156,7 +157,7 @@ std::string seconds_text(TimestampTz microseconds) {
     return std::to_string((microseconds + USECS_PER_SEC - 1) / USECS_PER_SEC) + " s";
 }
 
-// (Not until a time of the clock, which may be set back meanwhile.)
+// (Measured by the steady clock, because the system clock may be set back meanwhile.)
 void wait_for(TimestampTz microseconds) {
     const TimestampTz until = pg::steady_now() + microseconds;
     for (TimestampTz left = microseconds; left > 0; left = until - pg::steady_now())
@@ -177,7 +178,8 @@ void require_turn(const Provider& p, Permission permission, TimestampTz wait) {
         "rolecall.stat_provider shows its state. trigger_role_sync_for_user() leaves it to the worker.");
 }
 
-// Waits until it is our turn, interruptibly: in the line of sessions, then at the provider.
+// Waits for this session's turn, interruptibly: first in the line of sessions, then for the provider's rate
+// limit.
 void wait_for_turn(const Provider& p) {
     const TimestampTz most_wait = std::chrono::microseconds(p.timeout).count();
     const TimestampTz began = pg::steady_now();
@@ -210,7 +212,7 @@ void wait_for_turn(const Provider& p) {
 
 }  // namespace
 
-// A third is what the server lets others have (AcquireExternalFD).
+// The limit is a third of max_safe_fds, which the server allows for external descriptors (AcquireExternalFD).
 std::unique_ptr<http::Transport> make_transport() {
     static ServerDescriptors descriptors;
     return http::make_curl_transport(std::max(1, max_safe_fds / 3 - other_descriptors), &descriptors);

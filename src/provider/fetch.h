@@ -1,4 +1,4 @@
-// Fetching what a provider says, in a session.
+// Fetches a provider's answers in a session.
 #pragma once
 
 #include "pg/pg.h"
@@ -10,49 +10,52 @@
 
 namespace rolecall::provider {
 
-/// A transport whose sockets count among the process's descriptors, as the server counts them.
+/// Returns a transport whose sockets count among the process's file descriptors, as the server counts them.
 std::unique_ptr<http::Transport> make_transport();
 
 struct Answers {
-    std::vector<http::Pages> pages;  ///< to requests_for()
-    std::string not_found;  ///< otherwise than empty: the provider does not know the subject, and says so how
-    std::size_t bytes = 0;  ///< of all that was received
-    std::optional<Error> failed{};  ///< of a request after the first: no roles, but who is gone is gone
+    std::vector<http::Pages> pages;  ///< one for each of requests_for()
+    std::string not_found;  ///< if not empty: how the provider said that it does not know the subject
+    std::size_t bytes = 0;  ///< received in total
+    /// The error of a request after the first. There are no roles then, but the first answer may still say
+    /// that the subject is gone.
+    std::optional<Error> failed{};
 };
 
-/// A subject as addresses have it, whatever encoding the database is in; as it is where it has no such form.
-/// In a transaction.
+/// Returns a subject as it is used in URLs: in UTF-8, whatever the database encoding is, or unchanged if it
+/// cannot be converted. In a transaction.
 std::string in_utf8(const std::string& subject);
 
-/// The requests to make about one subject, which is in UTF-8: the user, and the roles where those come apart.
-/// Where `known` is not empty, the roles only if they are another answer. The provider is sent `request_id`,
-/// so that its log and our audit can be laid side by side.
+/// Returns the requests to make about one subject, which is in UTF-8: one for the user, and one for the roles
+/// if those have a request of their own. If `known` is not empty, the request for the roles is
+/// conditional: the provider sends them only if the answer differs from the known one. `request_id` is sent
+/// to the provider, so that its log can be matched with our audit.
 std::vector<http::PagedRequest> requests_for(const Provider& provider, const std::string& subject,
                                              const http::Validators& known, const std::string& request_id);
 
-/// Asks the provider about one subject and waits, interruptibly: a cancel or a timeout of the statement ends
-/// it. No transaction id is assigned. Throws Error RC105 where the provider is not to be asked now, and what
+/// Requests one subject from the provider and waits. Interruptible: a cancel or a statement timeout ends the
+/// wait. No transaction id is assigned. Throws Error RC105 if the provider must not be asked now, and what
 /// judge() throws.
 Answers fetch(const Provider& provider, const std::string& subject, const http::Validators& known,
               const std::string& request_id);
 
-/// The first request for a provider's list of users.
+/// Returns the first request for a provider's list of users.
 http::Request list_request(const Provider& provider, const std::string& request_id);
 
-/// Asks for one page of it, as fetch().
+/// Fetches one page of the list. Waits and throws like fetch().
 http::Completion fetch_page(const Provider& provider, const http::Request& request);
 
-/// Reports to the breaker and the rate limit what came of a fetch, and throws the error that it ended with,
-/// if it did: Error RC101 where the provider cannot be reached or is in trouble, RC102 where it refuses us,
-/// RC104 for any other status and for pages that cannot be followed. A subject that is not found is no error,
-/// nor is a request after the first that failed: the first answer may say that the subject is gone.
-/// `subject`: whom it was about; empty: a list.
+/// Reports the result of a fetch to the breaker and the rate limit, and throws the error with which it ended,
+/// if any: Error RC101 if the provider cannot be reached or is in trouble, RC102 if it refuses the
+/// request, RC104 for any other status and for pages that cannot be followed. A subject that is not found is
+/// not an error. Nor is a failed request after the first, because the first answer may say that the subject
+/// is gone. `subject` is the subject of the request; it is empty for a list.
 void judge(const Provider& provider, const http::Fetched& fetched, const std::string& subject = {});
 
-/// A fetch that judge() lets pass, as answers.
+/// Returns the answers of a fetch that judge() lets pass.
 Answers answers_of(const Provider& provider, http::Fetched fetched);
 
-/// What asking about a subject takes.
+/// Returns the parameters for may_ask() and its like (provider/statistics.h) for requests about one subject.
 Asking asking(const Provider& provider);
 
 }  // namespace rolecall::provider

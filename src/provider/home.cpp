@@ -17,8 +17,8 @@ namespace {
 
 pg::Statement why_statement("SELECT rolecall.why_no_calls()", {});
 
-// What pg_dump and pg_restore set in every session in which they restore. Whatever else sets some of them,
-// for a database or a role, does not set them all, and not in the session.
+// The settings that pg_dump and pg_restore set in every session that restores. ALTER DATABASE or ALTER ROLE
+// may set some of them too, but not all, and their source is not the session.
 constexpr const char* signs[] = {"check_function_bodies",
                                  "client_min_messages",
                                  "idle_in_transaction_session_timeout",
@@ -59,8 +59,8 @@ ROLECALL_FUNCTION(rolecall_is_replication, pg::takes(BOOLOID)) {
     PG_RETURN_BOOL(pg::is_logical_worker());
 }
 
-// is_restore(), for functions that run as the extension's owner: whoever could switch triggers off as well is
-// believed.
+// is_restore(), for functions that run as the extension's owner. Members of that role are trusted, because
+// they could also disable the triggers.
 ROLECALL_FUNCTION(rolecall_is_restore, pg::takes(BOOLOID)) {
     (void)fcinfo;
     PG_RETURN_BOOL((settings::restoring || looks_like_restore()) &&

@@ -1,5 +1,5 @@
-// Where providers are called from. A database that was restored or copied holds the credentials of the one it
-// came from: it calls nobody until rolecall.allow_providers() says so. Needs SPI.
+// Whether providers may be called from this database. A database that was restored or copied contains the
+// credentials of the original. It calls no provider until rolecall.allow_providers() permits it. Needs SPI.
 #pragma once
 
 #include "pg/pg.h"
@@ -10,10 +10,10 @@
 
 namespace rolecall::provider {
 
-/// Why no provider is called from this database; nullopt: they are.
+/// Returns why no provider is called from this database, or nullopt if providers are called.
 std::optional<std::string> why_no_calls();
 
-/// The error of whoever wants to nevertheless.
+/// Returns the error for a caller that needs a provider nevertheless.
 Error no_calls_error(const std::string& why);
 
 }  // namespace rolecall::provider

@@ -27,7 +27,7 @@ namespace {
                "None of them is chosen. Correct " + option + " if it is wrong: it must find one value.");
 }
 
-// What goes to logs is not the provider's to fill.
+// Limits how much of a provider's text goes to logs.
 std::string clipped(const std::string& text) {
     constexpr int most = 64;
     return text.substr(
@@ -45,7 +45,7 @@ bool is_active(const Provider& provider, const Jsonb* answer) {
                "Correct active_path if it is wrong: it must find true or false.");
 }
 
-// Whom an answer is about.
+// Reads the subject of an answer, and whether it is inactive.
 ProviderUser read_person(const Provider& provider, const Jsonb* answer) {
     Fit fit = Fit::fits;
     ProviderUser user;
@@ -57,7 +57,7 @@ ProviderUser read_person(const Provider& provider, const Jsonb* answer) {
     return user;
 }
 
-// The subject that was asked for, or an error.
+// Likewise, and fails if it is not the requested subject.
 ProviderUser read_profile(const Provider& provider, const std::string& subject, const Jsonb* answer) {
     ProviderUser user = read_person(provider, answer);
     if (user.code != subject)
@@ -69,8 +69,8 @@ ProviderUser read_profile(const Provider& provider, const std::string& subject, 
     return user;
 }
 
-// What a filter leaves out must be left out for a reason: null, or an item without the member that the
-// condition asks for, fits neither the condition nor its negation.
+// Counts the items that a filter excludes without a reason: an item for which the condition is unknown,
+// because the member is null or absent, matches neither the condition nor its negation.
 std::size_t count_unknown(const Jsonb* json, const std::vector<std::string>& paths) {
     std::size_t count = 0;
     for (const std::string& path : paths)
@@ -107,7 +107,7 @@ std::size_t count_unknown(const Jsonb* json, const std::vector<std::string>& pat
                "Correct role_path, scope_kind_path and scope_id_path if they are wrong.");
 }
 
-// Adds the roles of an answer, or of one page of it. False: it has none, where they may be absent.
+// Adds the roles of an answer, or of one page of it. Returns false if it has none and they may be absent.
 bool read_answered_roles(const Provider& provider, const Jsonb* answer,
                          std::vector<core::OwnedGrant>& roles) {
     const Mapping& mapping = provider.mapping;
@@ -132,7 +132,6 @@ bool read_answered_roles(const Provider& provider, const Jsonb* answer,
 }
 
 // ---- Users given in SQL
-// ------------------------------------------------------------------------------------
 
 std::optional<std::string> text_member(const JsonbValue& object, std::string_view name) {
     JsonbValue value;
@@ -166,7 +165,7 @@ void append_json_string(std::string& to, const std::string& text) {
     to += escaped;
 }
 
-// Of what else there is in an answer that says somebody is inactive, nothing matters.
+// An answer that says that its subject is inactive may contain oddities: nothing else of it is used.
 bool says_gone(const Provider& provider, const Jsonb* answer, const std::string& subject) {
     Fit fit = Fit::fits;
     JsonbValue active;
@@ -175,8 +174,7 @@ bool says_gone(const Provider& provider, const Jsonb* answer, const std::string&
            active.type == jbvBool && !active.val.boolean;
 }
 
-// Whom an answer is about. An oddity is looked for where something else is wrong as well: that may follow
-// from it.
+// Refuses oddities before other errors, because they may be the cause of those.
 ProviderUser read_profile(const Provider& provider, const std::string& subject, const Answer& answer) {
     if (answer.is_odd && !says_gone(provider, answer.json, subject))
         refuse_oddity(provider, answer.json);
@@ -184,7 +182,6 @@ ProviderUser read_profile(const Provider& provider, const std::string& subject, 
 }
 
 // ---- Lists
-// -------------------------------------------------------------------------------------------------
 
 ProviderUser read_listed_user(const Provider& provider, const Jsonb* listed, bool may_be_odd) {
     Fit fit = Fit::fits;
@@ -200,7 +197,7 @@ ProviderUser read_listed_user(const Provider& provider, const Jsonb* listed, boo
     return user;
 }
 
-// How to name a user of whom nothing can be made.
+// Returns how messages name a user whose entry cannot be used.
 std::string listed_name(const Provider& provider, JsonbValue& found, std::size_t number) {
     Fit fit = Fit::fits;
     const auto code = text_at(pg::json_document(found), provider.mapping.subject, fit);
@@ -219,7 +216,7 @@ ProviderUser map_answers(const Provider& provider, const std::string& subject,
             break;
         for (const http::Completion& page : answer) {
             const Answer read = read_answer(provider, page.body);
-            if (&answer == &answers.front()) {  // every page of it must be about the subject
+            if (&answer == &answers.front()) {  // each of its pages must be about the subject
                 ProviderUser said = read_profile(provider, subject, read);
                 if (said.gone)
                     return said;
@@ -235,7 +232,7 @@ ProviderUser map_answers(const Provider& provider, const std::string& subject,
     if (!user)
         user.emplace();
     core::normalize(roles);
-    if (provider.paging.style == http::Paging::Style::none)  // else the first page speaks for itself only
+    if (provider.paging.style == http::Paging::Style::none)  // validators are of one page only
         user->version = version_of(answers.back().front(), provider, roles);
     user->roles = std::move(roles);
     user->unchanged = unchanged;
@@ -315,7 +312,7 @@ ProviderUser read_provider_user(const Jsonb* jsonb) {
     JsonbValue roles;
     if (!pg::json_member(value.val.binary.data, "roles", roles))
         bad_argument("It has no roles; a user who holds none has an empty array.");
-    for (const char* name : {"email", "display_name", "function"})  // nothing is made of them
+    for (const char* name : {"email", "display_name", "function"})  // checked, but not used
         (void)text_member(value, name);
     ProviderUser user;
     user.code = text_member(value, "code");

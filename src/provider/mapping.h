@@ -1,4 +1,4 @@
-// From a provider's answers to what it says of a user.
+// Maps a provider's answers to users and their roles.
 #pragma once
 
 #include "pg/pg.h"
@@ -16,54 +16,54 @@ extern "C" {
 
 namespace rolecall::provider {
 
-/// What a provider says of one user; 000-25 of the requirements.
+/// A provider's statement about one user; 000-25 of the requirements.
 struct ProviderUser {
     std::optional<std::string> code;
     std::vector<core::OwnedGrant> roles;  ///< normalized
-    std::optional<std::string> gone{};    ///< why the subject counts as not there; then there are no roles
-    bool unchanged = false;               ///< instead of roles: the answer is the one that was known
-    bool silent = false;                  ///< about roles: there are none where they may be absent
+    std::optional<std::string> gone{};    ///< why the subject counts as gone; then there are no roles
+    bool unchanged = false;               ///< instead of roles: the answer is the known one
+    bool silent = false;                  ///< the answer has no roles, and they may be absent
     Version version{};                    ///< of the answer
 };
 
-/// Maps the answers about one subject: who it is from the first one, the roles from all pages of the last,
-/// which may be the same. What nobody reads may hold anything. Throws Error RC104 where one is not JSON, is
-/// about another subject, has no roles member, more than max_roles, a role of the wrong shape or without
-/// scope, an item of which a condition of roles_path is unknown, or holds what the database cannot where it
-/// is read; names the provider.
+/// Maps the answers about one subject. The subject is read from the first answer, the roles from all pages of
+/// the last, which may be the same. Parts that are not read may contain anything. Throws Error RC104, which
+/// names the provider, if an answer is not JSON, is about another subject, has no roles member, has more than
+/// max_roles roles, has a role of the wrong shape or without scope, has an item for which a condition of
+/// roles_path is unknown, or contains something that the database cannot store in a part that is read.
 ProviderUser map_answers(const Provider& provider, const std::string& subject,
                          const std::vector<http::Pages>& answers);
 
-/// The first half of it: whom the answer is about, and whether that subject is gone.
+/// Does the first half of map_answers(): reads the subject of the answer, and whether that subject is gone.
 ProviderUser map_subject(const Provider& provider, const std::string& subject, const http::Pages& answer);
 
-/// A user on a list of whom nothing can be made.
+/// A user on a list whose entry cannot be used.
 struct OddUser {
-    std::string name;  ///< the subject, clipped, or where on the page it stands
+    std::string name;  ///< the subject, clipped, or its position on the page
     std::string why;   ///< a sentence
 };
 
 /// A page of a provider's list.
 struct ListPage {
     std::vector<ProviderUser> users;    ///< each with a code
-    std::vector<OddUser> odd;           ///< they stop nobody else
-    std::optional<std::int64_t> total;  ///< how many there are on all pages, where the provider says so
+    std::vector<OddUser> odd;           ///< they do not affect the other users
+    std::optional<std::int64_t> total;  ///< the number of users on all pages, if the provider says it
 };
 
-/// Maps a page of the list, likewise; what is wrong with one user is no error.
+/// Maps a page of the list, likewise, except that a wrong entry for one user is not an error.
 ListPage map_list_page(const Provider& provider, const std::string& page);
 
-/// Maps an event about a user; `has_roles` says whether it names the roles. Throws Error 22023.
+/// Maps an event about a user. `has_roles` returns whether the event contains the roles. Throws Error 22023.
 ProviderUser map_event(const Provider& provider, const Jsonb* event, bool& has_roles);
 
-/// The same for a user given as {email, code, display_name, function, roles: [{role, on}]}. Throws Error
+/// Likewise for a user given as {email, code, display_name, function, roles: [{role, on}]}. Throws Error
 /// 22023.
 ProviderUser read_provider_user(const Jsonb* jsonb);
 
-/// The roles of [{role, on}, ...], ["name", "name@kind:id", "name@global", ...]. Throws Error 22023.
+/// Reads the roles of [{role, on}, ...] or ["name", "name@kind:id", "name@global", ...]. Throws Error 22023.
 std::vector<core::OwnedGrant> read_roles(const Jsonb* roles);
 
-/// [{"role": ..., "on": ...}, ...] in the current memory context.
+/// Returns [{"role": ..., "on": ...}, ...] in the current memory context.
 Jsonb* roles_to_jsonb(const std::vector<core::OwnedGrant>& roles);
 
 }  // namespace rolecall::provider

@@ -14,7 +14,7 @@ namespace rolecall::provider {
 
 namespace {
 
-// PostgreSQL's own complaint about a value becomes the detail of ours.
+// Makes PostgreSQL's message about a value the detail of ours.
 template <typename F>
 auto parse(const char* what, F&& f) {
     try {
@@ -52,7 +52,7 @@ void check_not_empty(const std::string& value) {
         invalid("the value cannot be empty");
 }
 
-// It becomes part of a header.
+// The value becomes part of a header.
 void check_secret(const std::string& value) {
     check_not_empty(value);
     if (has_control_character(value))
@@ -61,7 +61,7 @@ void check_secret(const std::string& value) {
 
 void check_username(const std::string& value) {
     check_secret(value);
-    if (value.find(':') != std::string::npos)  // RFC 7617: what follows would be the password
+    if (value.find(':') != std::string::npos)  // RFC 7617: the password would begin there
         invalid("a user name cannot hold a colon");
 }
 
@@ -77,7 +77,8 @@ void check_proxy(const std::string& value) {
         (void)http::check_base_url(value);
 }
 
-// What is added to a time must leave it a time; none at all would have everybody asked for all the time.
+// The sum of a time and an interval must be a valid time. Without a minimum, all users would be due all the
+// time.
 void check_interval(const std::string& value) {
     const std::int64_t ms = parse_milliseconds(value);
     if (ms < 1000 || ms > longest_interval)
@@ -114,7 +115,7 @@ void check_file(const std::string& value) {
         invalid("the path must be absolute");
 }
 
-// Credentials have options of their own; the rest would break the request.
+// Other options hold the credentials. The other excluded headers would break the request.
 void check_headers(const std::string& value) {
     constexpr std::string_view token =
         "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -205,7 +206,7 @@ void check_first_page(const std::string& value) {
 
 void check_paging(const std::string& value) { (void)paging_style(value); }
 
-// It becomes part of an address as it stands.
+// The value is inserted into URLs without escaping.
 void check_parameter(const std::string& value) {
     constexpr std::string_view letters =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~$[]";
@@ -218,7 +219,7 @@ void check_cursor_path(const std::string& value) {
         invalid("the path must consist of members", "For example $.meta.next.");
 }
 
-// ---- Values that are more than one word
+// ---- Values of more than one word
 
 http::Paging::Style paging_style(const std::string& name) {
     using Style = http::Paging::Style;

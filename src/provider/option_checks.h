@@ -1,4 +1,4 @@
-// What values of options are valid, and how they are read.
+// Checks and parses values of options.
 #pragma once
 
 #include "pg/pg.h"
@@ -12,8 +12,8 @@ constexpr std::int64_t longest_interval = std::int64_t{3660} * 86'400'000;  ///<
 /// Throws Error 22023.
 [[noreturn]] void invalid(const std::string& message, const std::string& hint = {});
 
-// Each returns where the value is valid, else throws Error 22023; check_file() throws 42501 where the user
-// is no superuser. Messages do not name the option.
+// Each returns if the value is valid and throws Error 22023 otherwise. check_file() also throws 42501 if the
+// user is not a superuser. The messages do not name the option.
 void check_not_empty(const std::string& value);
 void check_secret(const std::string& value);
 void check_username(const std::string& value);
@@ -42,19 +42,19 @@ void check_paging(const std::string& value);
 void check_parameter(const std::string& value);
 void check_cursor_path(const std::string& value);
 
-/// Of a valid interval.
+/// Returns the milliseconds of a valid interval.
 std::int64_t parse_milliseconds(const std::string& text);
 
-/// Of a valid size. Throws Error 22023 for another.
+/// Returns the kilobytes of a valid size. Throws Error 22023 otherwise.
 int parse_kilobytes(const std::string& value);
 
-/// Throws Error 22023 where there is no such style.
+/// Throws Error 22023 if there is no such style.
 http::Paging::Style paging_style(const std::string& name);
 
-/// The option `headers`: lines of "Name: value".
+/// Splits the option `headers`, which has lines of "Name: value".
 std::vector<std::string> split_headers(const std::string& text);
 
-/// Lists of names: separated by commas, with spaces around them or not; sorted, each once.
+/// Splits a list of names, separated by commas with optional spaces. Returns them sorted, without duplicates.
 std::vector<std::string> split_list(const std::string& text);
 
 }  // namespace rolecall::provider

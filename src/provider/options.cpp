@@ -23,7 +23,7 @@ struct Option {
     const char* name;
     Oid catalog;
     void (*check)(const std::string& value);
-    const char* value;  // where neither the user nor the kind says one; nullptr: there is none
+    const char* value;  // the default if neither the user nor the kind sets it; nullptr: there is none
 };
 
 void check_kind(const std::string& value) {
@@ -119,7 +119,7 @@ std::map<std::string, std::string> to_map(List* list) {
     return map;
 }
 
-// What paging needs of other options.
+// Checks the other options that paging needs.
 void check_paging_of(const Options& server, const char* paging, const char* items) {
     using Style = http::Paging::Style;
     const Style style = paging_style(server.get(paging));

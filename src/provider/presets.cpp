@@ -14,7 +14,7 @@ constexpr Setting json[] = {
     {"subject_path", "$.code"},
 };
 
-// The state is compared strictly: for an authorization without one, or with another thing there, it is
+// roles_path is strict: for an authorization whose state is missing or not a string, the condition is
 // unknown.
 constexpr Setting accred[] = {
     {"display_name_path", "$.display"},

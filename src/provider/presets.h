@@ -1,5 +1,5 @@
-// The kinds of provider: each is a table of values for options that are not given. Nothing else in the
-// library asks for the kind; a new one is a table here, and a section in docs/providers.md.
+// The kinds of provider. Each is a table of values for options that are not given. The rest of the library
+// does not depend on the kind: a new kind needs only a table here and a section in docs/providers.md.
 #pragma once
 
 #include <span>
@@ -14,13 +14,13 @@ struct Setting {
 
 struct Preset {
     const char* kind;
-    std::span<const Setting> settings;  ///< of options of servers
+    std::span<const Setting> settings;  ///< options of the server
 };
 
 /// In alphabetical order of the kinds.
 std::span<const Preset> all_presets();
 
-/// nullptr: there is no such kind.
+/// Returns nullptr if there is no such kind.
 const Preset* preset_of(std::string_view kind);
 
 }  // namespace rolecall::provider

@@ -29,7 +29,7 @@ using http::Credentials;
 
 pg::WaitEvent wait_for_secret{"RolecallSecretFile"};
 
-// The options of the server owner's own mapping; never those of PUBLIC.
+// Returns the options of the server owner's own mapping, never those of PUBLIC.
 List* owner_mapping(const ForeignServer& server) {
     HeapTuple tuple = SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(server.owner),
                                       ObjectIdGetDatum(server.serverid));
@@ -47,11 +47,11 @@ struct FoundMapping {
     ForeignServer* server;
     List* mapping;
     bool ours;
-    const char* owner;  // who may not write grants; nullptr: who may
+    const char* owner;  // the server's owner if it may not write grants, else nullptr
 };
 
-// May this role say what roles users have, by writing them? Whoever may make servers could else take the name
-// of a provider that has none, and say it by answering.
+// Returns whether a role may write grants. Otherwise a role that may only create servers could take the name
+// of a provider that has no server, and its answers would give roles to users.
 bool may_write_grants(Oid role) {
     constexpr AclMode grants = ACL_INSERT | ACL_UPDATE | ACL_DELETE;
     return pg_class_aclmask(pg::extension_relation("user_roles"), role, grants, ACLMASK_ALL) == grants &&
@@ -76,7 +76,7 @@ void require(const std::string& value, const char* option, const std::string& se
         throw Error("28000", "provider \"" + server + "\" has no credentials",
                     std::string("The user mapping of the server's owner has no option \"") + option + "\".",
                     "Use CREATE USER MAPPING FOR the owner, or ALTER USER MAPPING.");
-    // The validator of earlier versions took them; they would end the header.
+    // Earlier versions of the validator accepted control characters; they would end the header.
     if (std::any_of(value.begin(), value.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; }))
         throw Error("28000", "provider \"" + server + "\" has no credentials that can be sent",
                     std::string("The option \"") + option + "\" holds control characters.",
@@ -88,8 +88,8 @@ void require(const std::string& value, const char* option, const std::string& se
     throw Error("28000", "the secret file of provider \"" + server + "\" cannot be used", detail, hint);
 }
 
-// Interruptible, and not for long: the file may be on a mount that does not answer. Until it does, the one
-// thread that waits for it is enough.
+// Interruptible, with a short limit, because the file may be on a mount that does not respond. Until it
+// responds, no second thread is started for the same file.
 std::string content_of(const ForeignServer& server, const std::string& path) {
     constexpr std::size_t limit = 8192;
     constexpr std::chrono::milliseconds most_wait{1000};
@@ -113,9 +113,9 @@ std::string content_of(const ForeignServer& server, const std::string& path) {
     return file.content();
 }
 
-// One line: the token, or the password. Never part of a message.
+// The file has one line: the token or the password, which must never be part of a message.
 std::string read_secret_file(const ForeignServer& server, const std::string& path) {
-    // Whoever may change base_url would be told the secret.
+    // An owner that may change base_url could have the secret sent to another server.
     if (!superuser_arg(server.owner))
         bad_secret_file(server.servername, "The server's owner is not a superuser.",
                         "Use ALTER SERVER ... OWNER TO, or a user mapping.");
@@ -156,13 +156,13 @@ void mark_more(core::JsonShape& shape) {
         mark_more(entry.second);
 }
 
-// What is read of an answer about one user, or of one user on a list.
+// Adds the parts that are read of an answer about one user, or of one user on a list.
 void add_user_shape(Mapping& m, core::JsonShape& user) {
     user.counts_anew = true;
     (void)pg::json_add_to_shape(user, m.subject);
     (void)pg::json_add_to_shape(user, m.active);
     core::JsonShape* role = pg::json_add_to_shape(user, m.roles);
-    if (role == nullptr) {  // nobody knows what it is made of
+    if (role == nullptr) {  // the path does not tell the parts of a role
         m.role_item.whole = true;
         return;
     }
@@ -176,7 +176,7 @@ void add_user_shape(Mapping& m, core::JsonShape& user) {
     m.role_item = *role;
 }
 
-// $.a.b[*]
+// Returns whether a path has the form $.a.b[*].
 bool picks_all(const std::string& path) {
     constexpr std::string_view all = "[*]";
     return path.ends_with(all) && http::MemberPath::parse(path.substr(0, path.size() - all.size()));

@@ -1,4 +1,4 @@
-// For tests of what providers say, and of their presets, without a provider.
+// Test functions for answers of providers and for presets. They need no provider.
 #include "pg/pg.h"
 
 #ifdef ROLECALL_TESTING
@@ -13,7 +13,7 @@ using namespace rolecall;
 
 extern "C" {
 
-// map(provider name, subject text, answer bytea) -> the roles, as jsonb
+// map(provider name, subject text, answer bytea) returns the roles as jsonb.
 ROLECALL_FUNCTION(rolecall_test_map, pg::takes(JSONBOID, NAMEOID, TEXTOID, BYTEAOID)) {
     return pg::guarded([&]() -> Datum {
         MemoryContext result_context = CurrentMemoryContext;
@@ -34,7 +34,7 @@ ROLECALL_FUNCTION(rolecall_test_map, pg::takes(JSONBOID, NAMEOID, TEXTOID, BYTEA
     });
 }
 
-// presets(): raises where a preset is not valid.
+// presets() raises an error if a preset is not valid.
 ROLECALL_FUNCTION(rolecall_test_presets, pg::takes(VOIDOID)) {
     return pg::guarded([&]() -> Datum {
         provider::check_presets();

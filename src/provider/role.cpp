@@ -12,13 +12,14 @@ namespace rolecall::provider {
 
 namespace {
 
-// Words that describe a scope and are none: {"kind": "global"} would be a scope of kind "kind".
+// These words describe a scope and are not kinds: {"kind": "global"} would otherwise be a scope of kind
+// "kind".
 bool is_kind(std::string_view kind) {
     return !kind.empty() && kind != core::global_kind && kind != "institutional_id" && kind != "kind" &&
            kind != "id" && kind != "type" && kind != "scope" && kind != "scope_kind" && kind != "scope_id";
 }
 
-// "name", "name@global" or "name@kind:id". The name ends at the first "@", the kind at the next ":".
+// Reads "name", "name@global" or "name@kind:id". The name ends at the first "@", the kind at the next ":".
 bool read_role_text(std::string_view text, core::OwnedGrant& grant) {
     const std::size_t at = text.find('@');
     grant = {.role = std::string(text.substr(0, at)), .kind = std::string(core::global_kind), .scope = {}};
@@ -35,7 +36,7 @@ bool read_role_text(std::string_view text, core::OwnedGrant& grant) {
     return is_kind(grant.kind) && !grant.scope.empty();
 }
 
-// An index holds a grant.
+// A grant must fit into an index entry.
 bool is_short(const core::OwnedGrant& grant) {
     constexpr std::size_t most_bytes = 2000;
     return grant.role.size() + grant.kind.size() + grant.scope.size() <= most_bytes;
@@ -43,7 +44,7 @@ bool is_short(const core::OwnedGrant& grant) {
 
 RoleIs unfit(Fit fit) { return fit == Fit::several ? RoleIs::ambiguous : RoleIs::odd; }
 
-// In UTF-8, as shapes have them.
+// In UTF-8, as in shapes.
 std::string name_of(const JsonbValue& key) {
     const std::string name(pg::json_text(key));
     if (GetDatabaseEncoding() == PG_SQL_ASCII)
@@ -51,8 +52,8 @@ std::string name_of(const JsonbValue& key) {
     return pg::call([&] { return pg_server_to_any(name.c_str(), static_cast<int>(name.size()), PG_UTF8); });
 }
 
-// Has a role members that no path names? One of them may be its scope. (An answer that was pruned has a mark
-// in their place.)
+// Returns whether a role has members that no path names, because one of them may be its scope. (In a pruned
+// answer, a mark replaces such members.)
 bool says_more(const JsonbValue& value, const core::JsonShape& shape) {
     if (value.type != jbvBinary)
         return false;
@@ -78,7 +79,7 @@ bool says_more(const JsonbValue& value, const core::JsonShape& shape) {
     return false;
 }
 
-// Of one whose scope is not where the paths say. It is for all only if somebody has said so.
+// The verdict for a role whose scope is not where the paths say. It is global only if scope_absent says so.
 RoleIs without_scope(const Mapping& mapping) {
     switch (mapping.scope_absent) {
         case Mapping::ScopeAbsent::skip:
@@ -100,7 +101,7 @@ RoleIs read_scope_by_contract(const Mapping& mapping, const Jsonb* role, core::O
         return says_more(pg::json_value(role), mapping.role_item) ? without_scope(mapping) : RoleIs::granted;
     core::Grant scope{.role = {}, .kind = core::global_kind, .scope = {}};
     if (!pg::read_scope(on, scope) || (scope.kind != core::global_kind && !is_kind(scope.kind)))
-        return RoleIs::odd;  // taken for global, a role on one unit would become a role on all
+        return RoleIs::odd;  // if it were treated as global, a role on one unit would become a role on all
     grant.kind = scope.kind;
     grant.scope = scope.scope;
     return RoleIs::granted;
@@ -120,7 +121,8 @@ RoleIs read_scope_by_paths(const Mapping& mapping, const Jsonb* role, core::Owne
     if (kind && *kind == core::global_kind)
         return RoleIs::granted;
     const RoleIs verdict = without_scope(mapping);
-    return kind && verdict == RoleIs::granted ? RoleIs::unscoped : verdict;  // a unit, which is not named
+    // A kind without id means a unit that is not named.
+    return kind && verdict == RoleIs::granted ? RoleIs::unscoped : verdict;
 }
 
 RoleIs read_any_role(const Mapping& mapping, JsonbValue& element, core::OwnedGrant& grant) {

@@ -1,4 +1,4 @@
-// One role of a provider's answer, or of what is given in SQL: its name and its scope.
+// Reads one role of a provider's answer, or one given in SQL: its name and its scope.
 #pragma once
 
 #include "pg/pg.h"
@@ -16,23 +16,23 @@ namespace rolecall::provider {
 
 enum class RoleIs {
     granted,
-    skipped,    ///< has no scope, which the option scope_absent says to skip
-    unscoped,   ///< has no scope, and is never taken for a role on everything
+    skipped,    ///< has no scope, and scope_absent says to skip such roles
+    unscoped,   ///< has no scope, and is never treated as global
     odd,        ///< has an unexpected shape, or is longer than an index can hold
     ambiguous,  ///< has several values where a path should find one
 };
 
-/// Reads a role of an answer, or of an event. It is global where it says so, is a name and nothing else, or
-/// scope_absent says so.
+/// Reads a role of an answer or an event. The role is global if it says so, if it is a name and nothing else,
+/// or if scope_absent says so.
 RoleIs read_mapped_role(const Mapping& mapping, JsonbValue& element, core::OwnedGrant& grant);
 
-/// Reads a role that is given in SQL; false: it is none.
+/// Reads a role that is given in SQL. Returns false if `element` is not a role.
 bool read_given_role(const JsonbValue& element, core::OwnedGrant& grant);
 
 enum class Fit { fits, of_another_type, several };
 
-/// What a path finds: a string, or a number as text; nullopt for null and nothing. `fit` changes for anything
-/// else.
+/// Returns what a path finds: a string, or a number as text, or nullopt for null and nothing. Anything else
+/// changes `fit`.
 std::optional<std::string> text_at(const Jsonb* json, const std::string& path, Fit& fit);
 
 }  // namespace rolecall::provider

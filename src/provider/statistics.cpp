@@ -25,12 +25,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int provider_count = 256;  // in all databases
+constexpr int provider_count = 256;  // in all databases together
 constexpr std::size_t error_bytes = 256;
-constexpr TimestampTz claim_after_turn = 2 * USECS_PER_SEC;  // of a worker, on half of the rate
-constexpr TimestampTz longest_claim = 60 * USECS_PER_SEC;    // whatever a wrong clock has noted
+constexpr TimestampTz claim_after_turn = 2 * USECS_PER_SEC;  // a worker keeps half of the rate so long
+constexpr TimestampTz longest_claim = 60 * USECS_PER_SEC;    // in case a time was recorded with a wrong clock
 
-// Upper bounds in seconds, as Prometheus has them by default; the last bucket has none.
+// Upper bounds in seconds, the defaults of Prometheus; the last bucket has no bound.
 constexpr double bounds[] = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10};
 constexpr int bucket_count = std::size(bounds) + 1;
 
@@ -46,8 +46,8 @@ struct ProviderStatus {
     char last_error[error_bytes];
     core::Breaker breaker;
     core::RateLimit rate;
-    core::RateLimit sessions;       // their line, which comes before that of the provider
-    TimestampTz worker_asks_until;  // a worker has somebody to ask for
+    core::RateLimit sessions;       // the line of sessions, which comes before `rate`
+    TimestampTz worker_asks_until;  // until then a worker has users to ask for
     TimestampTz used_at;            // by steady_now()
 };
 
@@ -58,8 +58,8 @@ struct ProviderTable {
 };
 
 ProviderTable* shared = nullptr;
-std::map<Oid, std::int64_t> under_way;        // this process's part of in_flight
-std::map<Oid, ProviderStatus> without_place;  // of this process alone; and all, where nothing is shared
+std::map<Oid, std::int64_t> under_way;        // this process's share of in_flight
+std::map<Oid, ProviderStatus> without_place;  // of this process only; of all if there is no shared memory
 
 std::span<ProviderStatus> places() {
     return {shared->providers, static_cast<std::size_t>(testing::slots(provider_count))};
@@ -88,9 +88,9 @@ void attach(void* memory, bool is_new, LWLockPadded* locks) {
                    }});
 }
 
-// Under the lock. nullptr: every other provider has something that must not be forgotten.
+// Called under the lock. Returns nullptr if there is no free place and no provider may be forgotten.
 ProviderStatus* find_or_make(Oid server, TimestampTz time) {
-    ProviderStatus* room = nullptr;  // free, or used by nobody for longest
+    ProviderStatus* room = nullptr;  // a free place, or the one unused for longest
     for (ProviderStatus& provider : places()) {
         if (provider.database == MyDatabaseId && provider.server == server)
             return &provider;
@@ -108,7 +108,7 @@ ProviderStatus* find_or_make(Oid server, TimestampTz time) {
     return room;
 }
 
-// Runs `f` on a provider's status, under the lock where it is shared.
+// Runs `f` on a provider's status, under the lock if it is shared.
 template <typename F>
 auto with_status(Oid server, F&& f) {
     if (shared == nullptr)
@@ -239,7 +239,7 @@ void forget_dropped_providers() {
         if (provider.database == MyDatabaseId)
             servers[count++] = provider.server;
     LWLockRelease(shared->lock);
-    // Catalogs are not looked at under the lock.
+    // Catalogs must not be read under the lock.
     Oid* const end = pg::call([&] {
         return std::remove_if(servers, servers + count, [](Oid server) {
             return SearchSysCacheExists1(FOREIGNSERVEROID, ObjectIdGetDatum(server));
@@ -254,7 +254,7 @@ void forget_dropped_providers() {
 
 Stopwatch::Stopwatch(Oid server) : server_(server), started_(Clock::now()) { count_in_flight(server, 1); }
 
-// Nothing of it throws: the analysis does not see into the server.
+// It does not throw, but the analysis cannot see that for functions of the server.
 // NOLINTNEXTLINE(bugprone-exception-escape)
 Stopwatch::~Stopwatch() {
     count_in_flight(server_, -1);
@@ -356,14 +356,15 @@ namespace pg = rolecall::pg;
 
 extern "C" {
 
-// A row for each provider of this database that something was counted for; columns as in statistics.sql.
+// Returns a row for each provider of this database for which something was counted; columns as in
+// statistics.sql.
 ROLECALL_FUNCTION(rolecall_provider_statistics, rolecall::pg::gives_rows()) {
     const ReturnSetInfo& result = rolecall::pg::result_set(
         fcinfo, OIDOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, INT4OID, TIMESTAMPTZOID,
         TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, FLOAT8OID, FLOAT8ARRAYOID, INT8ARRAYOID);
     if (shared == nullptr)
         PG_RETURN_NULL();
-    // Copied first: nothing that may raise an error runs under the lock.
+    // Copy first, because nothing that may raise an error may run under the lock.
     auto* copies = static_cast<ProviderStatus*>(palloc(sizeof(ProviderStatus) * provider_count));
     int count = 0;
     LWLockAcquire(shared->lock, LW_SHARED);

@@ -11,7 +11,7 @@ namespace rolecall::sync {
 
 namespace {
 
-// Grants as the arrays that statements take.
+// Grants as arrays, for parameters of statements.
 struct Columns {
     std::vector<std::int64_t> users;
     std::vector<std::string> roles, kinds, scopes;
@@ -33,7 +33,8 @@ pg::Statement create_roles_statement(
     " WHERE NOT EXISTS (SELECT FROM rolecall.roles r WHERE r.name = n) ON CONFLICT DO NOTHING",
     {TEXTARRAYOID});
 
-// NOT IN is a hashed subplan whatever the planner believes of the tables: 10,000 roles are no 10,000 scans.
+// NOT IN is a hashed subplan, whatever the planner estimates for the tables: 10,000 roles do not mean 10,000
+// scans.
 pg::Statement revoke_statement(
     "DELETE FROM rolecall.user_roles g WHERE g.user_id = $1 AND g.source = 'provider'"
     " AND (g.role, g.scope_kind, g.scope_id) NOT IN (SELECT w.* FROM unnest($2, $3, $4) w(role, kind, "
@@ -55,7 +56,7 @@ pg::Statement deactivate_statement("UPDATE rolecall.users SET is_active = false 
 pg::Statement protection_statement("SELECT rolecall.protection($1, $2, $3, $4, $5, $6)",
                                    {TEXTOID, INT8OID, TEXTARRAYOID, TEXTARRAYOID, BOOLOID, BOOLOID});
 
-// $1 now; of each user: $2 id, $3 due next, $4 ETag, $5 Last-Modified, $6 fingerprint.
+// $1 now; for each user: $2 id, $3 due next, $4 ETag, $5 Last-Modified, $6 fingerprint.
 pg::Statement note_statement(
     "UPDATE rolecall.sync_state s SET last_roles_sync_at = $1, next_sync_at = n.due,"
     "     etag = nullif(n.etag, ''), last_modified = nullif(n.last_modified, ''),"
@@ -72,7 +73,7 @@ pg::Statement add_state_statement(
     " WHERE id = ANY ($1) ON CONFLICT DO NOTHING",
     {INT8ARRAYOID});
 
-// What a sync is to do to a user.
+// The changes that a sync makes to a user.
 struct GrantChange {
     Sync* sync;
     std::vector<core::OwnedGrant> wanted;
@@ -94,7 +95,7 @@ void warn_of_kept_role(std::int64_t user, const std::string& role) {
     });
 }
 
-// free, keep, keep global, or busy.
+// Returns free, keep, keep global, or busy.
 std::string protection(const std::string& role, const User& user, const GrantChange& change,
                        bool deactivating, LockWait patience) {
     Columns lost;
@@ -111,7 +112,8 @@ std::string protection(const std::string& role, const User& user, const GrantCha
         .value_or("");
 }
 
-// Takes out of a change what would leave a protected role without holder. False: busy.
+// Removes from a change what would leave a protected role without a holder. Returns false if protection()
+// returns busy.
 bool protect(const provider::Rules& rules, LockWait patience, GrantChange& change) {
     const User& user = change.sync->user;
     for (const std::string& role : rules.protected_roles) {
@@ -141,7 +143,7 @@ bool protect(const provider::Rules& rules, LockWait patience, GrantChange& chang
     return true;
 }
 
-// What a user holds and the provider names.
+// Returns the grants that the user holds and the provider names.
 std::vector<core::OwnedGrant> kept_of(const Sync& sync) {
     std::vector<core::OwnedGrant> kept;
     std::set_intersection(sync.held.begin(), sync.held.end(), sync.said.roles.begin(), sync.said.roles.end(),
@@ -149,8 +151,8 @@ std::vector<core::OwnedGrant> kept_of(const Sync& sync) {
     return kept;
 }
 
-// At once, and one user after the other: the brake and the protection of last holders count on what was taken
-// away before.
+// This is done immediately and for one user after the other, because the brake and the protection of last
+// holders depend on what was taken away before.
 void take_away(GrantChange& change, const provider::Rules& rules, LockWait patience, TimestampTz time) {
     const User& user = change.sync->user;
     Outcome& outcome = change.sync->outcome;
@@ -194,7 +196,7 @@ void give(std::span<const GrantChange> changes) {
                          pg::text_array_parameter(added.kinds), pg::text_array_parameter(added.scopes)});
 }
 
-// Whose roles are known as of now, and from which answers.
+// Records that the users' roles are confirmed at `time`, and the versions of the answers.
 void note(std::span<const GrantChange> changes, TimestampTz time) {
     std::vector<std::int64_t> users, unconfirmed, fingerprints;
     std::vector<std::optional<TimestampTz>> next;

@@ -56,7 +56,7 @@ std::string current_request_id() {
 }
 
 std::string new_request_id() {
-    // Drawn for many at once: that is what costs.
+    // Draw bytes for many ids at once, because each draw is expensive.
     constexpr std::size_t size = 16;
     static std::array<std::uint8_t, 64 * size> bytes;
     static std::size_t used = bytes.size();

@@ -1,4 +1,4 @@
-// Who changes grants, and why: what the audit writes down of it (sql/install/code/audit.sql).
+// The actor and the cause of changes to grants, as the audit records them (sql/install/code/audit.sql).
 #pragma once
 
 #include "pg/pg.h"
@@ -9,13 +9,13 @@ namespace rolecall::sync {
 
 enum class Cause { sync, given, bulk, event };
 
-/// While it lives, what changes in this process is caused by a sync; otherwise by ordinary SQL. Cannot be had
-/// from SQL: nobody puts down his own changes to somebody else.
+/// While this object lives, changes made in this process are attributed to a sync, otherwise to ordinary SQL.
+/// SQL cannot create one, so that no user can attribute changes to another user.
 class Attribution {
  public:
-    /// `actor` is empty for the user of the session. `request_id` as in rolecall.request_id.
+    /// An empty `actor` is the user of the session. `request_id` is as in rolecall.request_id.
     Attribution(Cause cause, std::string actor, std::string provider, std::string request_id);
-    /// Each user's changes come from a request of its own: `request_ids` by user.
+    /// Here each user's changes come from a separate request: `request_ids` are by user.
     Attribution(Cause cause, std::string actor, std::string provider,
                 std::unordered_map<std::int64_t, std::string> request_ids);
     ~Attribution();
@@ -25,7 +25,7 @@ class Attribution {
     Cause cause;
     std::string actor;
     std::string provider;
-    /// Empty: none.
+    /// Returns "" if there is none.
     const std::string& request_id(std::int64_t user) const;
 
  private:
@@ -34,10 +34,10 @@ class Attribution {
     const Attribution* outer_;
 };
 
-/// rolecall.request_id, or where that is not set a new one.
+/// Returns rolecall.request_id, or a new one if that is not set.
 std::string current_request_id();
 
-/// 128 random bits.
+/// Returns 128 random bits.
 std::string new_request_id();
 
 }  // namespace rolecall::sync

@@ -28,7 +28,8 @@ namespace {
 
 constexpr std::size_t at_once = 1000;
 
-// The listed users that are here, and what they hold from the provider: a row for each grant, or one.
+// The listed users that exist here, with their grants from the provider: one row per grant, or one if there
+// is none.
 pg::Statement known_statement(
     "SELECT u.id, u.institutional_id, u.roles_synced, u.is_active, g.role, g.scope_kind, g.scope_id,"
     "       s.last_roles_sync_at"
@@ -37,7 +38,7 @@ pg::Statement known_statement(
     " WHERE u.provider = $1 AND u.institutional_id = ANY ($2) ORDER BY u.id",
     {TEXTOID, TEXTARRAYOID});
 
-// Users whose grants name a unit that became known since.
+// Users whose grants name a known unit of which they are not yet members.
 pg::Statement unlinked_statement(
     "SELECT DISTINCT g.user_id FROM rolecall.user_roles g"
     " JOIN rolecall.units n ON n.institutional_id = g.scope_id AND (n.provider IS NULL OR n.provider = $1)"
@@ -45,8 +46,9 @@ pg::Statement unlinked_statement(
     " AND NOT EXISTS (SELECT FROM rolecall.user_units m WHERE m.user_id = g.user_id AND m.unit_id = n.id)",
     {TEXTOID, INT8ARRAYOID});
 
-// $1 users, $2 when each was synchronized as the list was compared, $3 now, $4 TTL in seconds. Whoever was
-// synchronized since was compared in vain, and is due at once. Who sleeps goes on sleeping.
+// $1 users, $2 when each was synchronized at the time of the comparison, $3 now, $4 TTL in seconds. If a user
+// was synchronized since, the comparison is void and the user is due at once. Users that were put to sleep
+// stay asleep.
 pg::Statement confirm_statement(
     "WITH compared AS (SELECT DISTINCT * FROM unnest($1, $2) c(id, synced_at)"
     "), confirmed AS ("
@@ -70,7 +72,8 @@ pg::Statement confirm_statement(
     ") SELECT count(*) FROM confirmed",
     {INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, FLOAT8OID});
 
-// Users who are not among those seen, were here before the list was begun, and not confirmed since.
+// Users that are not among those seen, existed before the fetch of the list began, and were not confirmed
+// since.
 pg::Statement missing_statement(
     "SELECT u.id FROM rolecall.users u LEFT JOIN rolecall.sync_state s ON s.user_id = u.id"
     " WHERE u.provider = $1 AND u.institutional_id IS NOT NULL AND u.created_at < $4"
@@ -78,7 +81,7 @@ pg::Statement missing_statement(
     " AND NOT EXISTS (SELECT FROM unnest($2) seen(id) WHERE seen.id = u.id) ORDER BY u.id",
     {TEXTOID, INT8ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID});
 
-// A listed user as this database has it.
+// A listed user as stored in this database.
 struct Known {
     std::int64_t id = 0;
     bool roles_synced = false;
@@ -129,10 +132,10 @@ class FullPassRun {
     }
 
  private:
-    // Records and users that the list cannot be believed about.
+    // Users and entries of the list that cannot be trusted.
     struct Doubts {
         std::int64_t count = 0;
-        std::string named;  // the first few, and why
+        std::string named;  // the first few, with reasons
 
         void add(const std::string& name, const std::string& why) {
             constexpr std::int64_t most_named = 5;
@@ -141,7 +144,7 @@ class FullPassRun {
         }
     };
 
-    // Users who hold what the list names, and when they were synchronized before.
+    // Users that hold exactly what the list names, and when they were last synchronized.
     struct Compared {
         std::vector<std::int64_t> ids;
         std::vector<std::optional<TimestampTz>> synced_at;
@@ -196,7 +199,7 @@ class FullPassRun {
                 continue;
             }
             if (!seen_.insert(user->second.id).second)
-                twice_.insert(user->second.id);  // and may stand where somebody else is left out
+                twice_.insert(user->second.id);  // the duplicate may have replaced another user
             else if (may_be_granted(said))
                 sort_out(user->second, std::move(said), equal);
         }
@@ -204,7 +207,7 @@ class FullPassRun {
         check_size();
     }
 
-    // What is wrong with one user's roles stops nobody else.
+    // Returns false if the roles of one user are not valid. The other users are not affected.
     bool may_be_granted(provider::ProviderUser& said) {
         try {
             check_roles(provider_.name, provider_.rules, said);
@@ -215,7 +218,7 @@ class FullPassRun {
         }
     }
 
-    // About what is kept of the list until it is applied.
+    // Limits the memory for what is kept of the list until it is applied.
     void check_size() {
         constexpr std::size_t seen = 48, compared = sizeof(std::int64_t) + sizeof(std::optional<TimestampTz>);
         for (; measured_ < changed_.size(); ++measured_) {
@@ -234,7 +237,7 @@ class FullPassRun {
 
     void sort_out(const Known& user, provider::ProviderUser said, Compared& equal) {
         if (said.silent && !user.held.empty())
-            return;  // no roles member is no reason to take any away
+            return;  // a missing roles member never removes a role
         const bool deactivates = said.gone && user.is_active &&
                                  provider_.rules.on_not_found == provider::Rules::OnNotFound::deactivate;
         if (said.gone && provider_.rules.on_not_found == provider::Rules::OnNotFound::keep)
@@ -245,7 +248,7 @@ class FullPassRun {
             changed_.push_back({.id = user.id, .said = std::move(said)});
     }
 
-    // Units follow although roles are equal.
+    // Units are updated even if the roles are equal.
     void sort_out_unlinked(const Compared& equal) {
         const pg::Rows rows = unlinked_statement.run(
             {pg::text_parameter(provider_.name), pg::bigint_array_parameter(equal.ids)});
@@ -264,12 +267,12 @@ class FullPassRun {
         }
     }
 
-    // A list that says nothing, or something else than it says it says, is none to miss anybody on.
+    // An empty list, or one that contradicts its own total, does not prove that a user is missing.
     bool is_complete() const {
         return twice_.empty() && odd_.count == 0 && pass_.listed > 0 && (!total_ || *total_ == pass_.listed);
     }
 
-    // ---- What comes of it
+    // ---- Applying the list
 
     void apply_all() {
         lock_provider(name_);
@@ -288,7 +291,7 @@ class FullPassRun {
         workers::wake_workers_at_commit(due_after(pg::now(), provider_.ttl_seconds));
     }
 
-    // Which of the two is right is anybody's guess.
+    // It is not known which of the two entries is right.
     void leave_alone_who_is_on_it_twice() {
         if (twice_.empty())
             return;
@@ -300,7 +303,8 @@ class FullPassRun {
         unchanged_ = std::move(others);
     }
 
-    // Users whose sync somebody began, and does not end, are passed by: the next pass or sync comes to them.
+    // Leaves out users whose sync was begun by another transaction that does not end. The next pass or sync
+    // updates them.
     void leave_out_held(std::chrono::milliseconds patience) {
         std::unordered_set<std::int64_t> here(unchanged_.ids.begin(), unchanged_.ids.end());
         for (const Pending& pending : changed_)
@@ -333,7 +337,7 @@ class FullPassRun {
         changed_.clear();
     }
 
-    // Takes what it applies out of `said`.
+    // Applies the entries of `said`, and leaves it empty.
     void apply_some(std::unordered_map<std::int64_t, provider::ProviderUser>& said) {
         std::vector<std::int64_t> ids;
         ids.reserve(said.size());
@@ -345,8 +349,8 @@ class FullPassRun {
         std::vector<Sync> syncs;
         for (const auto& [id, user] : users) {
             provider::ProviderUser& theirs = said[id];
-            // Somebody else's answer may be newer than ours, or the user be somebody else for the provider
-            // now.
+            // Another sync may have applied a newer answer, or the user may now have another subject or
+            // provider.
             if (user.provider != name_ || (theirs.code && *theirs.code != user.institutional_id) ||
                 is_synced_since(user, began_, time))
                 continue;
@@ -404,7 +408,7 @@ class FullPassRun {
         said.gone = "It is not on the provider's list.";
         for (std::uint64_t row = 0; row < rows.size(); ++row)
             changed_.push_back({.id = rows.bigint(row, 1), .said = said});
-        leave_out_held(std::chrono::milliseconds(1));  // somebody may wait to count, which we do by now
+        leave_out_held(std::chrono::milliseconds(1));  // others may wait for our lock on counting
         apply_changed();
     }
 
@@ -453,10 +457,10 @@ class FullPassRun {
     std::optional<std::int64_t> total_;
     Doubts odd_;
     std::unordered_set<std::int64_t> seen_;
-    std::unordered_set<std::int64_t> twice_;  // left alone
-    std::size_t size_ = 0;                    // of what is changed
-    std::size_t measured_ = 0;                // of them
-    std::unordered_set<std::int64_t> held_;   // by others
+    std::unordered_set<std::int64_t> twice_;  // left unchanged
+    std::size_t size_ = 0;                    // of changed_
+    std::size_t measured_ = 0;                // how many of changed_ are counted in size_
+    std::unordered_set<std::int64_t> held_;   // by other transactions
     Compared unchanged_;
     std::vector<Pending> changed_;
 };

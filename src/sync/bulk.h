@@ -1,4 +1,4 @@
-// All users of a provider at once: one pass through its list, and events that it sends.
+// Synchronizes all users of a provider: one pass through its list, and events that it sends.
 #pragma once
 
 #include "pg/pg.h"
@@ -7,21 +7,21 @@
 
 namespace rolecall::sync {
 
-/// What a pass came to; what provider_sync_result has, in its order.
+/// The result of a pass: the columns of provider_sync_result, in order.
 struct FullPass {
-    std::int64_t listed = 0;     ///< on the list
-    std::int64_t unknown = 0;    ///< of those, without a user here
-    std::int64_t changed = 0;    ///< users that were changed, those who are gone included
+    std::int64_t listed = 0;     ///< entries on the list
+    std::int64_t unknown = 0;    ///< listed, without a user here
+    std::int64_t changed = 0;    ///< users that were changed, including those that are gone
     std::int64_t unchanged = 0;  ///< users that were confirmed
-    std::int64_t missing = 0;    ///< users who are not on the list
-    bool complete = false;       ///< is the list all there is?
+    std::int64_t missing = 0;    ///< users that are not on the list
+    bool complete = false;       ///< whether the list is complete
 };
 
-/// Goes through a provider's list, asking without a transaction id, and applies it in the caller's
-/// transaction: all of it or, after an error, nothing. Users who are not on a complete list are treated by
-/// on_not_found. Who is on it twice, or of whom it says nothing that can be used, is left alone and named by
-/// a warning; the list is not complete then. Error 54000 where it takes more memory than max_list_size.
-/// Throws Error 55000 where the provider has no list, and what fetching, mapping and applying throw.
+/// Fetches a provider's list without assigning a transaction id, and applies it in the caller's transaction:
+/// the whole list or, after an error, nothing. Users that are not on a complete list are treated by
+/// on_not_found. A user that is listed twice, or whose entry cannot be used, is left unchanged and named in a
+/// warning; the list is not complete then. Throws Error 54000 if the list takes more memory than
+/// max_list_size, 55000 if the provider has no list, and what fetching, mapping and applying throw.
 FullPass sync_provider(const std::string& name);
 
 }  // namespace rolecall::sync

@@ -15,7 +15,7 @@ using std::chrono::milliseconds;
 
 constexpr std::int64_t inactive_at_once = 10'000;
 
-// The lock ends with the transaction: it is asked for again when there is something to apply.
+// The lock is not kept after this transaction. It is taken again when there is something to apply.
 bool is_free(std::int64_t user, TimestampTz time) {
     if (try_lock_user(user))
         return true;
@@ -63,7 +63,7 @@ bool is_worth_asking(const Claim& claim, const Configured& configured, Timestamp
 milliseconds pause_until(std::optional<TimestampTz> due) {
     const milliseconds nap(settings::sync_naptime);
     const TimestampTz time = pg::now();
-    if (due && *due <= time)  // -infinity, for one
+    if (due && *due <= time)  // for example -infinity
         return nap;
     if (!due || *due > time + longest_sleep.count() * 1000)
         return std::max(nap, longest_sleep);

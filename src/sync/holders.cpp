@@ -1,4 +1,5 @@
-// Who holds rows of a user, so that a sync cannot change them: by the transactions that the rows name.
+// Finds the transactions that hold rows of a user, so that a sync cannot change them. The rows contain their
+// ids.
 #include "pg/pg.h"
 
 #include "pg/function.h"
@@ -33,7 +34,8 @@ void put_holder(const ReturnSetInfo* result, const char* relation, TransactionId
     tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
-// Whoever changes or locks the row, but for foreign keys that refer to it: those hold nobody up.
+// Adds the transactions that change or lock the row, except locks for foreign keys, which do not block a
+// sync.
 void put_holders_of(const ReturnSetInfo* result, const char* relation, const HeapTupleHeaderData* row) {
     const uint16 mask = row->t_infomask;
     if ((mask & HEAP_XMAX_INVALID) != 0)
@@ -51,7 +53,7 @@ void put_holders_of(const ReturnSetInfo* result, const char* relation, const Hea
             put_holder(result, relation, members[i].xid);
 }
 
-// Of the rows that a query finds: tableoid and ctid.
+// Adds the holders of the rows that a query found; its columns are tableoid and ctid.
 void put_holders(const ReturnSetInfo* result) {
     SPITupleTable* found = SPI_tuptable;
     for (std::uint64_t i = 0; i < SPI_processed; ++i) {
@@ -77,13 +79,13 @@ void put_holders(const ReturnSetInfo* result) {
 
 extern "C" {
 
-// row_holders(uid bigint): columns as in statistics.sql. A prepared transaction has no pid, others have no
-// xid.
+// row_holders(uid bigint): columns as in statistics.sql. A prepared transaction has no pid; other
+// transactions have no xid.
 ROLECALL_FUNCTION(rolecall_row_holders, rolecall::pg::gives_rows(INT8OID)) {
     const ReturnSetInfo& result = rolecall::pg::result_set(fcinfo, TEXTOID, INT4OID, XIDOID);
     Oid type = INT8OID;
     Datum value = PG_GETARG_DATUM(0);
-    // Each of its own: a table that somebody has locked keeps none of the others from being read.
+    // Separate queries, so that a locked table does not prevent reading the others.
     static const struct {
         const char* table;
         const char* rows;

@@ -26,27 +26,27 @@ namespace {
 
 constexpr core::Backoff user_backoff{.first = 5 * USECS_PER_SEC,
                                      .most = longest_pause_seconds * USECS_PER_SEC};
-constexpr std::size_t answers_between = 8;         // one look at the network and the next
-constexpr TimestampTz busy_pause = USECS_PER_SEC;  // a session is at this user
+constexpr std::size_t answers_between = 8;         // between two checks of the network
+constexpr TimestampTz busy_pause = USECS_PER_SEC;  // a session is synchronizing this user
 constexpr TimestampTz longest_hold_pause = 60 * USECS_PER_SEC;
 constexpr TimestampTz hold_to_log = 10 * USECS_PER_SEC;
-constexpr std::size_t most_held = 10'000;  // users that are remembered to be held
+constexpr std::size_t most_held = 10'000;  // the maximum size of `holds`
 constexpr TimestampTz careful_time = 60 * USECS_PER_SEC;
 
-// How long somebody has been holding a user; by steady_now().
+// How long another transaction has held a user; by steady_now().
 struct Hold {
     TimestampTz since = 0;
-    TimestampTz seen = 0;  // last
+    TimestampTz seen = 0;  // last time
     bool is_logged = false;
 };
 
 std::unordered_map<std::int64_t, Hold> holds;  // by user
-TimestampTz careful_until = 0;                 // likewise: somebody held something
+TimestampTz careful_until = 0;                 // by steady_now(): set when another transaction held something
 
-// How a batch goes about what somebody else may hold.
+// How a batch treats what another transaction may hold.
 struct Care {
-    bool locks_first = false;            // and leaves out whom it cannot lock
-    bool only_takes_away = false;        // what is to be given waits for somebody
+    bool locks_first = false;            // locks rows first, and leaves out users that it cannot lock
+    bool only_takes_away = false;        // what is to be granted is blocked by another transaction
     int patience = pg::usual_lock_wait;  // milliseconds
 };
 
@@ -57,14 +57,14 @@ struct Settled {
     Outcome outcome;
 };
 
-// What could not be applied is for later.
+// What could not be applied is put back for later.
 End hold_back(const Job& job, const Outcome& outcome, TimestampTz time) {
     const bool busy = outcome.obstacle == Obstacle::busy;
     put_back(job.claim.user.id, busy ? after_hold(job.claim.user.id, time) : time);
     return !busy && stop_provider(job.provider->name, outcome.excess) ? End::stopped : End::given_back;
 }
 
-// What the providers said, each in `said`. A job whose answer cannot be understood gets its error.
+// Stores each answer, mapped, in `said`. A job whose answer cannot be used gets an error.
 void understand_all(std::span<const JobPtr> jobs, std::span<provider::ProviderUser> said,
                     const std::function<void()>& meanwhile) {
     MemoryContext caller = CurrentMemoryContext;
@@ -93,14 +93,14 @@ void understand_all(std::span<const JobPtr> jobs, std::span<provider::ProviderUs
     pg::call([&] { MemoryContextDelete(scratch); });
 }
 
-// The jobs of one batch that are one provider's, and what comes of each.
+// The jobs of one provider in a batch, and their results.
 class Group {
  public:
     void add(Job& job, provider::ProviderUser& said, Settled& settled) {
         members_.push_back({.job = &job, .said = &said, .settled = &settled});
     }
 
-    // Inside the transaction of settle().
+    // Called inside the transaction of settle().
     void settle(const Care& care, const std::function<void()>& meanwhile) {
         time_ = pg::now();
         care_ = care;
@@ -182,7 +182,7 @@ class Group {
 
     static std::int64_t id_of(const BatchMember& member) { return member.job->claim.user.id; }
 
-    // Somebody holds the user. False: it is not one of us any more.
+    // Puts back a user that another transaction holds. Returns false: the user is no longer in the group.
     bool give_back(const BatchMember& member) const {
         put_back(id_of(member), after_hold(id_of(member), time_));
         return false;
@@ -190,7 +190,7 @@ class Group {
 
     bool may_apply(const Job& job, Sync& sync) const {
         const User& user = sync.user;
-        // Somebody else's answer may be newer than ours, or the user be somebody else for the provider now.
+        // Another sync may have applied a newer answer, or the user may now have another subject or provider.
         const bool outdated = user.stopped || is_synced_since(user, job.asked_at, time_) ||
                               !user.has_subject_of(job.claim.user);
         if (!outdated && (!sync.said.unchanged || keep_roles(sync, *job.provider)))
@@ -254,8 +254,7 @@ std::optional<pg::Failure> settle_together(std::span<const JobPtr> jobs, const C
     return failure;
 }
 
-// What is to be given may wait for a role that somebody is adding: what is to be taken away does not wait for
-// that.
+// Granting may have to wait for a role that another transaction is adding. Revoking must not wait for that.
 std::optional<pg::Failure> settle_held(const JobPtr& job) {
     if (job->error.empty()) {
         const Care care{.locks_first = true, .only_takes_away = true, .patience = pg::brief_lock_wait};
@@ -267,7 +266,8 @@ std::optional<pg::Failure> settle_held(const JobPtr& job) {
     return pg::transact_as_owner([&] { put_back(user, after_hold(user, pg::now())); }, pg::brief_lock_wait);
 }
 
-// When not even the job's own transaction goes through, its failure is noted in another. False: cancelled.
+// If even the job's own transaction fails, the failure is recorded in another one. Returns false if
+// cancelled.
 bool settle_alone(const JobPtr& job) {
     std::optional<pg::Failure> failure =
         settle_together({&job, 1}, {.locks_first = true, .patience = pg::brief_lock_wait}, [] {});

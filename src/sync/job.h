@@ -1,4 +1,4 @@
-// A user under way in a worker: claimed, then asked for, then settled.
+// A user that a worker processes: claimed, then requested from the provider, then settled.
 #pragma once
 
 #include "pg/pg.h"
@@ -17,30 +17,31 @@ struct Job {
     std::shared_ptr<const provider::Provider> provider;
     std::string subject;                            ///< in_utf8()
     TimestampTz asked_at = 0;                       ///< by the clock of syncs
-    std::chrono::steady_clock::time_point started;  ///< to measure how long it takes
+    std::chrono::steady_clock::time_point started;  ///< to measure the duration
     std::string request_id;
     provider::Answers answers;
-    std::string error;  ///< why there is nothing to apply; empty: there is
+    std::string error;  ///< why there is nothing to apply; empty if there is something
 
-    /// Of what the provider said: what bounds a batch.
+    /// Returns the size of the provider's answers, which bounds a batch.
     std::size_t bytes() const;
 };
 
 using JobPtr = std::unique_ptr<Job>;
 
-/// Notes for a user that nothing came of it, and when to try again. Needs SPI.
+/// Records for a user that its sync failed, and when to try again. Needs SPI.
 void note_failed(const Claim& claim, const std::string& error, TimestampTz time);
 
-/// When a user whom somebody holds is tried again: the longer that lasts, the later.
+/// Returns when to retry a user that another transaction holds. The longer it is held, the later.
 TimestampTz after_hold(std::int64_t user, TimestampTz time);
 
-/// Likewise of a user whom another sync has: whoever asks for more of them steps aside (sync/overdue.h).
+/// Likewise for a user that another sync has locked. Further sessions that want to sync the user step aside
+/// (sync/overdue.h).
 TimestampTz after_other_sync(std::int64_t user, TimestampTz time);
 
-/// Ends jobs in one transaction: applies what the providers said, notes failures, gives users back. If that
-/// fails, once more without those of whom somebody holds a row, and then for each by itself, so that one
-/// cannot keep the others from it. Calls `meanwhile`, which must not wait, now and then. False: it was
-/// cancelled; what was not settled is the caller's to give back.
+/// Ends jobs in one transaction: applies the providers' answers, records failures, and puts users back. If
+/// that fails, tries again without the users of which another transaction holds a row, and then each user
+/// separately, so that one cannot block the others. Calls `meanwhile`, which must not wait, now and then.
+/// Returns false if it was cancelled; the caller must put back what was not settled.
 bool settle(const std::vector<JobPtr>& jobs, const std::function<void()>& meanwhile);
 
 }  // namespace rolecall::sync

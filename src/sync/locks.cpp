@@ -60,7 +60,7 @@ bool try_lock(const LOCKTAG& tag, LOCKMODE mode) {
 }
 
 bool wait_until_free(const LOCKTAG& tag, LOCKMODE mode, milliseconds most_wait) {
-    const bool impatient = LockTimeout > 0 && LockTimeout < most_wait.count();  // the session itself
+    const bool impatient = LockTimeout > 0 && LockTimeout < most_wait.count();  // by its own setting
     ErrorData* report = nullptr;
     auto wait = [&] {
         const int level = NewGUCNestLevel();
@@ -87,7 +87,8 @@ bool wait_until_free(const LOCKTAG& tag, LOCKMODE mode, milliseconds most_wait) 
     return is_free;
 }
 
-// What is locked in a subtransaction does not belong to the statement: it could not be unlocked.
+// Waits in a subtransaction, but takes the lock outside: a lock taken in a subtransaction does not belong to
+// the statement, so unlock() could not release it.
 bool lock_within(const LOCKTAG& tag, LOCKMODE mode, milliseconds most_wait) {
     const Clock::time_point until = Clock::now() + most_wait;
     while (!try_lock(tag, mode)) {
@@ -182,12 +183,12 @@ bool is_in_the_way(const LockInstanceData& holder, const LockInstanceData& waite
 }
 
 struct TableBlocker {
-    const char* kind = nullptr;  // nullptr: it holds up no sync
-    LOCKMASK mask = 0;           // of a table: how it is locked, or is to be
+    const char* kind = nullptr;  // nullptr if it does not block syncs
+    LOCKMASK mask = 0;           // for a table: the lock modes held, or waited for
     bool waits = false;
 };
 
-// Whoever waits for a table keeps others from it who come later, and so does whoever is waited for.
+// A session that waits for a table blocks later ones. So does the session for which it waits.
 TableBlocker obstacle_of_table(const LockInstanceData& lock, const LockData& all) {
     if ((lock.holdMask & against_writes) != 0)
         return {.kind = "table", .mask = lock.holdMask};
@@ -221,9 +222,9 @@ TableBlocker obstacle_of(const LockInstanceData& lock, const LockData& all) {
 
 }  // namespace
 
-// sync_locks(): columns as in statistics.sql. A prepared transaction has no pid, others have no xid. For a
-// user from whom other syncs keep the worker, waits_since is when that began; there is a row without pid and
-// xid if the lock is free just now.
+// sync_locks(): columns as in statistics.sql. A prepared transaction has no pid; other transactions have no
+// xid. For a user from which other syncs keep the worker, waits_since is when that began. If the lock on such
+// a user is free at the moment, there is a row without pid and xid.
 ROLECALL_FUNCTION(rolecall_sync_locks, pg::gives_rows()) {
     const ReturnSetInfo& result =
         pg::result_set(fcinfo, TEXTOID, INT8OID, INT4OID, XIDOID, BOOLOID, BOOLOID, TIMESTAMPTZOID);
@@ -255,7 +256,7 @@ ROLECALL_FUNCTION(rolecall_sync_locks, pg::gives_rows()) {
         }
         tuplestore_putvalues(result.setResult, result.setDesc, values, nulls);
     }
-    for (const Overdue& user : overdue) {  // the lock is free just now
+    for (const Overdue& user : overdue) {  // the lock is free at the moment
         Datum values[] = {CStringGetTextDatum("user"),
                           Int64GetDatum(user.user),
                           Datum{0},
@@ -275,7 +276,7 @@ ROLECALL_FUNCTION(rolecall_try_read_lock, pg::takes(BOOLOID, REGCLASSOID)) {
     PG_RETURN_BOOL(try_read_lock(PG_GETARG_OID(0)));
 }
 
-// sync_lock_key(provider text): the key of the provider's locks.
+// sync_lock_key(provider text): the key of the provider's advisory locks.
 ROLECALL_FUNCTION(rolecall_sync_lock_key, pg::takes(INT8OID, TEXTOID)) {
     return pg::guarded([&]() -> Datum {
         const char* provider = pg::call([&] { return text_to_cstring(PG_GETARG_TEXT_PP(0)); });

@@ -16,15 +16,15 @@ namespace rolecall::sync {
 
 namespace {
 
-constexpr int user_count = 1024;                         // in all databases
+constexpr int user_count = 1024;                         // in all databases together
 constexpr TimestampTz patience = 3 * USECS_PER_SEC;      // of a worker, before sessions step aside
-constexpr TimestampTz time_to_ask = 30 * USECS_PER_SEC;  // a worker that tries again asks the provider first
+constexpr TimestampTz time_to_ask = 30 * USECS_PER_SEC;  // a retry asks the provider first
 
 struct OverdueUser {
     Oid database;  // InvalidOid: free
     std::int64_t user;
     TimestampTz since;
-    TimestampTz until;  // after it nobody has come, and it does not count
+    TimestampTz until;  // after this time the entry is void, because no worker came back
 };
 
 struct OverdueTable {
@@ -34,7 +34,7 @@ struct OverdueTable {
 };
 
 OverdueTable* table = nullptr;
-std::vector<std::int64_t> at_commit;  // what to forget then
+std::vector<std::int64_t> at_commit;  // users to forget at commit
 
 std::span<OverdueUser> places() {
     return {table->users, static_cast<std::size_t>(testing::slots(user_count))};
@@ -81,7 +81,8 @@ void overdue_init() {
     RegisterXactCallback(at_end, nullptr);
 }
 
-// Where all places are taken, whoever is tried again last makes room: he comes back before that.
+// If all places are taken, the user that is tried again last is replaced. The worker records it again at its
+// next attempt.
 void note_overdue(std::int64_t user, TimestampTz since, TimestampTz retry_at) {
     if (table == nullptr)
         return;
@@ -113,7 +114,7 @@ void forget_overdue(std::int64_t user) {
     LWLockRelease(table->lock);
 }
 
-// In a subtransaction that may be rolled back nothing is sure.
+// Does nothing in a subtransaction, because that may still be rolled back.
 void forget_overdue_at_commit(std::int64_t user) {
     if (table != nullptr && GetCurrentTransactionNestLevel() == 1)
         at_commit.push_back(user);

@@ -21,7 +21,8 @@ pg::Statement take_requests_statement(
     " WHERE s.user_id = t.user_id",
     {});
 
-// Whose row somebody else is adding just now is locked by that.
+// While another transaction adds a user's row to sync_state, its foreign key locks the user, which is then
+// skipped.
 pg::Statement add_missing_statement(
     "WITH missing AS MATERIALIZED ("
     " SELECT u.id, u.provider FROM rolecall.users u"
@@ -33,7 +34,7 @@ pg::Statement add_missing_statement(
     "RETURNING 1",
     {TIMESTAMPTZOID, INT8OID});
 
-// $1 provider, $2 now, $3 active since, $4 how many. Whoever is held is looked at later.
+// $1 provider, $2 now, $3 active since, $4 how many. Rows that are locked are skipped until the next time.
 pg::Statement put_to_sleep_statement(
     "UPDATE rolecall.sync_state s SET next_sync_at = 'infinity' FROM ("
     "    SELECT user_id FROM rolecall.sync_state WHERE provider = $1 AND next_sync_at <= $2"
@@ -55,8 +56,8 @@ pg::Statement providers_statement(
     " WHERE NOT EXISTS (SELECT FROM rolecall.stopped_providers s WHERE s.provider = q.name)",
     {});
 
-// $1 provider, $2 now, $3 later than anybody can be due, $4 TTL in seconds, $5 how many. Who is due then was
-// synchronized while the clock was wrong, or while the TTL was longer.
+// $1 provider, $2 now, $3 later than any possible due time, $4 TTL in seconds, $5 how many. A user with such
+// a due time was synchronized while the clock was wrong, or while the TTL was longer.
 pg::Statement correct_statement(
     "UPDATE rolecall.sync_state s SET next_sync_at = $2 + make_interval(secs => $4 * random()),"
     "     last_roles_sync_at = CASE WHEN s.last_roles_sync_at <= $2 THEN s.last_roles_sync_at END FROM ("
@@ -65,11 +66,11 @@ pg::Statement correct_statement(
     " WHERE s.user_id = i.user_id RETURNING 1",
     {TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, FLOAT8OID, INT8OID});
 
-// Both claims: $1 now, $2 lease until, $3 index, $4 started, $5 provider, $6 how many, $7 active since. A
-// lease counts while it lasts, unless this index took it in an earlier life, or the clock was wrong: nobody
-// leases for hours, or tomorrow. Returned in the order in which
-// they are to be asked, but for who was changed meanwhile and is not taken. `= ANY` goes where the locked
-// rows lie whatever the planner believes of the table, and IS TRUE keeps what is taken a hash table.
+// For both claims: $1 now, $2 lease until, $3 index, $4 started, $5 provider, $6 how many, $7 active since. A
+// lease counts until it ends, unless an earlier worker of this index took it, or the clock was wrong: no
+// lease lasts for hours or begins in the future. The rows are returned in the order in which to make the
+// requests, without users that were changed meanwhile and therefore not taken. `= ANY` on ctid finds the
+// locked rows directly, whatever the planner estimates for the table. IS TRUE keeps `taken` a hashed subplan.
 #define ROLECALL_CLAIM(condition, order)                                                                \
     "WITH found AS MATERIALIZED ("                                                                      \
     "SELECT d.ctid AS place, d.user_id, u.institutional_id, d.last_roles_sync_at, d.force,"             \
@@ -96,12 +97,12 @@ const std::initializer_list<Oid> claim_types = {TIMESTAMPTZOID, TIMESTAMPTZOID, 
 pg::Statement claim_requested_statement(ROLECALL_CLAIM("d.requested_at IS NOT NULL",
                                                        "d.force DESC, d.requested_at"),
                                         claim_types, CURSOR_OPT_GENERIC_PLAN);
-// Who came after the inactive were put to sleep may be one of them.
+// Checks active_at again: inactive users may have become due after put_inactive_to_sleep().
 pg::Statement claim_due_statement(
     ROLECALL_CLAIM("d.next_sync_at <= $1 AND coalesce(d.active_at, '-infinity') >= $7", "d.next_sync_at"),
     claim_types, CURSOR_OPT_GENERIC_PLAN);
 
-// What is noted of one user is not waited for: a lease ends by itself.
+// Updates that record something of one user do not wait for its row, because a lease ends by itself.
 #define ROLECALL_IF_FREE \
     " WHERE user_id = (SELECT user_id FROM rolecall.sync_state WHERE user_id = $1 FOR UPDATE SKIP LOCKED)"
 
@@ -109,7 +110,7 @@ pg::Statement put_back_statement(
     "UPDATE rolecall.sync_state SET leased_by = NULL, leased_at = NULL, leased_until = $2" ROLECALL_IF_FREE,
     {INT8OID, TIMESTAMPTZOID});
 
-// $1 users, $2 index, $3 started: what this worker has claimed.
+// $1 users, $2 index, $3 started: those that this worker has claimed.
 pg::Statement put_all_back_statement(
     "UPDATE rolecall.sync_state SET leased_by = NULL, leased_at = NULL, leased_until = NULL"
     " WHERE user_id IN (SELECT user_id FROM rolecall.sync_state WHERE user_id = ANY ($1) AND leased_by = $2"
@@ -132,7 +133,8 @@ pg::Statement failure_statement(
     " next_sync_at = greatest(next_sync_at, $4)" ROLECALL_IF_FREE,
     {INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID});
 
-// Those of $1 of whom nobody holds a row that a sync may change; they are locked.
+// Returns those of $1 for which no other transaction holds a row that a sync may change. Their rows are
+// locked.
 pg::Statement lock_rows_statement(
     "WITH w AS (SELECT DISTINCT id FROM unnest($1) w(id)"
     "), u AS MATERIALIZED ("
@@ -155,8 +157,8 @@ pg::Statement lock_rows_statement(
     "     (SELECT count(*) FROM rolecall.user_units x WHERE x.user_id = w.id)",
     {INT8ARRAYOID});
 
-// Of users that nobody holds, the first by TTL or by retry, and the first who is asked for. Those whom a
-// worker holds it looks at itself, and a lease ends later than the longest sleep.
+// The first user that is due by TTL or retry, and the first requested user, among those without a lease. A
+// worker checks the users that it leases itself, and a lease ends later than the longest sleep.
 pg::Statement next_due_statement(
     "SELECT least((SELECT next_sync_at FROM rolecall.sync_state WHERE provider = $1 AND leased_by IS NULL"
     "              ORDER BY next_sync_at LIMIT 1),"

@@ -25,14 +25,14 @@ pg::Statement stopped_statement(
 pg::Statement stop_statement("SELECT rolecall.stop_provider($1, $2, $3, $4, $5, $6)",
                              {TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID});
 
-// What goes to the process that stops a provider durably.
+// The argument of the process that stops a provider durably.
 struct Message {
     char provider[NAMEDATALEN];
     Excess excess;
 };
 static_assert(sizeof(Message) <= BGW_EXTRALEN);
 
-// Longer than anybody has had an account.
+// Longer than any account has existed.
 constexpr std::int64_t longest_window = std::int64_t{100} * 366 * 24 * 3600;
 
 }  // namespace
@@ -137,7 +137,7 @@ void rolecall_stopper_main(Datum argument) {
     const auto message = pg::enter_background<Message>(DatumGetObjectId(argument));
     StartTransactionCommand();
     PushActiveSnapshot(GetTransactionSnapshot());
-    // Whoever waits for us may hold the row itself, having just resumed the provider.
+    // The session that waits for this process may hold the row itself, if it has just resumed the provider.
     pg::set_lock_timeout(5000);
     const pg::SecurityContext before = pg::act_as_owner();
     pg::guarded([&] {

@@ -1,6 +1,6 @@
-// The brake: when a provider's syncs would take away more in one window than its rules allow, they stop, and
-// wait for resume_provider(). The counting is in SQL (sql/install/code/safety.sql), in the transaction that
-// takes away: it survives what that survives. All of it needs SPI.
+// The brake: if a provider's syncs would take away more in one window than its rules allow, they stop until
+// resume_provider() is called. The counting is done in SQL (sql/install/code/safety.sql), in the transaction
+// that takes away, so both commit or roll back together. All functions need SPI.
 #pragma once
 
 #include "pg/pg.h"
@@ -17,25 +17,25 @@ extern "C" {
 
 namespace rolecall::sync {
 
-/// Does a transaction wait for another that is at the same thing?
+/// Whether a transaction waits for another one that does the same.
 enum class LockWait {
     wait,
     none,
-    brief,  ///< it does, and keeps nobody waiting in turn: it may stay open for long
+    brief,  ///< it waits, but does not block others in turn, because it may stay open for long
 };
 
-/// Keeps syncs of single users, and other passes, out until the transaction ends. Those that are under way
-/// hold their users (sync/locks.h).
+/// Keeps syncs of single users and other passes out until the transaction ends. Syncs under way hold their
+/// users (sync/locks.h).
 void lock_provider(const std::string& provider);
 
-/// Is no pass through all users of the provider under way? For syncs of single users, which have locked the
-/// user before: of a pass that comes later they are seen. Waits at most so long for one.
+/// Returns whether no pass through all users of the provider is under way. For syncs of single users that
+/// already hold the user's lock: a later pass sees that lock. Waits at most `patience` for a pass to end.
 bool may_sync_beside_passes(const std::string& provider, std::chrono::milliseconds patience);
 
-/// Do the provider's syncs wait for resume_provider()?
+/// Returns whether the provider's syncs are stopped until resume_provider().
 bool is_stopped(const std::string& provider);
 
-/// What a window would have come to.
+/// The totals that a window would have reached.
 struct Excess {
     std::int64_t users_affected;
     std::int64_t grants_revoked;
@@ -50,27 +50,29 @@ struct Loss {
     bool deactivated = false;
 };
 
-/// Only one transaction at a time counts what is taken away by a provider. Held to the end of the
-/// transaction; false, without patience: another has it.
+/// Takes the lock under which one transaction at a time counts what a provider's syncs take away. It is held
+/// until the end of the transaction. Returns false, for LockWait::none, if another transaction has it.
 bool lock_revocations(const std::string& provider, LockWait patience);
 
-/// With LockWait::brief: another transaction may count before this one ends, and sees what it has counted.
+/// With LockWait::brief: another transaction may count before this one ends, and sees what this one has
+/// counted.
 void unlock_revocations(const std::string& provider);
 
-/// Counts a loss, to be caused at `time`; with the lock. Otherwise than nullopt: it must not happen.
+/// Counts a loss, which will be caused at `time`, under the lock. If the result is not nullopt, the loss must
+/// not happen.
 std::optional<Excess> count_revocation(const std::string& provider, const provider::Rules& rules,
                                        std::int64_t user, const Loss& loss, LockWait patience,
                                        TimestampTz time);
 
-/// Stops a provider's syncs when this transaction commits. False: they were stopped already.
+/// Stops a provider's syncs when this transaction commits. Returns false if they were already stopped.
 bool stop_provider(const std::string& provider, const Excess& excess);
 
-/// The same now, whatever becomes of this transaction.
+/// Likewise, but at once, even if this transaction is rolled back.
 void stop_provider_durably(const std::string& provider, const Excess& excess);
 
 void log_stop(const std::string& provider, const Excess& excess);
 
-/// The error of whoever wants to sync nevertheless, RC106.
+/// Returns Error RC106, for a caller that wants to sync while the provider is stopped.
 Error stopped_error(const std::string& provider);
 
 }  // namespace rolecall::sync

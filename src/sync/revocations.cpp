@@ -1,6 +1,6 @@
-// What a window of the brake comes to, counted by whoever is about to take something away: what transactions
-// that have not ended have taken away counts as well, or nobody could go on before they do. It is read with a
-// dirty snapshot, as unique indexes are checked.
+// Sums up what was taken away in a window of the brake, before a transaction takes away more. Changes by
+// transactions that are still open count as well; otherwise each transaction would have to wait until they
+// end. So the rows are read with a dirty snapshot, as for unique index checks.
 #include "pg/pg.h"
 
 #include "pg/function.h"
@@ -54,8 +54,8 @@ using namespace rolecall::sync;
 
 extern "C" {
 
-// revocations_since(name text, since timestamptz): columns as in safety.sql; without a window that was added
-// up, grants and users are NULL.
+// revocations_since(name text, since timestamptz): columns as in safety.sql. If no window was summed up,
+// grants and users are NULL.
 ROLECALL_FUNCTION(rolecall_revocations_since, pg::takes(RECORDOID, TEXTOID, TIMESTAMPTZOID)) {
     const Datum provider = PG_GETARG_DATUM(0);
     const TimestampTz since = PG_GETARG_TIMESTAMPTZ(1);
@@ -78,7 +78,7 @@ ROLECALL_FUNCTION(rolecall_revocations_since, pg::takes(RECORDOID, TEXTOID, TIME
     bool is_added_up = false;
     for_each_row("revocations", "revocations_pkey", provider, [&](HeapTuple tuple, TupleDesc columns) {
         const TimestampTz began = number_of(tuple, columns, "began_at");
-        // (Two rows: somebody is changing it by hand.)
+        // (There are two rows if the row is being changed manually.)
         if (began <= since || number_of(tuple, columns, "users_affected") < numbers[users_affected])
             return;
         is_added_up = true;

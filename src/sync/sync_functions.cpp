@@ -1,4 +1,5 @@
-// The SQL functions of role sync. They act as the extension's owner for the directory, and for nothing else.
+// The SQL functions of role sync. They act as the extension's owner when they access the directory, and only
+// then.
 #include "pg/pg.h"
 
 #include "core/error.h"
@@ -33,7 +34,7 @@ namespace {
 
 pg::Statement touch_statement("SELECT rolecall.touch_user($1)", {INT8OID});
 
-// What role_sync_result has, in its order.
+// The columns of role_sync_result, in order.
 struct SyncResult {
     std::int64_t user = 0;
     bool skipped = false;
@@ -51,7 +52,7 @@ auto as_owner(F&& f) {
     return result;
 }
 
-// Syncs need the tables that the library knows, and rows that are this database's, and write to them.
+// Syncs need the tables of this library version, a database whose users are its own, and write access.
 void require_ready() {
     pg::call([] {
         pg::require_writable("synchronize roles");
@@ -83,20 +84,22 @@ void require_subject(const User& user) {
             "Set both in rolecall.users, or grant roles locally.");
 }
 
-// The provider of somebody whose sync must wait for a pass through all users; otherwise of no name.
+// The provider for which a pass through all users is under way, so that a sync must wait for it; empty if
+// there is none.
 struct PassUnderWay {
     std::string provider;
     std::chrono::milliseconds patience{0};
 };
 
-// The user is locked: a pass that comes later sees that.
+// Called with the user locked, so that a later pass sees the lock.
 PassUnderWay pass_under_way(const provider::Provider& provider) {
     if (provider.name.empty() || may_sync_beside_passes(provider.name, std::chrono::milliseconds(0)))
         return {};
     return {.provider = provider.name, .patience = provider.timeout};
 }
 
-// Not with the user locked, for whom the pass may be waiting. False: there is none to wait for.
+// Unlocks the user first, because the pass may be waiting for it. Returns false if there is no pass to wait
+// for.
 bool wait_for_pass(std::int64_t user, const PassUnderWay& pass) {
     if (pass.provider.empty())
         return false;
@@ -109,15 +112,15 @@ bool wait_for_pass(std::int64_t user, const PassUnderWay& pass) {
     return true;
 }
 
-// What a sync needs to know before the provider is asked.
+// The state of a user that is needed before the provider is asked.
 struct Preparation {
-    std::optional<User> user;  // nullopt: there is none
+    std::optional<User> user;  // nullopt if there is no such user
     provider::Provider provider;
-    PassUnderWay pass;  // that is to be waited for before anything else
+    PassUnderWay pass;  // to wait for before anything else
     bool fresh = false;
     TimestampTz asked_at = pg::now();
     std::string request_id = current_request_id();
-    http::Validators known;  // of the answer that the user's roles are from
+    http::Validators known;  // of the answer from which the user's roles are
 };
 
 Preparation prepare(std::int64_t id, bool force) {
@@ -139,7 +142,7 @@ Preparation prepare(std::int64_t id, bool force) {
     return p;
 }
 
-// Applies, and sees to it that the worker comes back in time.
+// Applies a sync, and wakes the worker so that it returns when the user is due again.
 Outcome apply_here(Sync sync, const provider::Provider& provider) {
     const User& user = sync.user;
     if (user.stopped)
@@ -159,12 +162,12 @@ Outcome apply_here(Sync sync, const provider::Provider& provider) {
     return std::move(sync.outcome);
 }
 
-// Given by somebody, rather than asked for.
+// Applies roles that were given by the caller or an event, not fetched.
 Outcome apply_given(const User& user, provider::ProviderUser said, const provider::Provider& provider) {
     return apply_here({.user = user, .said = std::move(said), .held = provider_grants(user.id)}, provider);
 }
 
-// Everything is read again after the fetch: it took its time.
+// Reads everything again, because it may have changed during the fetch.
 SyncResult apply_answers(const Preparation& before, const provider::Answers& answers) {
     const User& asked = *before.user;
     provider::ProviderUser said = understand(before.provider, asked.institutional_id, answers);
@@ -180,7 +183,7 @@ SyncResult apply_answers(const Preparation& before, const provider::Answers& ans
     return {.user = asked.id, .skipped = false, .outcome = apply_here(std::move(sync), before.provider)};
 }
 
-// Another sync of this user is waited for as long as it may ask its provider.
+// Returns how long to wait for another sync of this user: as long as a request to its provider may take.
 std::chrono::milliseconds patience_for(std::int64_t id) {
     return as_owner([&] {
         const std::optional<User> user = find_user(id);
@@ -225,7 +228,7 @@ SyncResult sync_from_provider(std::int64_t id, bool force) {
     return result;
 }
 
-// For users without one: nothing is forbidden.
+// For users without a provider, no rule applies.
 provider::Provider no_provider() {
     provider::Provider none;
     none.ttl_seconds = provider::Provider::default_ttl_seconds();
@@ -270,8 +273,8 @@ SyncResult sync_from_argument(std::int64_t id, const Jsonb* said, bool force) {
     return *result;
 }
 
-// An event that names the roles, or says that the user is gone, is applied; after any other one the
-// provider is asked. nullopt: nobody here is meant.
+// Applies an event that names the roles or says that the user is gone. For any other event, has the worker
+// ask the provider. Returns nullopt if the event is about a user that does not exist here.
 std::optional<SyncResult> apply_event(const std::string& server, const Jsonb* event) {
     provider::Provider provider;
     provider::ProviderUser said;
@@ -356,7 +359,7 @@ ROLECALL_FUNCTION(rolecall_apply_user_roles, pg::takes(RECORDOID, INT8OID, JSONB
     });
 }
 
-// sync_user_units(uid, roles jsonb) -> false: no such user
+// sync_user_units(uid, roles jsonb) returns false if there is no such user.
 ROLECALL_FUNCTION(rolecall_sync_user_units, pg::takes(BOOLOID, INT8OID, JSONBOID)) {
     return pg::guarded([&]() -> Datum {
         require_ready();

@@ -10,7 +10,7 @@ namespace rolecall::sync {
 
 namespace {
 
-// Memberships as they are, and as the roles want them.
+// Current memberships, and those that the roles require.
 pg::Statement memberships_statement(
     "SELECT user_id, unit_id, role FROM rolecall.user_units WHERE user_id = ANY ($1)", {INT8ARRAYOID});
 
@@ -49,8 +49,8 @@ std::vector<Membership> memberships(const pg::Rows& rows) {
     return result;
 }
 
-// Memberships as the arrays that statements take; those of `some` that `others` has not, by what `less`
-// compares.
+// Memberships as arrays, for parameters of statements. They are those of `some` that are not in `others`,
+// compared by `less`.
 struct MembershipColumns {
     std::vector<std::int64_t> users, units;
     std::vector<std::string> roles;

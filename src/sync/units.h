@@ -1,4 +1,4 @@
-// Memberships of units follow from roles: each user is a member of exactly the known units that its
+// Derives memberships of units from roles: each user is a member of exactly the known units that its
 // provider's roles name, with the most important of its roles on each.
 #pragma once
 
@@ -10,7 +10,7 @@
 
 namespace rolecall::sync {
 
-/// A user, and the roles that memberships follow from.
+/// A user, and the roles from which its memberships are derived.
 struct Linking {
     std::int64_t user;
     const std::vector<core::OwnedGrant>& roles;
@@ -18,11 +18,11 @@ struct Linking {
 
 struct UnitsOutcome {
     bool changed = false;
-    bool none_known = false;  ///< units were named, and none of them is known
+    bool none_known = false;  ///< units were named, but none of them is known
 };
 
-/// Brings the memberships of users of one provider (empty: none) up to date; what came of it by user, where
-/// anything did. Each user comes once. Needs SPI.
+/// Updates the memberships of users of one provider (empty: none). Each user occurs once. Returns the
+/// outcomes by user, without users for which there is nothing to report. Needs SPI.
 std::unordered_map<std::int64_t, UnitsOutcome> link_units(const std::string& provider,
                                                           std::span<const Linking> linkings);
 

@@ -27,7 +27,7 @@ pg::Statement held_statement(
 
 }  // namespace
 
-// Whoever waited steps aside as well: the worker may have come to want the user meanwhile.
+// A session that waited steps aside as well, because the worker may have tried to lock the user meanwhile.
 void lock_user(std::int64_t id, std::chrono::milliseconds patience) {
     step_aside_for_worker(id);
     if (try_lock_user(id))

@@ -177,8 +177,7 @@ std::optional<pg::Failure> load_singly(projection::FullLoad& pass, const pg::Fai
     return lasting || (any && pass.failed < most_failed) ? lasting : failure;
 }
 
-// One load. Where it must leave, it does so without an end, and the request is given back when this process
-// ends.
+// Runs one load. If this process must exit before the load ends, the request is put back on exit.
 void load(std::uint64_t id) {
     projection::FullLoad pass{};
     pass.id = id;

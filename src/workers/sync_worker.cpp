@@ -38,11 +38,11 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds pause_after_error{5'000};
 constexpr milliseconds longest_hold{5};
-constexpr TimestampTz lease_margin = 60 * USECS_PER_SEC;  // beyond the time that requests may take
-constexpr TimestampTz requests_before_done = 3;           // two may be in line before a user's own
+constexpr TimestampTz lease_margin = 60 * USECS_PER_SEC;  // in addition to the longest time of the requests
+constexpr TimestampTz requests_before_done = 3;           // two others may be in line before a user's own
 constexpr std::int64_t missing_users_at_once = 10'000;
 constexpr std::int64_t corrected_at_once = 10'000;
-constexpr TimestampTz longest_turn = 10 * USECS_PER_SEC;  // in the line that a rate limit makes
+constexpr TimestampTz longest_turn = 10 * USECS_PER_SEC;  // in the line of the rate limit
 constexpr auto clean_up_every = std::chrono::minutes(1);
 constexpr auto missing_users_every = std::chrono::minutes(10);
 
@@ -55,7 +55,7 @@ class Worker {
           claimer_{.index = place.index, .started = place.started},
           fetcher_(provider::make_transport()) {}
 
-    /// Until somebody tells it to leave, or there is nothing here to do.
+    /// Runs until the worker must leave, or until there is nothing to do in this database.
     void run() {
         while (true) {
             if (pg::reload_if_asked())
@@ -85,7 +85,6 @@ class Worker {
 
  private:
     // ---- Claims
-    // --------------------------------------------------------------------------------------------
 
     void fill_queue() {
         begin_look(place_);
@@ -107,7 +106,7 @@ class Worker {
                                              : sync::pause_until(due));
     }
 
-    // While somebody holds a table it says so once.
+    // While a table is locked, logs this once only.
     void note_look(const std::optional<pg::Failure>& failure) {
         if (failure && !(failure->held_up && is_held_up_))
             pg::call([&] {
@@ -117,7 +116,8 @@ class Worker {
         is_held_up_ = failure && failure->held_up;
     }
 
-    // What was restored or copied is left as it is, and the log says so once.
+    // A database that was restored or copied is left unchanged. This logs once why no provider is called from
+    // it.
     void note_calls(std::string why_not) {
         if (why_not != why_not_ && !why_not.empty())
             pg::call([&] {
@@ -129,8 +129,8 @@ class Worker {
         why_not_ = std::move(why_not);
     }
 
-    // Inside a transaction. True: users were taken, whatever came of it; otherwise `due` says when to look
-    // again.
+    // Called inside a transaction. Returns true if users were taken, even if none must be asked for.
+    // Otherwise `due` is when to check again.
     bool take_claims(std::vector<sync::JobPtr>& jobs, std::optional<TimestampTz>& due) {
         wanted_ = pg::call([] {
             return settings::worker && OidIsValid(get_extension_oid("rolecall", true)) &&
@@ -189,7 +189,7 @@ class Worker {
                 const std::int64_t depth = line_depth(*configured.provider);
                 line.is_full = 2 * waiting >= depth;
                 if (line.is_full)
-                    continue;  // enough for now; when some are asked for we look again
+                    continue;  // enough for now; the queue is checked again after some requests are made
                 lease +=
                     requests_before_done * std::chrono::microseconds(configured.provider->timeout).count() +
                     longest_turn;
@@ -212,32 +212,32 @@ class Worker {
                 jobs.push_back(std::move(job));
             }
         }
-        // Users who were restored since we looked first: whoever sees them sees this, too.
+        // Check again, because users may have been restored since the first check. A transaction that sees
+        // restored users also sees that they were restored.
         if (const auto why = took ? provider::why_no_calls() : std::nullopt)
             throw provider::no_calls_error(*why);
         return took;
     }
 
-    // How many may wait to be asked for, half of it: what is soon under way, so that no lease runs out
-    // before.
+    // Returns half the number of users that may wait to be requested: as many as are soon requested, so that
+    // no lease expires before that.
     static std::int64_t line_depth(const provider::Provider& provider) {
         const double soon = provider.rate_limit > 0 ? provider.rate_limit * 5 : provider.max_in_flight;
         return std::clamp<std::int64_t>(std::lround(soon), 1, provider.max_in_flight);
     }
 
-    // Between other work, some at a time.
+    // Does a limited amount of cleaning between other work.
     void clean_up() {
         if (Clock::now() < next_clean_up_)
             return;
         const auto began = Clock::now();
         const bool more = may_call_ && clean(place_.index == 0);
-        // However much there is to look through, it is not what a worker spends its time on.
+        // However much there is to clean up, a worker spends only a small part of its time on it.
         const auto pause = std::max<Clock::duration>(clean_up_every, 20 * (Clock::now() - began));
         next_clean_up_ = Clock::now() + (more ? Clock::duration(0) : pause);
     }
 
     // ---- Fetches
-    // -------------------------------------------------------------------------------------------
 
     void start_fetches() {
         next_start_ = Clock::time_point::max();
@@ -252,7 +252,8 @@ class Worker {
                 return;
             const TimestampTz time = pg::now();
             TimestampTz when = time;
-            // Sessions wait in the same line: who only looked whether it is empty might never be asked for.
+            // Sessions wait in the same line. A worker that only checked whether the line is empty might
+            // never get a turn.
             provider::Permission permission = provider::Permission::yes;
             if (line.turn)
                 when = std::min(*std::exchange(line.turn, std::nullopt), time + longest_turn);
@@ -314,7 +315,7 @@ class Worker {
         }
     }
 
-    // Before each wait, and now and then while we write: answers make room for requests.
+    // Called before each wait, and now and then during writes, because each answer makes room for a request.
     void go_on_fetching() {
         collect();
         start_fetches();
@@ -337,7 +338,7 @@ class Worker {
         });
     }
 
-    // Whom this worker has, from the claim to the end, goes back into the queue as it was.
+    // Puts all users that this worker holds, from claim to settling, back into the queue unchanged.
     void give_all_back() {
         std::vector<std::int64_t> users;
         const auto take = [&](const sync::JobPtr& job) { users.push_back(job->claim.user.id); };
@@ -359,14 +360,14 @@ class Worker {
             (void)pg::transact_as_owner([&] { sync::put_all_back(claimer_, users); });
     }
 
-    // pg_cancel_backend() ends what is under way, not the worker.
+    // pg_cancel_backend() cancels the work in progress, not the worker.
     void abandon_round() {
         give_all_back();
         pg::call([] { ereport(LOG, (errmsg("a round of syncs was cancelled"))); });
         next_claim_ = Clock::now() + pause_after_error;
     }
 
-    // Some wait for others to be settled with: what a transaction costs, they share.
+    // Finished jobs wait for others for a while, so that they share the cost of a transaction.
     bool is_time_to_settle() const {
         return lines_.finished() > 0 &&
                (in_flight_.empty() ||
@@ -387,11 +388,10 @@ class Worker {
             return;
         }
         lines_.settled(batch.size(), Clock::now() - began);
-        next_claim_ = Clock::now();  // they may be due again before everybody else
+        next_claim_ = Clock::now();  // the settled users may be due again before all others
     }
 
     // ---- Waiting
-    // -------------------------------------------------------------------------------------------
 
     void rest() {
         const Clock::time_point settle = lines_.finished() == 0 ? Clock::time_point::max() : settle_at_;
@@ -423,20 +423,20 @@ class Worker {
     bool wanted_ = true;
     Clock::time_point next_claim_;
     Clock::time_point next_clean_up_;
-    Clock::time_point next_start_ = Clock::time_point::max();  // when a rate limit allows the next request
+    Clock::time_point next_start_ = Clock::time_point::max();  // when the rate limit allows the next request
     Clock::time_point next_look_for_missing_;
-    Clock::time_point next_correction_;  // of times that a wrong clock wrote
-    bool is_held_up_ = false;            // the last look was
-    bool may_call_ = false;              // providers, and change anything
+    Clock::time_point next_correction_;  // of times that were written with a wrong clock
+    bool is_held_up_ = false;            // whether the last check of the queue was blocked by a lock
+    bool may_call_ = false;              // whether providers may be called and anything changed
     std::string why_not_;
 
     Lines lines_;
-    std::map<http::FetchId, sync::JobPtr> in_flight_;  // asked for
-    Clock::time_point settle_at_;                      // if any is finished: at the latest
-    std::vector<sync::JobPtr> refused_;                // not to be asked now; to be given back
+    std::map<http::FetchId, sync::JobPtr> in_flight_;  // requested
+    Clock::time_point settle_at_;                      // the latest time to settle, if any job is finished
+    std::vector<sync::JobPtr> refused_;                // must not be requested now; to be put back
 };
 
-// Is there anything for a worker in this database?
+// Returns whether there is work for a worker in this database.
 bool is_worth_staying() {
     return pg::call([] {
         StartTransactionCommand();

@@ -1,5 +1,6 @@
-// A sync worker: takes users who are due or asked for, fetches what their providers say with many requests
-// under way and no transaction open, applies it in batches, and sleeps until somebody is due or wakes it.
+// A sync worker. It takes users that are due or requested, fetches the providers' answers with many requests
+// under way and no transaction open, and applies the answers in batches. It sleeps until a user is due or a
+// session wakes it.
 #pragma once
 
 #include "pg/pg.h"

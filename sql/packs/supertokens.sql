@@ -79,9 +79,9 @@ BEGIN
         lookup_by_subject := jsonb_build_object('lookup', 'user_id', 'referencing', jsonb_build_object(subjects, 'subject_id'));
         watches := watches || jsonb_build_object(parts ->> 'metadata', lookup_by_subject, parts ->> 'roles', lookup_by_subject);
     END IF;
-    PERFORM rolecall.create_projection(projection, format('%I.user_documents', pack), 'uid', 'doc', watches => watches);
+    PERFORM rolecall.create_projection(projection, format('%I.user_documents', pack)::regclass, 'uid'::name, 'doc'::name, watches => watches);
     IF layout = 'apps' THEN
-        PERFORM rolecall.watch_lookup(projection, subjects, 'supertokens_user_id', jsonb_build_object(members, 'user_id'));
+        PERFORM rolecall.watch_lookup(projection, subjects::regclass, 'supertokens_user_id'::name, jsonb_build_object(members, 'user_id'));
     END IF;
     RETURN QUERY SELECT o.object, lower(o.kind) FROM rolecall.pack_objects(pack) o UNION ALL SELECT projection::text, 'projection';
 END

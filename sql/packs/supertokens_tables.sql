@@ -72,17 +72,17 @@ BEGIN
             USING ERRCODE = 'undefined_table',
                   HINT = 'Say where they are: source (the schema), prefix, and tables for tables that were renamed.';
     END IF;
-    fits := rolecall.has_columns(tables ->> 'emailpassword_users', 'user_id', 'email', 'time_joined')
-        AND rolecall.has_columns(tables ->> 'user_metadata', 'user_id', 'user_metadata')
-        AND rolecall.has_columns(tables ->> 'user_roles', 'user_id', 'role')
-        AND rolecall.has_columns(tables ->> 'user_last_active', 'user_id', 'last_active_time')
+    fits := rolecall.has_columns(tables ->> 'emailpassword_users', VARIADIC '{user_id,email,time_joined}'::text[])
+        AND rolecall.has_columns(tables ->> 'user_metadata', VARIADIC '{user_id,user_metadata}'::text[])
+        AND rolecall.has_columns(tables ->> 'user_roles', VARIADIC '{user_id,role}'::text[])
+        AND rolecall.has_columns(tables ->> 'user_last_active', VARIADIC '{user_id,last_active_time}'::text[])
         AND CASE layout
-            WHEN 'apps' THEN rolecall.has_columns(tables ->> 'app_id_to_user_id', 'app_id', 'user_id', 'primary_or_recipe_user_id')
-                AND rolecall.has_columns(tables ->> 'emailpassword_users', 'app_id')
-                AND rolecall.has_columns(tables ->> 'user_roles', 'app_id', 'tenant_id')
-            WHEN 'single' THEN rolecall.has_columns(tables ->> 'all_auth_recipe_users', 'user_id')
-                AND NOT rolecall.has_columns(tables ->> 'all_auth_recipe_users', 'app_id')
-            ELSE layout = 'document' AND NOT rolecall.has_columns(tables ->> 'emailpassword_users', 'app_id')
+            WHEN 'apps' THEN rolecall.has_columns(tables ->> 'app_id_to_user_id', VARIADIC '{app_id,user_id,primary_or_recipe_user_id}'::text[])
+                AND rolecall.has_columns(tables ->> 'emailpassword_users', VARIADIC '{app_id}'::text[])
+                AND rolecall.has_columns(tables ->> 'user_roles', VARIADIC '{app_id,tenant_id}'::text[])
+            WHEN 'single' THEN rolecall.has_columns(tables ->> 'all_auth_recipe_users', VARIADIC '{user_id}'::text[])
+                AND NOT rolecall.has_columns(tables ->> 'all_auth_recipe_users', VARIADIC '{app_id}'::text[])
+            ELSE layout = 'document' AND NOT rolecall.has_columns(tables ->> 'emailpassword_users', VARIADIC '{app_id}'::text[])
         END;
     IF fits IS NOT TRUE THEN
         RAISE EXCEPTION 'the layout of the tables in schema "%" is not recognized', options ->> 'source'

@@ -30,11 +30,11 @@ class Breaker {
             return true;
         if (state_ == BreakerState::open && now >= until_) {
             state_ = BreakerState::half_open;
-            until_ = now + probe_patience;
+            until_ = now + longest_probe;
             return true;
         }
         if (state_ == BreakerState::half_open && now >= until_) {  // the probe was never reported
-            until_ = now + probe_patience;
+            until_ = now + longest_probe;
             return true;
         }
         return false;
@@ -119,7 +119,7 @@ class Breaker {
         seen_ = now;
     }
 
-    static constexpr std::int64_t probe_patience = 60'000'000;
+    static constexpr std::int64_t longest_probe = 60'000'000;
     static constexpr std::int64_t probe_poll = 1'000'000;
     static constexpr std::int64_t workers_first = 5'000'000;
 

@@ -25,8 +25,8 @@ namespace rolecall::projection {
 namespace {
 
 constexpr int batch_size = 500;
-constexpr TimestampTz shortest_stretch = 2 * USECS_PER_SEC;
-constexpr int stretch_by_start = 10;            // the start of the query takes at most a tenth of the time
+constexpr TimestampTz shortest_step = 2 * USECS_PER_SEC;
+constexpr int step_by_start = 10;            // the start of the query takes at most a tenth of the time
 constexpr std::uint64_t most_refused = 10'000;  // in a row: the cache is then full
 
 // A row of the view: its key, document and window.
@@ -44,7 +44,7 @@ struct Batch {
 
 // The state of one step. All members are trivially destructible, because errors jump over them.
 struct Run {
-    FullLoad& pass;
+    FullLoad& progress;
     const Definition& d;
     core::Snapshot snapshot;
     TimestampTz began;
@@ -68,12 +68,12 @@ const char* document_columns(const Definition& d) {
 
 // Plans the query for this step only, and for a fast start: with an index of keys, if there is one, rather
 // than by sorting documents.
-Portal open_view(const Definition& d, const FullLoad& pass, const char* columns) {
+Portal open_view(const Definition& d, const FullLoad& progress, const char* columns) {
     const pg::SecurityContext before = act_as_view_owner(d);
     const Oid type = key_type_of(d.key_kind);
-    Plan* plan = make_plan(d.name, d.view, query_of(d, columns, pass.has_last),
-                           {&type, pass.has_last ? 1U : 0U}, CURSOR_OPT_FAST_PLAN);
-    Portal portal = open_plan(*plan, &pass.last_key);
+    Plan* plan = make_plan(d.name, d.view, query_of(d, columns, progress.has_last),
+                           {&type, progress.has_last ? 1U : 0U}, CURSOR_OPT_FAST_PLAN);
+    Portal portal = open_plan(*plan, &progress.last_key);
     pg::restore_security_context(before);
     return portal;
 }
@@ -140,15 +140,15 @@ Datum copy_of_key(const Definition& d, Datum key, MemoryContext context) {
     return key;
 }
 
-void remember(FullLoad& pass, const Definition& d, Datum key) {
-    MemoryContextReset(pass.context);
-    pass.last_key = copy_of_key(d, key, pass.context);
-    pass.has_last = true;
+void remember(FullLoad& progress, const Definition& d, Datum key) {
+    MemoryContextReset(progress.context);
+    progress.last_key = copy_of_key(d, key, progress.context);
+    progress.has_last = true;
 }
 
 void install_row(const Run& run, const Candidate& row, TupleDesc columns,
                  std::span<const std::uint32_t> groups) {
-    FullLoad& pass = run.pass;
+    FullLoad& progress = run.progress;
     const ViewRow content = read_row(row.tuple, columns, 2);
     const Loaded loaded{.document = content.has_document ? DatumGetJsonbP(content.document) : nullptr,
                         .window = content.window,
@@ -158,9 +158,9 @@ void install_row(const Run& run, const Candidate& row, TupleDesc columns,
                                         : run.snapshot;
     const cache::Count result = install(run.d, row.name, loaded, groups, snapshot,
                                         GetCurrentTransactionStartTimestamp(), core::Room::free);
-    pass.read += 1;
-    pass.loaded += result == cache::Count::installs ? 1 : 0;
-    pass.refused_in_a_row = result == cache::Count::skip_room ? pass.refused_in_a_row + 1 : 0;
+    progress.read += 1;
+    progress.loaded += result == cache::Count::installs ? 1 : 0;
+    progress.refused_in_a_row = result == cache::Count::skip_room ? progress.refused_in_a_row + 1 : 0;
     cache::counters::add(run.d.counters, result);
 }
 
@@ -179,7 +179,7 @@ void install_batch(const Run& run, TupleDesc columns, int count) {
         install_row(run, run.batch->rows[i], columns, {groups, belongs_to});
     }
 
-    remember(run.pass, run.d, run.batch->rows[count - 1].key);
+    remember(run.progress, run.d, run.batch->rows[count - 1].key);
 }
 
 void refuse_several_rows(const Run& run) {
@@ -222,7 +222,7 @@ Step look_at_floor(const Run& run) {
 
 // The last row of a batch is kept for the next batch, whose first row may have the same key.
 Step read_view(Run& run, Portal portal, bool (*report)(const FullLoad&)) {
-    FullLoad& pass = run.pass;
+    FullLoad& progress = run.progress;
     MemoryContext each =
         AllocSetContextCreate(CurrentMemoryContext, "rolecall batch", ALLOCSET_DEFAULT_SIZES);
     SPITupleTable* before = nullptr;
@@ -230,7 +230,7 @@ Step read_view(Run& run, Portal portal, bool (*report)(const FullLoad&)) {
     TimestampTz until = 0;
     while (true) {
         SPITupleTable* table = fetch(run.d, portal);
-        if (run.d.id != pass.id)
+        if (run.d.id != progress.id)
             return Step::gone;  // running the view has made this backend read the definition again
         TupleDesc columns = table->tupdesc;
         run.column_type = SPI_gettypeid(columns, 1);
@@ -251,17 +251,17 @@ Step read_view(Run& run, Portal portal, bool (*report)(const FullLoad&)) {
             SPI_freetuptable(before);
         before = table;
 
-        if (!report(pass))
+        if (!report(progress))
             return Step::stopped;
         if (at_end)
             return Step::done;
-        if (pass.refused_in_a_row >= most_refused)
+        if (progress.refused_in_a_row >= most_refused)
             return Step::full;
         if (look_at_floor(run) == Step::wait)
             return Step::wait;
         const TimestampTz now = GetCurrentTimestamp();
         if (until == 0)
-            until = now + std::max(shortest_stretch, stretch_by_start * (now - run.began));
+            until = now + std::max(shortest_step, step_by_start * (now - run.began));
         if (now >= until)
             return Step::go_on;
         CHECK_FOR_INTERRUPTS();
@@ -271,14 +271,14 @@ Step read_view(Run& run, Portal portal, bool (*report)(const FullLoad&)) {
 }  // namespace
 
 // The checks are in the same order as in load().
-Step load_step(FullLoad& pass, bool (*report)(const FullLoad&)) {
-    Definition& d = definition_seen(NameStr(pass.projection));
+Step load_step(FullLoad& progress, bool (*report)(const FullLoad&)) {
+    Definition& d = definition_seen(NameStr(progress.projection));
     if (!cache::floor_is_ready() || !pg::is_plain(GetActiveSnapshot()) || !cache::definitions_are_quiet())
         return Step::wait;
     AcceptInvalidationMessages();
     if (!definition_ready(d, true))
         return Step::wait;
-    if (d.id != pass.id)
+    if (d.id != progress.id)
         return Step::gone;
     if (d.problems != NIL && d.ttl == 0)
         return Step::unwatched;
@@ -287,7 +287,7 @@ Step load_step(FullLoad& pass, bool (*report)(const FullLoad&)) {
     if (d.runs_text && why_compiled_differs(false) != nullptr)
         return Step::unwatched;
     pg::refresh_xid_reference();
-    Run run{.pass = pass,
+    Run run{.progress = progress,
             .d = d,
             .snapshot = pg::xid_snapshot(GetActiveSnapshot()),
             .began = GetCurrentTimestamp(),
@@ -300,8 +300,9 @@ Step load_step(FullLoad& pass, bool (*report)(const FullLoad&)) {
 
     SPI_connect();
     run.batch = static_cast<Batch*>(palloc(sizeof(Batch)));
-    Portal portal = open_view(d, pass, document_columns(d));
-    pass.expected = static_cast<double>(pass.read) + portal->queryDesc->plannedstmt->planTree->plan_rows;
+    Portal portal = open_view(d, progress, document_columns(d));
+    progress.expected =
+        static_cast<double>(progress.read) + portal->queryDesc->plannedstmt->planTree->plan_rows;
     const Step result = read_view(run, portal, report);
     SPI_cursor_close(portal);
     SPI_finish();
@@ -320,13 +321,13 @@ bool is_same_key(const Definition& d, Datum a, Datum b) {
 
 }  // namespace
 
-std::span<const Datum> next_keys(const FullLoad& pass) {
-    Definition& d = definition_seen(NameStr(pass.projection));
+std::span<const Datum> next_keys(const FullLoad& progress) {
+    Definition& d = definition_seen(NameStr(progress.projection));
     definition_ready(d);
     auto* keys = static_cast<Datum*>(palloc(sizeof(Datum) * batch_size));
     MemoryContext caller = CurrentMemoryContext;
     SPI_connect();
-    Portal portal = open_view(d, pass, "");
+    Portal portal = open_view(d, progress, "");
     const SPITupleTable* table = fetch(d, portal);
     const Oid type = SPI_gettypeid(table->tupdesc, 1);
     std::size_t count = 0;
@@ -344,23 +345,24 @@ std::span<const Datum> next_keys(const FullLoad& pass) {
     return {keys, count};
 }
 
-void load_key(FullLoad& pass, Datum key) {
-    Definition& d = definition_seen(NameStr(pass.projection));
-    remember(pass, d, key);
-    pass.read += 1;
+void load_key(FullLoad& progress, Datum key) {
+    Definition& d = definition_seen(NameStr(progress.projection));
+    remember(progress, d, key);
+    progress.read += 1;
     if (load(d, key, true).kept)
-        pass.loaded += 1;
+        progress.loaded += 1;
 }
 
-const char* key_as_text(const FullLoad& pass, Datum key) {
+const char* key_as_text(const FullLoad& progress, Datum key) {
     Oid output = InvalidOid;
     bool is_varlena = false;
-    getTypeOutputInfo(key_type_of(definition_seen(NameStr(pass.projection)).key_kind), &output, &is_varlena);
+    getTypeOutputInfo(key_type_of(definition_seen(NameStr(progress.projection)).key_kind), &output,
+                      &is_varlena);
     return OidOutputFunctionCall(output, key);
 }
 
-const char* why_unwatched(const FullLoad& pass) {
-    const Definition& d = definition_seen(NameStr(pass.projection));
+const char* why_unwatched(const FullLoad& progress) {
+    const Definition& d = definition_seen(NameStr(progress.projection));
     if (d.problems != NIL)
         return static_cast<const Problem*>(linitial(d.problems))->text;
     const char* why = d.runs_text ? why_compiled_differs(false) : nullptr;

@@ -40,21 +40,21 @@ enum class Step {
 /// that is longer. It runs under the active snapshot, in a READ COMMITTED transaction that does nothing else.
 /// Calls `report` after every few hundred documents; if it returns false, the step ends with `stopped`.
 /// Raises the errors of the view, and cardinality_violation if a key has several rows.
-Step load_step(FullLoad& pass, bool (*report)(const FullLoad&));
+Step load_step(FullLoad& progress, bool (*report)(const FullLoad&));
 
 /// Returns the next keys, few enough to be loaded one by one with load_key(), in the current memory context.
 /// For use after the view has raised an error. Raises the error again if the view raises it for the keys
 /// alone.
-std::span<const Datum> next_keys(const FullLoad& pass);
+std::span<const Datum> next_keys(const FullLoad& progress);
 
 /// Loads the document of one of these keys, as a session does. The key counts as read even if this raises an
 /// error.
-void load_key(FullLoad& pass, Datum key);
+void load_key(FullLoad& progress, Datum key);
 
 /// Returns a key as text for messages, in the current memory context.
-const char* key_as_text(const FullLoad& pass, Datum key);
+const char* key_as_text(const FullLoad& progress, Datum key);
 
 /// Returns a phrase that says why the step returned `unwatched`.
-const char* why_unwatched(const FullLoad& pass);
+const char* why_unwatched(const FullLoad& progress);
 
 }  // namespace rolecall::projection

@@ -252,13 +252,13 @@ std::uint64_t take_load(bool (*begin_again)()) {
     return mine->projection;
 }
 
-bool report_load(LoadPhase phase, const FullLoad& pass) {
+bool report_load(LoadPhase phase, const FullLoad& progress) {
     const LoadTableLock locked;
     mine->phase = phase;
-    mine->expected = pass.expected;
-    mine->read = pass.read;
-    mine->loaded = pass.loaded;
-    mine->failed = pass.failed;
+    mine->expected = progress.expected;
+    mine->read = progress.read;
+    mine->loaded = progress.loaded;
+    mine->failed = progress.failed;
     return !mine->cancelled && !mine->begin_again;
 }
 

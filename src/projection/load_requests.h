@@ -40,7 +40,7 @@ bool is_load_requested(Oid database);
 std::uint64_t take_load(bool (*begin_again)());
 
 /// Reports the progress of the load that was taken. Returns false if the load must stop.
-bool report_load(LoadPhase phase, const FullLoad& pass);
+bool report_load(LoadPhase phase, const FullLoad& progress);
 
 /// Ends the load that was taken. `message` says why it is not complete, or is empty.
 void end_load(LoadPhase phase, const char* message);

@@ -46,7 +46,7 @@ RoleIs unfit(Fit fit) { return fit == Fit::several ? RoleIs::ambiguous : RoleIs:
 
 // In UTF-8, as in shapes.
 std::string name_of(const JsonbValue& key) {
-    const std::string name(pg::json_text(key));
+    std::string name(pg::json_text(key));
     if (GetDatabaseEncoding() == PG_SQL_ASCII)
         return name;
     return pg::call([&] { return pg_server_to_any(name.c_str(), static_cast<int>(name.size()), PG_UTF8); });

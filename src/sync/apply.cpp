@@ -97,7 +97,7 @@ void warn_of_kept_role(std::int64_t user, const std::string& role) {
 
 // Returns free, keep, keep global, or busy.
 std::string protection(const std::string& role, const User& user, const GrantChange& change,
-                       bool deactivating, LockWait patience) {
+                       bool deactivating, LockWait lock_wait) {
     Columns lost;
     for (const core::OwnedGrant& grant : change.difference.removed)
         if (grant.role == role)
@@ -107,19 +107,19 @@ std::string protection(const std::string& role, const User& user, const GrantCha
     return protection_statement
         .run({pg::text_parameter(role), pg::bigint_parameter(user.id), pg::text_array_parameter(lost.kinds),
               pg::text_array_parameter(lost.scopes), pg::bool_parameter(deactivating),
-              pg::bool_parameter(patience != LockWait::none)})
+              pg::bool_parameter(lock_wait != LockWait::none)})
         .string(0, 1)
         .value_or("");
 }
 
 // Removes from a change what would leave a protected role without a holder. Returns false if protection()
 // returns busy.
-bool protect(const provider::Rules& rules, LockWait patience, GrantChange& change) {
+bool protect(const provider::Rules& rules, LockWait lock_wait, GrantChange& change) {
     const User& user = change.sync->user;
     for (const std::string& role : rules.protected_roles) {
         if (!change.deactivates)
             break;
-        const std::string verdict = protection(role, user, change, true, patience);
+        const std::string verdict = protection(role, user, change, true, lock_wait);
         if (verdict == "busy")
             return false;
         if (verdict != "free") {
@@ -128,7 +128,7 @@ bool protect(const provider::Rules& rules, LockWait patience, GrantChange& chang
         }
     }
     for (const std::string& role : rules.protected_roles) {
-        const std::string verdict = protection(role, user, change, false, patience);
+        const std::string verdict = protection(role, user, change, false, lock_wait);
         if (verdict == "busy")
             return false;
         if (verdict == "free")
@@ -153,20 +153,20 @@ std::vector<core::OwnedGrant> kept_of(const Sync& sync) {
 
 // This is done immediately and for one user after the other, because the brake and the protection of last
 // holders depend on what was taken away before.
-void take_away(GrantChange& change, const provider::Rules& rules, LockWait patience, TimestampTz time) {
+void take_away(GrantChange& change, const provider::Rules& rules, LockWait lock_wait, TimestampTz time) {
     const User& user = change.sync->user;
     Outcome& outcome = change.sync->outcome;
-    if (!protect(rules, patience, change)) {
+    if (!protect(rules, lock_wait, change)) {
         outcome = {.obstacle = Obstacle::busy};
         return;
     }
     if (change.takes_away() && !user.provider.empty()) {
-        if (!lock_revocations(user.provider, patience)) {
+        if (!lock_revocations(user.provider, lock_wait)) {
             outcome = {.obstacle = Obstacle::busy};
             return;
         }
-        const auto excess = count_revocation(user.provider, rules, user.id, change.loss(), patience, time);
-        if (patience == LockWait::brief)
+        const auto excess = count_revocation(user.provider, rules, user.id, change.loss(), lock_wait, time);
+        if (lock_wait == LockWait::brief)
             unlock_revocations(user.provider);
         if (excess) {
             outcome = {.obstacle = Obstacle::brake, .excess = *excess};
@@ -231,7 +231,7 @@ void note(std::span<const GrantChange> changes, TimestampTz time) {
 
 }  // namespace
 
-void apply(std::span<Sync> syncs, const provider::Rules& rules, LockWait patience, TimestampTz time,
+void apply(std::span<Sync> syncs, const provider::Rules& rules, LockWait lock_wait, TimestampTz time,
            const std::function<void()>& meanwhile) {
     std::vector<GrantChange> changes;
     changes.reserve(syncs.size());
@@ -249,7 +249,7 @@ void apply(std::span<Sync> syncs, const provider::Rules& rules, LockWait patienc
         change.difference = core::diff(sync.held, change.wanted);
         sync.outcome = {};
         if (change.takes_away()) {
-            take_away(change, rules, patience, time);
+            take_away(change, rules, lock_wait, time);
             meanwhile();
         }
         if (sync.outcome.obstacle == Obstacle::none)

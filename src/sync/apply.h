@@ -49,7 +49,7 @@ struct Sync {
 /// are of one provider, and each user occurs once. After the first one that the brake stops, none is applied.
 /// Calls `meanwhile`, which must not wait, between statements.
 void apply(
-    std::span<Sync> syncs, const provider::Rules& rules, LockWait patience, TimestampTz time,
+    std::span<Sync> syncs, const provider::Rules& rules, LockWait lock_wait, TimestampTz time,
     const std::function<void()>& meanwhile = [] {});
 
 }  // namespace rolecall::sync

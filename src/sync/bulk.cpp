@@ -305,11 +305,11 @@ class FullPassRun {
 
     // Leaves out users whose sync was begun by another transaction that does not end. The next pass or sync
     // updates them.
-    void leave_out_held(std::chrono::milliseconds patience) {
+    void leave_out_held(std::chrono::milliseconds lock_wait) {
         std::unordered_set<std::int64_t> here(unchanged_.ids.begin(), unchanged_.ids.end());
         for (const Pending& pending : changed_)
             here.insert(pending.id);
-        held_ = users_locked_by_others(here, patience);
+        held_ = users_locked_by_others(here, lock_wait);
         if (held_.empty())
             return;
         std::erase_if(changed_, [&](const Pending& pending) { return held_.contains(pending.id); });

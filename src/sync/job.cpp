@@ -45,9 +45,9 @@ TimestampTz careful_until = 0;                 // by steady_now(): set when anot
 
 // How a batch treats what another transaction may hold.
 struct Care {
-    bool locks_first = false;            // locks rows first, and leaves out users that it cannot lock
-    bool only_takes_away = false;        // what is to be granted is blocked by another transaction
-    int patience = pg::usual_lock_wait;  // milliseconds
+    bool locks_first = false;             // locks rows first, and leaves out users that it cannot lock
+    bool only_takes_away = false;         // what is to be granted is blocked by another transaction
+    int lock_wait = pg::usual_lock_wait;  // milliseconds
 };
 
 enum class End { applied, failed, given_back, stopped };
@@ -247,7 +247,7 @@ std::optional<pg::Failure> settle_together(std::span<const JobPtr> jobs, const C
                 entry.second.settle(care, meanwhile);
             testing::point("sync-before-commit");
         },
-        care.patience);
+        care.lock_wait);
     testing::point("sync-after-commit");
     for (std::size_t i = 0; !failure && i < jobs.size(); ++i)
         report(*jobs[i], settled[i]);
@@ -257,7 +257,7 @@ std::optional<pg::Failure> settle_together(std::span<const JobPtr> jobs, const C
 // Granting may have to wait for a role that another transaction is adding. Revoking must not wait for that.
 std::optional<pg::Failure> settle_held(const JobPtr& job) {
     if (job->error.empty()) {
-        const Care care{.locks_first = true, .only_takes_away = true, .patience = pg::brief_lock_wait};
+        const Care care{.locks_first = true, .only_takes_away = true, .lock_wait = pg::brief_lock_wait};
         std::optional<pg::Failure> again = settle_together({&job, 1}, care, [] {});
         if (!again || again->cancelled)
             return again;
@@ -270,7 +270,7 @@ std::optional<pg::Failure> settle_held(const JobPtr& job) {
 // cancelled.
 bool settle_alone(const JobPtr& job) {
     std::optional<pg::Failure> failure =
-        settle_together({&job, 1}, {.locks_first = true, .patience = pg::brief_lock_wait}, [] {});
+        settle_together({&job, 1}, {.locks_first = true, .lock_wait = pg::brief_lock_wait}, [] {});
     if (failure && failure->held_up)
         failure = settle_held(job);
     if (!failure || failure->held_up)

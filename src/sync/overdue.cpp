@@ -17,7 +17,7 @@ namespace rolecall::sync {
 namespace {
 
 constexpr int user_count = 1024;                         // in all databases together
-constexpr TimestampTz patience = 3 * USECS_PER_SEC;      // of a worker, before sessions step aside
+constexpr TimestampTz lock_wait = 3 * USECS_PER_SEC;     // of a worker, before sessions step aside
 constexpr TimestampTz time_to_ask = 30 * USECS_PER_SEC;  // a retry asks the provider first
 
 struct OverdueUser {
@@ -87,15 +87,14 @@ void note_overdue(std::int64_t user, TimestampTz since, TimestampTz retry_at) {
     if (table == nullptr)
         return;
     const TimestampTz now = pg::steady_now();
-    OverdueUser* place = nullptr;
+    OverdueUser* place = places().data();
     LWLockAcquire(table->lock, LW_EXCLUSIVE);
     for (OverdueUser& other : places()) {
         if (is_it(other, user)) {
             place = &other;
             break;
         }
-        if (place == nullptr ||
-            (!is_free(*place, now) && (is_free(other, now) || other.until > place->until)))
+        if (!is_free(*place, now) && (is_free(other, now) || other.until > place->until))
             place = &other;
     }
     if (!is_free(*place, now) && !is_it(*place, user))
@@ -150,7 +149,7 @@ std::span<Overdue> all_overdue() {
 void refuse_overdue(std::int64_t user) {
     const std::optional<TimestampTz> since = overdue_since(user);
     const TimestampTz waited = since ? pg::steady_now() - *since : 0;
-    if (waited < patience)
+    if (waited < lock_wait)
         return;
     throw Error(
         "RC105", "user " + std::to_string(user) + " is left to the worker",

@@ -37,9 +37,9 @@ constexpr std::int64_t longest_window = std::int64_t{100} * 366 * 24 * 3600;
 
 }  // namespace
 
-bool lock_revocations(const std::string& provider, LockWait patience) {
+bool lock_revocations(const std::string& provider, LockWait lock_wait) {
     const LOCKTAG tag = locktag_of_provider(LockClass::revocations, provider);
-    if (patience == LockWait::none)
+    if (lock_wait == LockWait::none)
         return try_lock(tag, ExclusiveLock);
     return pg::call([&] { return LockAcquire(&tag, ExclusiveLock, false, false) != LOCKACQUIRE_NOT_AVAIL; });
 }
@@ -53,10 +53,10 @@ void lock_provider(const std::string& provider) {
     pg::call([&] { (void)LockAcquire(&tag, ExclusiveLock, false, false); });
 }
 
-bool may_sync_beside_passes(const std::string& provider, std::chrono::milliseconds patience) {
+bool may_sync_beside_passes(const std::string& provider, std::chrono::milliseconds lock_wait) {
     const LOCKTAG tag = locktag_of_provider(LockClass::provider, provider);
     const bool none =
-        patience.count() == 0 ? try_lock(tag, ShareLock) : lock_within(tag, ShareLock, patience);
+        lock_wait.count() == 0 ? try_lock(tag, ShareLock) : lock_within(tag, ShareLock, lock_wait);
     if (none)
         unlock(tag, ShareLock);
     return none;
@@ -67,14 +67,14 @@ bool is_stopped(const std::string& provider) {
 }
 
 std::optional<Excess> count_revocation(const std::string& provider, const provider::Rules& rules,
-                                       std::int64_t user, const Loss& loss, LockWait patience,
+                                       std::int64_t user, const Loss& loss, LockWait lock_wait,
                                        TimestampTz time) {
     const std::int64_t window = std::min(rules.revocation_window_seconds, longest_window);
     const pg::Rows rows = count_statement.run(
         {pg::text_parameter(provider), pg::bigint_parameter(user), pg::bigint_parameter(loss.grants),
          pg::bigint_parameter(loss.deactivated ? 1 : 0), Float8GetDatum(rules.max_revocation),
          pg::bigint_parameter(rules.max_revocation_users), Float8GetDatum(static_cast<double>(window)),
-         pg::time_parameter(time), pg::bool_parameter(patience == LockWait::brief)});
+         pg::time_parameter(time), pg::bool_parameter(lock_wait == LockWait::brief)});
     if (!rows.boolean(0, 1))
         return std::nullopt;
     return Excess{.users_affected = rows.bigint(0, 2),

@@ -29,8 +29,8 @@ enum class LockWait {
 void lock_provider(const std::string& provider);
 
 /// Returns whether no pass through all users of the provider is under way. For syncs of single users that
-/// already hold the user's lock: a later pass sees that lock. Waits at most `patience` for a pass to end.
-bool may_sync_beside_passes(const std::string& provider, std::chrono::milliseconds patience);
+/// already hold the user's lock: a later pass sees that lock. Waits at most `lock_wait` for a pass to end.
+bool may_sync_beside_passes(const std::string& provider, std::chrono::milliseconds lock_wait);
 
 /// Returns whether the provider's syncs are stopped until resume_provider().
 bool is_stopped(const std::string& provider);
@@ -52,7 +52,7 @@ struct Loss {
 
 /// Takes the lock under which one transaction at a time counts what a provider's syncs take away. It is held
 /// until the end of the transaction. Returns false, for LockWait::none, if another transaction has it.
-bool lock_revocations(const std::string& provider, LockWait patience);
+bool lock_revocations(const std::string& provider, LockWait lock_wait);
 
 /// With LockWait::brief: another transaction may count before this one ends, and sees what this one has
 /// counted.
@@ -61,7 +61,7 @@ void unlock_revocations(const std::string& provider);
 /// Counts a loss, which will be caused at `time`, under the lock. If the result is not nullopt, the loss must
 /// not happen.
 std::optional<Excess> count_revocation(const std::string& provider, const provider::Rules& rules,
-                                       std::int64_t user, const Loss& loss, LockWait patience,
+                                       std::int64_t user, const Loss& loss, LockWait lock_wait,
                                        TimestampTz time);
 
 /// Stops a provider's syncs when this transaction commits. Returns false if they were already stopped.

@@ -88,14 +88,14 @@ void require_subject(const User& user) {
 // there is none.
 struct PassUnderWay {
     std::string provider;
-    std::chrono::milliseconds patience{0};
+    std::chrono::milliseconds lock_wait{0};
 };
 
 // Called with the user locked, so that a later pass sees the lock.
 PassUnderWay pass_under_way(const provider::Provider& provider) {
     if (provider.name.empty() || may_sync_beside_passes(provider.name, std::chrono::milliseconds(0)))
         return {};
-    return {.provider = provider.name, .patience = provider.timeout};
+    return {.provider = provider.name, .lock_wait = provider.timeout};
 }
 
 // Unlocks the user first, because the pass may be waiting for it. Returns false if there is no pass to wait
@@ -104,11 +104,12 @@ bool wait_for_pass(std::int64_t user, const PassUnderWay& pass) {
     if (pass.provider.empty())
         return false;
     unlock(locktag_of_user(user), ExclusiveLock);
-    const auto& [provider, patience] = pass;
-    if (!may_sync_beside_passes(provider, patience))
-        throw Error("55P03", "a pass through all users of provider \"" + provider + "\" is under way",
-                    "It was waited for for " + std::to_string(patience.count()) + " ms, the request timeout.",
-                    "Try again, or leave it to the worker by trigger_role_sync_for_user().");
+    const auto& [provider, lock_wait] = pass;
+    if (!may_sync_beside_passes(provider, lock_wait))
+        throw Error(
+            "55P03", "a pass through all users of provider \"" + provider + "\" is under way",
+            "It was waited for for " + std::to_string(lock_wait.count()) + " ms, the request timeout.",
+            "Try again, or leave it to the worker by trigger_role_sync_for_user().");
     return true;
 }
 
@@ -184,7 +185,7 @@ SyncResult apply_answers(const Preparation& before, const provider::Answers& ans
 }
 
 // Returns how long to wait for another sync of this user: as long as a request to its provider may take.
-std::chrono::milliseconds patience_for(std::int64_t id) {
+std::chrono::milliseconds lock_wait_for(std::int64_t id) {
     return as_owner([&] {
         const std::optional<User> user = find_user(id);
         if (user && !user->provider.empty())
@@ -200,7 +201,7 @@ SyncResult sync_from_provider(std::int64_t id, bool force) {
     do {
         step_aside_for_worker(id);
         if (!try_lock_user(id))
-            lock_user(id, patience_for(id));
+            lock_user(id, lock_wait_for(id));
         before = as_owner([&] {
             Preparation p = prepare(id, force);
             if (p.fresh)

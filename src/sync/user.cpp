@@ -28,14 +28,15 @@ pg::Statement held_statement(
 }  // namespace
 
 // A session that waited steps aside as well, because the worker may have tried to lock the user meanwhile.
-void lock_user(std::int64_t id, std::chrono::milliseconds patience) {
+void lock_user(std::int64_t id, std::chrono::milliseconds lock_wait) {
     step_aside_for_worker(id);
     if (try_lock_user(id))
         return;
-    if (!lock_within(locktag_of_user(id), ExclusiveLock, patience))
-        throw Error("55P03", "user " + std::to_string(id) + " is being synchronized by another session",
-                    "It was waited for for " + std::to_string(patience.count()) + " ms, the request timeout.",
-                    "Try again, or leave it to the worker by trigger_role_sync_for_user().");
+    if (!lock_within(locktag_of_user(id), ExclusiveLock, lock_wait))
+        throw Error(
+            "55P03", "user " + std::to_string(id) + " is being synchronized by another session",
+            "It was waited for for " + std::to_string(lock_wait.count()) + " ms, the request timeout.",
+            "Try again, or leave it to the worker by trigger_role_sync_for_user().");
     try {
         refuse_overdue(id);
     } catch (const Error&) {

@@ -35,8 +35,8 @@ struct User {
 };
 
 /// Blocks other syncs of this user until the transaction ends. Assigns no transaction id. Waits at most
-/// `patience`, then throws Error 55P03. For sessions, which step aside for a worker (sync/overdue.h).
-void lock_user(std::int64_t id, std::chrono::milliseconds patience);
+/// `lock_wait`, then throws Error 55P03. For sessions, which step aside for a worker (sync/overdue.h).
+void lock_user(std::int64_t id, std::chrono::milliseconds lock_wait);
 
 /// Likewise without waiting. Returns false if another transaction synchronizes the user.
 bool try_lock_user(std::int64_t id);

@@ -52,7 +52,7 @@ List* list_databases() {
     return databases;
 }
 
-void update_roster() {
+void update_registry() {
     List* databases = list_databases();
     const int count = list_length(databases);
     auto* oids = static_cast<Oid*>(palloc(sizeof(Oid) * std::max(count, 1)));
@@ -119,7 +119,7 @@ void rolecall_launcher_main(Datum) {
         long wait = until_next_launch();
         if (wait == 0) {
             pgstat_report_activity(STATE_RUNNING, "looking for databases with rolecall");
-            update_roster();
+            update_registry();
             launch_workers();
             pgstat_report_activity(STATE_IDLE, nullptr);
             wait = until_next_launch();

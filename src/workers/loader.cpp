@@ -24,7 +24,6 @@ namespace rolecall::workers {
 
 namespace {
 
-using projection::FullLoad;
 using projection::LoadPhase;
 using projection::Step;
 
@@ -81,31 +80,31 @@ bool find_name(std::uint64_t id, NameData& name) {
     return found;
 }
 
-bool report(const projection::FullLoad& pass) {
-    return projection::report_load(LoadPhase::loading, pass) && may_stay(place);
+bool report(const projection::FullLoad& progress) {
+    return projection::report_load(LoadPhase::loading, progress) && may_stay(place);
 }
 
-void wait_for_definitions_of(const projection::FullLoad& pass) {
-    (void)projection::report_load(LoadPhase::waiting, pass);
+void wait_for_definitions_of(const projection::FullLoad& progress) {
+    (void)projection::report_load(LoadPhase::waiting, progress);
     (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, pause,
                     wait_for_definitions.id());
     ResetLatch(MyLatch);
 }
 
-void end(const projection::FullLoad& pass, LoadPhase phase, const std::string& message) {
+void end(const projection::FullLoad& progress, LoadPhase phase, const std::string& message) {
     projection::end_load(phase, message.c_str());
     pg::call([&] {
-        const char* name = NameStr(pass.projection);
+        const char* name = NameStr(progress.projection);
         switch (phase) {
             case LoadPhase::done:
                 ereport(LOG, (errmsg("loaded " UINT64_FORMAT " of " UINT64_FORMAT
                                      " documents of projection \"%s\"",
-                                     pass.loaded, pass.read, name)));
+                                     progress.loaded, progress.read, name)));
                 break;
             case LoadPhase::full:
                 ereport(LOG, (errmsg("the cache is full after " UINT64_FORMAT
                                      " documents of projection \"%s\" were loaded",
-                                     pass.loaded, name),
+                                     progress.loaded, name),
                               errhint("Raise rolecall.cache_size.")));
                 break;
             case LoadPhase::cancelled:
@@ -118,35 +117,36 @@ void end(const projection::FullLoad& pass, LoadPhase phase, const std::string& m
     });
 }
 
-Step load_some(projection::FullLoad& pass) {
+Step load_some(projection::FullLoad& progress) {
     return pg::call([&] {
-        if (!find_name(pass.id, pass.projection))
+        if (!find_name(progress.id, progress.projection))
             return Step::gone;
-        pgstat_report_activity(STATE_RUNNING, psprintf("loading projection %s", NameStr(pass.projection)));
-        return projection::load_step(pass, report);
+        pgstat_report_activity(STATE_RUNNING,
+                               psprintf("loading projection %s", NameStr(progress.projection)));
+        return projection::load_step(progress, report);
     });
 }
 
 // ---- Documents that cannot be loaded
 
-void note_failed(projection::FullLoad& pass, Datum key, const std::string& error) {
-    pass.failed += 1;
-    if (pass.failed <= most_told)
+void note_failed(projection::FullLoad& progress, Datum key, const std::string& error) {
+    progress.failed += 1;
+    if (progress.failed <= most_told)
         pg::call([&] {
             ereport(LOG, (errmsg("could not load a document of projection \"%s\": %s",
-                                 NameStr(pass.projection), error.c_str()),
-                          errdetail("The key is %s.", projection::key_as_text(pass, key))));
+                                 NameStr(progress.projection), error.c_str()),
+                          errdetail("The key is %s.", projection::key_as_text(progress, key))));
         });
 }
 
 // Loads one document and logs an error of the view. Returns true if the load was cancelled.
-bool load_alone(projection::FullLoad& pass, Datum key) {
+bool load_alone(projection::FullLoad& progress, Datum key) {
     bool cancelled = false;
     std::string error;
     const bool done = pg::run_in_subtransaction(
         [&] {
             try {
-                pg::call([&] { projection::load_key(pass, key); });
+                pg::call([&] { projection::load_key(progress, key); });
             } catch (const pg::PgError& raised) {
                 cancelled = raised.report()->sqlerrcode == ERRCODE_QUERY_CANCELED;
                 throw;
@@ -154,65 +154,66 @@ bool load_alone(projection::FullLoad& pass, Datum key) {
         },
         error);
     if (!done && !cancelled)
-        note_failed(pass, key, error);
-    return cancelled || !report(pass);
+        note_failed(progress, key, error);
+    return cancelled || !report(progress);
 }
 
 // Loads the next documents one by one after the view has raised an error for one of them, and skips those
 // that raise an error again. Returns why the load cannot go on: an error of the transaction, or `failure` if
 // no keys are left or too many documents failed.
-std::optional<pg::Failure> load_singly(projection::FullLoad& pass, const pg::Failure& failure) {
+std::optional<pg::Failure> load_singly(projection::FullLoad& progress, const pg::Failure& failure) {
     bool any = false;
     bool stopped = false;
     const std::optional<pg::Failure> lasting = pg::transact([&] {
-        for (const Datum key : pg::call([&] { return projection::next_keys(pass); })) {
+        for (const Datum key : pg::call([&] { return projection::next_keys(progress); })) {
             any = true;
-            stopped = load_alone(pass, key);
+            stopped = load_alone(progress, key);
             if (stopped)
                 break;
         }
     });
     if (stopped)
         return pg::Failure{.cancelled = true, .message = {}};
-    return lasting || (any && pass.failed < most_failed) ? lasting : failure;
+    return lasting || (any && progress.failed < most_failed) ? lasting : failure;
 }
 
 // Runs one load. If this process must exit before the load ends, the request is put back on exit.
 void load(std::uint64_t id) {
-    projection::FullLoad pass{};
-    pass.id = id;
-    pass.context = pg::call(
+    projection::FullLoad progress{};
+    progress.id = id;
+    progress.context = pg::call(
         [] { return AllocSetContextCreate(TopMemoryContext, "rolecall load", ALLOCSET_SMALL_SIZES); });
     while (!must_leave()) {
         auto result = Step::gone;
-        std::optional<pg::Failure> failure = pg::transact([&] { result = load_some(pass); });
+        std::optional<pg::Failure> failure = pg::transact([&] { result = load_some(progress); });
         if (failure && !failure->cancelled) {
-            failure = load_singly(pass, *failure);
+            failure = load_singly(progress, *failure);
             result = Step::go_on;
         }
         if (failure)
-            return end(pass, failure->cancelled ? LoadPhase::cancelled : LoadPhase::failed, failure->message);
+            return end(progress, failure->cancelled ? LoadPhase::cancelled : LoadPhase::failed,
+                       failure->message);
         switch (result) {
             case Step::go_on:
                 break;
             case Step::wait:
-                wait_for_definitions_of(pass);
+                wait_for_definitions_of(progress);
                 break;
             case Step::done:
-                return end(pass, LoadPhase::done, {});
+                return end(progress, LoadPhase::done, {});
             case Step::full:
-                return end(pass, LoadPhase::full, "the cache is full");
+                return end(progress, LoadPhase::full, "the cache is full");
             case Step::unwatched:
-                return end(pass, LoadPhase::unwatched,
-                           pg::call([&] { return projection::why_unwatched(pass); }));
+                return end(progress, LoadPhase::unwatched,
+                           pg::call([&] { return projection::why_unwatched(progress); }));
             case Step::gone:
-                return end(pass, LoadPhase::failed, "the projection was dropped");
+                return end(progress, LoadPhase::failed, "the projection was dropped");
             case Step::outdated:
                 is_outdated = true;
                 break;
             case Step::stopped:
                 if (!must_leave())
-                    return end(pass, LoadPhase::cancelled, {});
+                    return end(progress, LoadPhase::cancelled, {});
                 break;
         }
     }

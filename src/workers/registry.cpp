@@ -16,7 +16,7 @@ namespace rolecall::workers {
 namespace {
 
 constexpr int slot_count = 512;
-constexpr TimestampTz launch_patience =
+constexpr TimestampTz launch_timeout =
     30 * USECS_PER_SEC;  // a launched worker that has not entered by then has failed
 constexpr TimestampTz after_failure = 5 * USECS_PER_SEC;  // avoids a restart loop
 constexpr TimestampTz between_probes = 60 * USECS_PER_SEC;
@@ -201,7 +201,7 @@ bool is_held(Slot& slot) {
 
 TimestampTz launchable_at(const Slot& slot) {
     return slot.launched_at == 0 ? slot.try_after
-                                 : std::max(slot.try_after, slot.launched_at + launch_patience);
+                                 : std::max(slot.try_after, slot.launched_at + launch_timeout);
 }
 
 bool is_launchable(Slot& slot, TimestampTz time) {
@@ -333,7 +333,7 @@ void enter_launcher() {
 
 namespace {
 
-void fill_roster(const Oid* databases, int count, int workers) {
+void fill_registry(const Oid* databases, int count, int workers) {
     const RegistryLock locked;
     for (Slot& slot : slots()) {
         const bool listed = std::find(databases, databases + count, slot.database) != databases + count;
@@ -362,7 +362,7 @@ void fill_roster(const Oid* databases, int count, int workers) {
 }  // namespace
 
 void set_databases(const Oid* databases, int count, int workers) {
-    fill_roster(databases, count, workers);
+    fill_registry(databases, count, workers);
     complain_if_full();
 }
 

@@ -178,7 +178,7 @@ SELECT throws_ok($$SELECT rolecall.project('stolen', '1')$$, '42501', NULL, 'not
 
 -- Functions in views run as the view's owner, security-restricted.
 CREATE FUNCTION tap_app.run(what text) RETURNS text LANGUAGE plpgsql VOLATILE AS $$ BEGIN EXECUTE what; RETURN current_user; END $$;
-CREATE FUNCTION tap_app.nosy(what text) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN to_jsonb(tap_app.run(what)); END $$;
+CREATE FUNCTION tap_app.nosy(what text) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN to_jsonb(tap_app.run(what)); END $$;
 CREATE VIEW tap_app.nosy_view AS SELECT id AS uid, tap_app.nosy(coalesce(doc ->> 'do', 'SELECT')) AS doc FROM tap_app.people;
 GRANT SELECT ON tap_app.people TO tap_owner;
 ALTER VIEW tap_app.nosy_view OWNER TO tap_owner;

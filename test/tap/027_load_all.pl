@@ -103,7 +103,7 @@ is(progress('documents_read - documents_loaded BETWEEN 1 AND 20'), 't', 'whose w
 $writer->query_safe('COMMIT');
 is(sql(is_difference(13)), 'f', 'and is right afterwards');
 
-# DDL, as long as it is open and until its end is known to all, and lookups without a key.
+# DDL: open, about to be committed, and until its end is known to all sessions; and lookups without a key.
 sql(q(CREATE FUNCTION titled(text) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT 'first ' || $1 $$;
       CREATE TABLE titles (id int PRIMARY KEY, title text); INSERT INTO titles SELECT g, 'number ' || g FROM generate_series(1, 2000) g;
       CREATE TABLE settings (word text); INSERT INTO settings VALUES ('one');
@@ -125,9 +125,13 @@ for my $change (q(CREATE OR REPLACE FUNCTION titled(text) RETURNS text IMMUTABLE
 }
 $writer->query_safe(q(BEGIN; CREATE OR REPLACE FUNCTION titled(text) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT 'third ' || $1 $$));
 reload('title');
+wait_for_phase('done', 'title');
+is(progress('documents_loaded, documents_read', 'title'), '2000|2000', 'a change of definitions that is open keeps no document out');
+$writer->query_safe(q(PREPARE TRANSACTION 'titled'));
+reload('title');
 wait_for_phase('waiting', 'title');
-pass('a load waits while definitions change');
-$writer->query_safe('COMMIT');
+pass('a load waits while one is about to be committed');
+sql(q(COMMIT PREPARED 'titled'));
 wait_for_phase('done', 'title');
 is(progress('documents_loaded, documents_read', 'title'), '2000|2000', 'and goes on');
 is(wrong_titles(), 0, 'with the new definition');
@@ -150,7 +154,7 @@ SQL
 	wait_for_phase('done', "by_$column");
 	is(progress('documents_loaded, documents_read', "by_$column"), '1200|1200', "keys in $column: all but NULL are loaded");
 	is(sql(qq(SELECT count(*) FROM things_by_$column WHERE $column IS NOT NULL AND rolecall.project('by_$column', $column\::text) IS DISTINCT FROM doc)), 0, 'and right');
-	is(sql(qq(SELECT hits, loads FROM rolecall.stat_projection WHERE projection = 'by_$column')), '1200|0', 'from the cache');
+	is(sql(qq(SELECT hits, loads FROM rolecall.stat_projection WHERE projection = 'by_$column')), '1200|1', 'from the cache; the one load is of its creation');
 	sql(qq(SELECT rolecall.drop_projection('by_$column')));
 }
 
@@ -207,8 +211,11 @@ is(sql(q(SELECT rolecall.project('timed', '51') ->> 'word')), 'newer', 'what was
 
 # ---- Nobody waits -------------------------------------------------------------------------------------------------
 
-sql(q(CREATE VIEW slow AS SELECT i, jsonb_build_object('slept', pg_sleep(3600) IS NULL) AS doc FROM things;
-      SELECT rolecall.create_projection('slow', 'slow', 'i', 'doc', ttl => '1 hour')));
+# Its creation reads one document.
+sql(q(CREATE TABLE slowness (seconds int); INSERT INTO slowness VALUES (0);
+      CREATE VIEW slow AS SELECT i, jsonb_build_object('slept', pg_sleep(seconds) IS NULL) AS doc FROM things, slowness;
+      SELECT rolecall.create_projection('slow', 'slow', 'i', 'doc', ttl => '1 hour');
+      UPDATE slowness SET seconds = 3600));
 sub wait_for_slow_load {
 	$node->poll_query_until('postgres', q(SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'rolecall loader' AND wait_event = 'PgSleep')) or die;
 	return;
@@ -235,7 +242,7 @@ is(progress('message', 'slow'), 'the process that loaded was ended', 'terminated
 begin_slow_load();
 sql(q(SET statement_timeout = '5s'; SELECT rolecall.drop_projection('slow')));
 pass('drop_projection() does not wait for a load');
-sql(q(SELECT rolecall.create_projection('slow', 'slow', 'i', 'doc', ttl => '1 hour')));
+sql(q(UPDATE slowness SET seconds = 0; SELECT rolecall.create_projection('slow', 'slow', 'i', 'doc', ttl => '1 hour'); UPDATE slowness SET seconds = 3600));
 begin_slow_load();
 is(($node->psql('template1', q(CREATE DATABASE other TEMPLATE postgres)))[0], 0, 'CREATE DATABASE ... TEMPLATE ends it');
 wait_for_slow_load();

@@ -129,13 +129,17 @@ $session->quit;
 wait_for('the session to end', sub { !kill 0, $pid });
 nobody_waited('the end of a session');
 
-# What is left behind has an end too.
-$session = session($node, 'statement_timeout' => '30ms', 'rolecall.request_timeout' => '1h');
-$session->query('SELECT rolecall.force_sync_user_roles(1);' x 200);
-like($session->{stderr}, qr/too many name lookups do not end\n.*More than 64 of them were given up/, 'a process leaves so many lookups behind');
-cmp_ok(noted('entered'), '<=', 2 * (3 + 65 + 1), '... and no more');
-$session->quit;
-nobody_waited('any of them');
+# What is left behind has an end too. Later versions of libcurl have a pool of threads for lookups, which is that end.
+my ($major, $minor) = `curl-config --version` =~ /(\d+)\.(\d+)/;
+SKIP: {
+	skip 'libcurl has a pool of threads for lookups', 3 if $major * 1000 + $minor >= 8020;
+	$session = session($node, 'statement_timeout' => '30ms', 'rolecall.request_timeout' => '1h');
+	$session->query('SELECT rolecall.force_sync_user_roles(1);' x 200);
+	like($session->{stderr}, qr/too many name lookups do not end\n.*More than 64 of them were given up/, 'a process leaves so many lookups behind');
+	cmp_ok(noted('entered'), '<=', 2 * (3 + 65 + 1), '... and no more');
+	$session->quit;
+	nobody_waited('any of them');
+}
 
 # The worker serves the others meanwhile.
 sql(q(ALTER SERVER lost OPTIONS (ADD request_timeout '500ms'); DELETE FROM rolecall.user_roles;

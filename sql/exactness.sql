@@ -114,6 +114,7 @@ SELECT ex.try('to_jsonb(current_setting(''x'', true))');
 SELECT ex.try('to_jsonb(txid_current())');
 SELECT ex.try('to_jsonb(pg_sleep(0)::text)');
 SELECT ex.try('to_jsonb(''now''::text::timestamptz)');
+SELECT ex.try('to_jsonb(timetz ''12:00+00'' AT TIME ZONE name)');
 SELECT ex.try('to_jsonb(''ada''::text::regrole::oid)');
 SELECT ex.try('to_jsonb(LOCALTIME)');
 SELECT ex.try('to_jsonb(CURRENT_CATALOG)');

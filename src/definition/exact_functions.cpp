@@ -151,13 +151,26 @@ bool is_polymorphic_type(Oid type) {
 
 }  // namespace
 
+namespace {
+
+// A stable function that is given a time of day with a zone takes the zone's offset of today: AT TIME ZONE.
+bool takes_timetz(Oid function) {
+    Oid* types = nullptr;
+    int count = 0;
+    (void)get_func_signature(function, &types, &count);
+    return std::find(types, types + count, Oid{TIMETZOID}) != types + count;
+}
+
+}  // namespace
+
 bool is_exact(Oid function, bool may_ask_time) {
     const char volatility = func_volatile(function);
     if (volatility == PROVOLATILE_IMMUTABLE)
         return true;
     const char* name = get_func_name(function);
     return function < FirstNormalObjectId && volatility == PROVOLATILE_STABLE &&
-           (contains(stable_functions, name) || (may_ask_time && contains(time_functions, name)));
+           ((contains(stable_functions, name) && !takes_timetz(function)) ||
+            (may_ask_time && contains(time_functions, name)));
 }
 
 namespace {

@@ -26,7 +26,7 @@ namespace {
 
 constexpr int batch_size = 500;
 constexpr TimestampTz shortest_step = 2 * USECS_PER_SEC;
-constexpr int step_by_start = 10;            // the start of the query takes at most a tenth of the time
+constexpr int step_by_start = 10;               // the start of the query takes at most a tenth of the time
 constexpr std::uint64_t most_refused = 10'000;  // in a row: the cache is then full
 
 // A row of the view: its key, document and window.

@@ -72,8 +72,7 @@ pg::Statement confirm_statement(
     ") SELECT count(*) FROM confirmed",
     {INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, FLOAT8OID});
 
-// Users that are not among those seen, existed before the fetch of the list began, and were not confirmed
-// since.
+// Users that were not seen, existed before the fetch of the list began, and were not confirmed since.
 pg::Statement missing_statement(
     "SELECT u.id FROM rolecall.users u LEFT JOIN rolecall.sync_state s ON s.user_id = u.id"
     " WHERE u.provider = $1 AND u.institutional_id IS NOT NULL AND u.created_at < $4"
@@ -349,8 +348,7 @@ class FullPassRun {
         std::vector<Sync> syncs;
         for (const auto& [id, user] : users) {
             provider::ProviderUser& theirs = said[id];
-            // Another sync may have applied a newer answer, or the user may now have another subject or
-            // provider.
+            // Another sync may have applied a newer answer, or subject or provider may have changed.
             if (user.provider != name_ || (theirs.code && *theirs.code != user.institutional_id) ||
                 is_synced_since(user, began_, time))
                 continue;

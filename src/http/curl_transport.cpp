@@ -79,6 +79,11 @@ class CurlTransport final : public Transport {
         curl_multi_setopt(multi_, CURLMOPT_SOCKETDATA, this);
         curl_multi_setopt(multi_, CURLMOPT_TIMERFUNCTION, on_timer);
         curl_multi_setopt(multi_, CURLMOPT_TIMERDATA, this);
+#if LIBCURL_VERSION_NUM >= 0x081400
+        // Name lookups run in a pool of threads, which the end of the process would wait for.
+        curl_multi_setopt(multi_, CURLMOPT_QUICK_EXIT, 1L);
+        curl_multi_setopt(multi_, CURLMOPT_RESOLVE_THREADS_MAX, static_cast<long>(most_left_behind));
+#endif
     }
 
     ~CurlTransport() override {
@@ -207,8 +212,8 @@ class CurlTransport final : public Transport {
         t.set(CURLOPT_URL, request.url.c_str());
         t.set(CURLOPT_NOSIGNAL, 1L);
 #if LIBCURL_VERSION_NUM >= 0x075700
-        // The libcurl in use may be older than the one at compile time. It then rejects the option, and waits
-        // for the threads of name lookups.
+        // The libcurl in use may be older than the one at compile time. It then rejects the option, here and
+        // in the constructor, and waits for the threads of name lookups.
         curl_easy_setopt(t.easy.get(), CURLOPT_QUICK_EXIT, 1L);
 #endif
         t.set(CURLOPT_ERRORBUFFER, t.message);

@@ -124,25 +124,19 @@ finish_query($session);
 like($session->{stderr}, qr/canceling statement due to user request/, 'a cancel interrupts');
 nobody_waited('a cancel');
 is($session->query('SELECT rolecall.force_sync_user_roles(2)') =~ /^\(2,t/, 1, 'the session goes on, with other providers');
-# Seen with libcurl 8.22, which has a pool of threads for lookups: the end of a process waits for them.
-my ($major, $minor) = `curl-config --version` =~ /(\d+)\.(\d+)/;
-if ($major * 1000 + $minor >= 8020) {
-	Test::More->builder->todo_start('libcurl waits for its threads when a process ends');
-	ok(0, 'the end of a session waits for nobody');
-	Test::More->builder->todo_end;
-	$node->stop('immediate');
-	done_testing();
-	exit;
-}
 my $pid = $session->query('SELECT pg_backend_pid()');
 $session->quit;
 wait_for('the session to end', sub { !kill 0, $pid });
 nobody_waited('the end of a session');
 
-# What is left behind has an end too.
+# What is left behind has an end too. From version 8.20 on, libcurl has a pool of threads for lookups, which is as large.
+my ($major, $minor) = `curl-config --version` =~ /(\d+)\.(\d+)/;
 $session = session($node, 'statement_timeout' => '30ms', 'rolecall.request_timeout' => '1h');
 $session->query('SELECT rolecall.force_sync_user_roles(1);' x 200);
-like($session->{stderr}, qr/too many name lookups do not end\n.*More than 64 of them were given up/, 'a process leaves so many lookups behind');
+SKIP: {
+	skip 'the pool of libcurl is the limit', 1 if $major * 1000 + $minor >= 8020;
+	like($session->{stderr}, qr/too many name lookups do not end\n.*More than 64 of them were given up/, 'a process leaves so many lookups behind');
+}
 cmp_ok(noted('entered'), '<=', 2 * (3 + 65 + 1), '... and no more');
 $session->quit;
 nobody_waited('any of them');

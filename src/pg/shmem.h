@@ -22,4 +22,19 @@ struct SharedArea {
 /// Requests an area. Call it from _PG_init, while preloading.
 void add_shared_area(const SharedArea& area);
 
+/// Holds a lock of an area for its scope. Nothing in the scope may raise an error of PostgreSQL, which would
+/// jump over the destructor; the end of the transaction releases the lock then.
+class HeldLock {
+ public:
+    explicit HeldLock(LWLock* lock, LWLockMode mode = LW_EXCLUSIVE) : lock_(lock) {
+        LWLockAcquire(lock_, mode);
+    }
+    ~HeldLock() { LWLockRelease(lock_); }
+    HeldLock(const HeldLock&) = delete;
+    HeldLock& operator=(const HeldLock&) = delete;
+
+ private:
+    LWLock* lock_;
+};
+
 }  // namespace rolecall::pg

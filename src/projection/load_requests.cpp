@@ -52,15 +52,6 @@ LoadRecord* mine = nullptr;  // the load that this process runs
 bool (*may_begin_again)() = nullptr;
 List* pending = NIL;  // projection ids (std::uint64_t *), in TopTransactionContext
 
-// An error releases LWLocks automatically, and nothing under this lock raises one.
-class LoadTableLock {
- public:
-    LoadTableLock() { LWLockAcquire(area->lock, LW_EXCLUSIVE); }
-    ~LoadTableLock() { LWLockRelease(area->lock); }
-    LoadTableLock(const LoadTableLock&) = delete;
-    LoadTableLock& operator=(const LoadTableLock&) = delete;
-};
-
 std::span<LoadRecord> records() {
     return {area->records, static_cast<std::size_t>(testing::slots(record_count))};
 }
@@ -120,7 +111,7 @@ void on_exit(int, Datum) {
     if (mine == nullptr)
         return;
     const bool again = may_begin_again();
-    const LoadTableLock locked;
+    const pg::HeldLock held(area->lock);
     mine->begin_again |= again;
     finish(*mine, LoadPhase::failed, "the process that loaded was ended");
     mine = nullptr;
@@ -143,7 +134,7 @@ void attach(void* memory, bool, LWLockPadded* locks) {
     area->lock = &locks->lock;
     pg::add_slots(
         {.name = "loads", .count = [] {
-             const LoadTableLock locked;
+             const pg::HeldLock held(area->lock);
              return pg::SlotCounts{
                  .slots = std::ssize(records()),
                  .used = std::ranges::count_if(
@@ -189,7 +180,7 @@ namespace {
 enum class Requested { yes, is_under_way, no_room, no_room_for_the_first_time };
 
 Requested note_request(std::uint64_t projection) {
-    const LoadTableLock locked;
+    const pg::HeldLock held(area->lock);
     LoadRecord* record = find(MyDatabaseId, projection);
     if (record != nullptr && record->pid != 0) {
         record->begin_again = true;
@@ -225,7 +216,7 @@ void request_load_at_commit(std::uint64_t projection) {
 }
 
 bool is_load_requested(Oid database) {
-    const LoadTableLock locked;
+    const pg::HeldLock held(area->lock);
     return std::ranges::any_of(records(), [database](const LoadRecord& record) {
         return record.database == database && record.phase == LoadPhase::requested;
     });
@@ -237,7 +228,7 @@ std::uint64_t take_load(bool (*begin_again)()) {
         before_shmem_exit(on_exit, Datum{0});
     registered = true;
     may_begin_again = begin_again;
-    const LoadTableLock locked;
+    const pg::HeldLock held(area->lock);
     LoadRecord* oldest = nullptr;
     for (LoadRecord& record : records())
         if (record.database == MyDatabaseId && record.phase == LoadPhase::requested &&
@@ -253,7 +244,7 @@ std::uint64_t take_load(bool (*begin_again)()) {
 }
 
 bool report_load(LoadPhase phase, const FullLoad& progress) {
-    const LoadTableLock locked;
+    const pg::HeldLock held(area->lock);
     mine->phase = phase;
     mine->expected = progress.expected;
     mine->read = progress.read;
@@ -263,13 +254,13 @@ bool report_load(LoadPhase phase, const FullLoad& progress) {
 }
 
 void end_load(LoadPhase phase, const char* message) {
-    const LoadTableLock locked;
+    const pg::HeldLock held(area->lock);
     finish(*mine, phase, message);
     mine = nullptr;
 }
 
 bool cancel_load(std::uint64_t projection) {
-    const LoadTableLock locked;
+    const pg::HeldLock held(area->lock);
     bool any = false;
     for (LoadRecord& record : records()) {
         if (record.database != MyDatabaseId || (projection != 0 && record.projection != projection) ||
@@ -287,7 +278,7 @@ bool cancel_load(std::uint64_t projection) {
 }
 
 void keep_loads_of(std::span<const Oid> databases) {
-    const LoadTableLock locked;
+    const pg::HeldLock held(area->lock);
     for (LoadRecord& record : records())
         if (std::find(databases.begin(), databases.end(), record.database) == databases.end())
             record.database = InvalidOid;
@@ -308,7 +299,7 @@ ROLECALL_FUNCTION(rolecall_load_progress, rolecall::pg::gives_rows()) {
                                  TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID);
     auto* copies = static_cast<LoadRecord*>(palloc(sizeof area->records));
     {
-        const LoadTableLock locked;
+        const rolecall::pg::HeldLock held(area->lock);
         memcpy(copies, area->records, sizeof area->records);
     }
     for (int i = 0; i < record_count; ++i) {

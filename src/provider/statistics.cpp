@@ -80,10 +80,9 @@ void attach(void* memory, bool is_new, LWLockPadded* locks) {
                        const Oid free = InvalidOid;
                        pg::SlotCounts counts = shared->slots;
                        counts.slots = testing::slots(provider_count);
-                       LWLockAcquire(shared->lock, LW_SHARED);
+                       const pg::HeldLock held(shared->lock, LW_SHARED);
                        counts.used = std::ranges::count_if(
                            places(), [=](const ProviderStatus& p) { return p.database != free; });
-                       LWLockRelease(shared->lock);
                        return counts;
                    }});
 }
@@ -115,15 +114,14 @@ auto with_status(Oid server, F&& f) {
         return f(without_place[server]);
     const TimestampTz time = pg::now();
     bool is_first = false;
-    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-    if (ProviderStatus* provider = find_or_make(server, time)) {
-        provider->used_at = pg::steady_now();
-        const auto result = f(*provider);
-        LWLockRelease(shared->lock);
-        return result;
+    {
+        const pg::HeldLock held(shared->lock);
+        if (ProviderStatus* provider = find_or_make(server, time)) {
+            provider->used_at = pg::steady_now();
+            return f(*provider);
+        }
+        is_first = shared->slots.refused++ == 0;
     }
-    is_first = shared->slots.refused++ == 0;
-    LWLockRelease(shared->lock);
     if (is_first)
         pg::call([] {
             pg::log_full("providers", testing::slots(provider_count),
@@ -222,11 +220,10 @@ void count_in_flight(Oid server, int change) {
 }
 
 void keep_statistics_of(const Oid* databases, int count) {
-    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    const pg::HeldLock held(shared->lock);
     for (ProviderStatus& provider : shared->providers)
         if (std::find(databases, databases + count, provider.database) == databases + count)
             provider = {};
-    LWLockRelease(shared->lock);
 }
 
 void forget_dropped_providers() {
@@ -234,22 +231,22 @@ void forget_dropped_providers() {
         return;
     Oid servers[provider_count];
     int count = 0;
-    LWLockAcquire(shared->lock, LW_SHARED);
-    for (const ProviderStatus& provider : places())
-        if (provider.database == MyDatabaseId)
-            servers[count++] = provider.server;
-    LWLockRelease(shared->lock);
+    {
+        const pg::HeldLock held(shared->lock, LW_SHARED);
+        for (const ProviderStatus& provider : places())
+            if (provider.database == MyDatabaseId)
+                servers[count++] = provider.server;
+    }
     // Catalogs must not be read under the lock.
     Oid* const end = pg::call([&] {
         return std::remove_if(servers, servers + count, [](Oid server) {
             return SearchSysCacheExists1(FOREIGNSERVEROID, ObjectIdGetDatum(server));
         });
     });
-    LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+    const pg::HeldLock held(shared->lock);
     for (ProviderStatus& provider : places())
         if (provider.database == MyDatabaseId && std::find(servers, end, provider.server) != end)
             provider = {};
-    LWLockRelease(shared->lock);
 }
 
 Stopwatch::Stopwatch(Oid server) : server_(server), started_(Clock::now()) { count_in_flight(server, 1); }
@@ -367,11 +364,12 @@ ROLECALL_FUNCTION(rolecall_provider_statistics, rolecall::pg::gives_rows()) {
     // Copy first, because nothing that may raise an error may run under the lock.
     auto* copies = static_cast<ProviderStatus*>(palloc(sizeof(ProviderStatus) * provider_count));
     int count = 0;
-    LWLockAcquire(shared->lock, LW_SHARED);
-    for (const ProviderStatus& provider : places())
-        if (provider.database == MyDatabaseId)
-            copies[count++] = provider;
-    LWLockRelease(shared->lock);
+    {
+        const pg::HeldLock held(shared->lock, LW_SHARED);
+        for (const ProviderStatus& provider : places())
+            if (provider.database == MyDatabaseId)
+                copies[count++] = provider;
+    }
 
     const auto time = pg::now();
     for (int i = 0; i < count; ++i) {

@@ -63,10 +63,9 @@ void attach(void* memory, bool, LWLockPadded* locks) {
                        pg::SlotCounts counts = table->slots;
                        counts.slots = testing::slots(user_count);
                        const TimestampTz now = pg::steady_now();
-                       LWLockAcquire(table->lock, LW_SHARED);
+                       const pg::HeldLock held(table->lock, LW_SHARED);
                        counts.used = std::ranges::count_if(
                            places(), [=](const OverdueUser& user) { return !is_free(user, now); });
-                       LWLockRelease(table->lock);
                        return counts;
                    }});
 }
@@ -88,7 +87,7 @@ void note_overdue(std::int64_t user, TimestampTz since, TimestampTz retry_at) {
         return;
     const TimestampTz now = pg::steady_now();
     OverdueUser* place = places().data();
-    LWLockAcquire(table->lock, LW_EXCLUSIVE);
+    const pg::HeldLock held(table->lock);
     for (OverdueUser& other : places()) {
         if (is_it(other, user)) {
             place = &other;
@@ -100,17 +99,15 @@ void note_overdue(std::int64_t user, TimestampTz since, TimestampTz retry_at) {
     if (!is_free(*place, now) && !is_it(*place, user))
         ++table->slots.evicted;
     *place = {.database = MyDatabaseId, .user = user, .since = since, .until = retry_at + time_to_ask};
-    LWLockRelease(table->lock);
 }
 
 void forget_overdue(std::int64_t user) {
     if (table == nullptr)
         return;
-    LWLockAcquire(table->lock, LW_EXCLUSIVE);
+    const pg::HeldLock held(table->lock);
     for (OverdueUser& place : places())
         if (is_it(place, user))
             place = {};
-    LWLockRelease(table->lock);
 }
 
 // Does nothing in a subtransaction, because that may still be rolled back.
@@ -124,11 +121,10 @@ std::optional<TimestampTz> overdue_since(std::int64_t user) {
     if (table == nullptr)
         return since;
     const TimestampTz now = pg::steady_now();
-    LWLockAcquire(table->lock, LW_SHARED);
+    const pg::HeldLock held(table->lock, LW_SHARED);
     for (const OverdueUser& place : places())
         if (is_it(place, user) && !is_free(place, now))
             since = place.since;
-    LWLockRelease(table->lock);
     return since;
 }
 
@@ -138,11 +134,10 @@ std::span<Overdue> all_overdue() {
     auto* found = static_cast<Overdue*>(palloc(sizeof(Overdue) * user_count));
     std::size_t count = 0;
     const TimestampTz now = pg::steady_now();
-    LWLockAcquire(table->lock, LW_SHARED);
+    const pg::HeldLock held(table->lock, LW_SHARED);
     for (const OverdueUser& place : places())
         if (place.database == MyDatabaseId && !is_free(place, now))
             found[count++] = {.user = place.user, .since = place.since, .is_shown = false};
-    LWLockRelease(table->lock);
     return {found, count};
 }
 

@@ -53,15 +53,6 @@ Oid restart_pending = InvalidOid;
 int my_slot = -1;
 volatile ExitReason my_exit_reason = ExitReason::failed;  // a signal handler may set it
 
-class RegistryLock {
-    // An error releases LWLocks automatically, and nothing under this lock raises one.
- public:
-    RegistryLock() { LWLockAcquire(registry->lock, LW_EXCLUSIVE); }
-    ~RegistryLock() { LWLockRelease(registry->lock); }
-    RegistryLock(const RegistryLock&) = delete;
-    RegistryLock& operator=(const RegistryLock&) = delete;
-};
-
 std::span<Slot> slots() { return {registry->slots, static_cast<std::size_t>(testing::slots(slot_count))}; }
 
 void attach(void* memory, bool, LWLockPadded* locks) {
@@ -69,7 +60,7 @@ void attach(void* memory, bool, LWLockPadded* locks) {
     area->lock = &locks->lock;
     registry = area;
     pg::add_slots({.name = "workers", .count = [] {
-                       const RegistryLock locked;
+                       const pg::HeldLock held(registry->lock);
                        return pg::SlotCounts{
                            .slots = std::ssize(slots()),
                            .used = std::ranges::count_if(
@@ -91,7 +82,7 @@ void look_again() {
 }
 
 void restart(Oid database) {
-    const RegistryLock locked;
+    const pg::HeldLock held(registry->lock);
     for (Slot& slot : slots()) {
         if (slot.database != database)
             continue;
@@ -103,7 +94,7 @@ void restart(Oid database) {
 }
 
 void let_in() {
-    const RegistryLock locked;
+    const pg::HeldLock held(registry->lock);
     for (Slot& slot : slots())
         if (slot.holder == MyProcPid)
             slot.holder = 0;
@@ -161,7 +152,7 @@ Slot* find_or_make_slot(Oid database, int index, bool may_evict = true) {
 }
 
 void wake(Oid database, TimestampTz due) {
-    const RegistryLock locked;
+    const pg::HeldLock held(registry->lock);
     bool running = false;
     bool is_known = false;
     for (Slot& slot : slots()) {
@@ -214,7 +205,7 @@ void begin_look(Slot& slot) {
 }
 
 void strike_off(int, Datum) {
-    const RegistryLock locked;
+    const pg::HeldLock held(registry->lock);
     Slot& slot = registry->slots[my_slot];
     if (slot.pid != MyProcPid)
         return;
@@ -232,7 +223,7 @@ void strike_off(int, Datum) {
 }
 
 void strike_off_launcher(int, Datum) {
-    const RegistryLock locked;
+    const pg::HeldLock held(registry->lock);
     if (registry->launcher == MyProcPid)
         registry->launcher = 0;
 }
@@ -258,7 +249,7 @@ void restart_workers_at_commit(Oid database) {
 }
 
 void launch_loader(Oid database) {
-    const RegistryLock locked;  // if there is no room, the launcher logs it
+    const pg::HeldLock held(registry->lock);  // if there is no room, the launcher logs it
     if (Slot* slot = find_or_make_slot(database, loader_index); slot != nullptr)
         slot->try_after = 0;
     look_again();
@@ -271,7 +262,7 @@ void let_workers_in() {
 }
 
 int keep_out_until_end(Oid database) {
-    const RegistryLock locked;
+    const pg::HeldLock held(registry->lock);
     kept_out = database;
     int inside = 0;
     (void)find_or_make_slot(database, 0);  // makes the hold visible to the launcher
@@ -290,7 +281,7 @@ int keep_out_until_end(Oid database) {
 bool enter(int number, WorkerSlot& place) {
     my_slot = number;
     before_shmem_exit(strike_off, 0);
-    const RegistryLock locked;
+    const pg::HeldLock held(registry->lock);
     Slot& slot = registry->slots[number];
     place = {number, slot.database, slot.index, slot.first_visit, pg::now()};
     if (!OidIsValid(slot.database) || slot.pid != 0 || is_held(slot))
@@ -301,24 +292,24 @@ bool enter(int number, WorkerSlot& place) {
 }
 
 bool may_stay(const WorkerSlot& place) {
-    const RegistryLock locked;
+    const pg::HeldLock held(registry->lock);
     return !is_held(registry->slots[place.slot]);
 }
 
 void begin_look(const WorkerSlot& place) {
-    const RegistryLock locked;
+    const pg::HeldLock held(registry->lock);
     begin_look(registry->slots[place.slot]);
 }
 
 bool may_sleep(const WorkerSlot& place, TimestampTz until) {
-    const RegistryLock locked;
+    const pg::HeldLock held(registry->lock);
     Slot& slot = registry->slots[place.slot];
     slot.sleeps_until = until;
     return !slot.woken;
 }
 
 void note_visited(const WorkerSlot& place) {
-    const RegistryLock locked;
+    const pg::HeldLock held(registry->lock);
     registry->slots[place.slot].first_visit = false;
 }
 
@@ -326,7 +317,7 @@ void note_exit_reason(ExitReason why) { my_exit_reason = why; }
 
 void enter_launcher() {
     before_shmem_exit(strike_off_launcher, 0);
-    const RegistryLock locked;
+    const pg::HeldLock held(registry->lock);
     registry->launcher = MyProcPid;
     registry->look_again = true;
 }
@@ -334,7 +325,7 @@ void enter_launcher() {
 namespace {
 
 void fill_registry(const Oid* databases, int count, int workers) {
-    const RegistryLock locked;
+    const pg::HeldLock held(registry->lock);
     for (Slot& slot : slots()) {
         const bool listed = std::find(databases, databases + count, slot.database) != databases + count;
         if (OidIsValid(slot.database) && slot.pid == 0 && !is_held(slot) &&
@@ -367,7 +358,7 @@ void set_databases(const Oid* databases, int count, int workers) {
 }
 
 void reconsider() {
-    const RegistryLock locked;
+    const pg::HeldLock held(registry->lock);
     for (Slot& slot : slots()) {
         slot.try_after = 0;
         slot.woken = true;
@@ -376,7 +367,7 @@ void reconsider() {
 }
 
 int next_to_launch() {
-    const RegistryLock locked;
+    const pg::HeldLock held(registry->lock);
     const TimestampTz time = pg::steady_now();
     for (int i = 0; i < std::ssize(slots()); ++i) {
         if (is_launchable(registry->slots[i], time)) {
@@ -388,19 +379,19 @@ int next_to_launch() {
 }
 
 bool is_for_loader(int number) {
-    const RegistryLock locked;
+    const pg::HeldLock held(registry->lock);
     return registry->slots[number].index == loader_index;
 }
 
 void take_back_launch(int number) {
-    const RegistryLock locked;
+    const pg::HeldLock held(registry->lock);
     registry->slots[number].launched_at = 0;
     registry->slots[number].try_after = pg::steady_now() + after_failure;
 }
 
 long until_next_launch() {
     static TimestampTz next_look = 0;
-    const RegistryLock locked;
+    const pg::HeldLock held(registry->lock);
     const TimestampTz time = pg::steady_now();
     if (registry->look_again || time >= next_look) {
         registry->look_again = false;

@@ -147,7 +147,7 @@ LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, p
 DECLARE
     relation text;
 BEGIN
-    FOR relation IN SELECT t.value FROM jsonb_each_text(known -> 'tables') t 
+    FOR relation IN SELECT t.value FROM jsonb_each_text(known -> 'tables') t
         WHERE t.key NOT IN ('apps', 'tenants', 'user_last_active') AND to_regclass(t.value) IS NOT NULL ORDER BY t.value COLLATE "C" LOOP
         EXECUTE format('LOCK TABLE %s IN %s MODE', relation, mode);
     END LOOP;

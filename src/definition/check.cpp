@@ -37,8 +37,6 @@ void add(Check& check, Oid relation, bool lasting, const char* text, const char*
     add_problem(&check.problems, {.relation = relation, .lasting = lasting, .text = text, .repair = repair});
 }
 
-bool exists(Oid relation) { return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)); }
-
 const char* literal(const char* value) { return quote_literal_cstr(value); }
 
 const char* repair_all(const Check& check) {
@@ -152,7 +150,7 @@ bool key_fits(Oid relation, const Watch& watch, const Check& check) {
 
 // Checks a watched relation and its children, and adds them to check.watched.
 void check_watch(const Watch& watch, Check& check) {
-    if (!exists(watch.relation)) {
+    if (!relation_exists(watch.relation)) {
         add(check, InvalidOid, false, "a watched relation was dropped", repair_all(check));
         return;
     }
@@ -182,7 +180,7 @@ void check_watch(const Watch& watch, Check& check) {
 void check_reference(const Reference& reference, Check& check) {
     const auto& watches = check.projection.watches;
     const Watch& lookup = watches[reference.watch];
-    if (!exists(lookup.relation))
+    if (!relation_exists(lookup.relation))
         return;  // check_watch() has added the problem
     const bool keyed = std::any_of(watches.begin(), watches.end(), [&](const Watch& w) {
         return !w.lookup && w.relation == reference.relation;
@@ -196,7 +194,7 @@ void check_reference(const Reference& reference, Check& check) {
                      literal(NameStr(check.projection.name)), literal(child)));
         return;
     }
-    if (exists(reference.relation) &&
+    if (relation_exists(reference.relation) &&
         !column_is_in_place(check, lookup.relation, reference.relation, reference.column, reference.number))
         return;
     if (moved_column(lookup.relation, lookup.key_column, lookup.key_number) != nullptr)
@@ -206,8 +204,8 @@ void check_reference(const Reference& reference, Check& check) {
         !is_key_column(reference.relation, NameStr(reference.column), kind))
         add(check, lookup.relation, false,
             psprintf("column \"%s\" of %s does not refer to the lookup %s", NameStr(reference.column),
-                     exists(reference.relation) ? qualified_name(reference.relation)
-                                                : "a relation that was dropped",
+                     relation_exists(reference.relation) ? qualified_name(reference.relation)
+                                                         : "a relation that was dropped",
                      qualified_name(lookup.relation)),
             rewatch(check, lookup.relation));
 }
@@ -216,7 +214,7 @@ void check_reference(const Reference& reference, Check& check) {
 void check_is_referred_to(int number, Check& check) {
     const Watch& watch = check.projection.watches[number];
     const auto& references = check.projection.references;
-    if (watch.lookup && watch.keyed && exists(watch.relation) &&
+    if (watch.lookup && watch.keyed && relation_exists(watch.relation) &&
         std::none_of(references.begin(), references.end(),
                      [number](const Reference& r) { return r.watch == number; }))
         add(check, watch.relation, false,
@@ -317,7 +315,7 @@ void check_distribution(const List* relations, Check& check) {
 // view.
 const char* unsafe_group_source(const Description& projection) {
     for (const Reference& reference : projection.references)
-        if (exists(reference.relation))
+        if (relation_exists(reference.relation))
             if (const char* found = unsafe_part(owner_of(reference.relation), Execution{},
                                                 list_make1_oid(reference.relation));
                 found != nullptr)

@@ -111,7 +111,7 @@ const char* try_to_analyze(BodyReading& reading) {
     ResourceOwner owner = CurrentResourceOwner;
     BeginInternalSubTransaction(nullptr);
     MemoryContextSwitchTo(context);
-    ErrorData* error = pg::detail::run_catching(analyze, &reading);
+    ErrorData* error = pg::run_catching(analyze, &reading);
     if (error == nullptr)
         ReleaseCurrentSubTransaction();
     else

@@ -135,11 +135,6 @@ constexpr const char* stable_functions[] = {
 // These functions return the start of the transaction.
 constexpr const char* time_functions[] = {"now", "transaction_timestamp"};
 
-bool contains(std::span<const char* const> names, const char* name) {
-    return std::binary_search(names.begin(), names.end(), name,
-                              [](const char* a, const char* b) { return strcmp(a, b) < 0; });
-}
-
 // Returns the declared type of an argument. The last declared type is that of all further arguments.
 Oid declared_type(const Oid* types, int count, int number) {
     return count == 0 ? InvalidOid : types[std::min(number, count - 1)];
@@ -163,14 +158,19 @@ bool takes_timetz(Oid function) {
 
 }  // namespace
 
+bool is_among(std::span<const char* const> names, const char* name) {
+    return std::binary_search(names.begin(), names.end(), name,
+                              [](const char* a, const char* b) { return strcmp(a, b) < 0; });
+}
+
 bool is_exact(Oid function, bool may_ask_time) {
     const char volatility = func_volatile(function);
     if (volatility == PROVOLATILE_IMMUTABLE)
         return true;
     const char* name = get_func_name(function);
     return function < FirstNormalObjectId && volatility == PROVOLATILE_STABLE &&
-           ((contains(stable_functions, name) && !takes_timetz(function)) ||
-            (may_ask_time && contains(time_functions, name)));
+           ((is_among(stable_functions, name) && !takes_timetz(function)) ||
+            (may_ask_time && is_among(time_functions, name)));
 }
 
 namespace {

@@ -86,6 +86,9 @@ bool is_polymorphic(Oid function);
 /// visited.
 void visit_call(ExactWalk& walk, Node* call, Oid function, List* arguments, Oid result);
 
+/// Returns whether a name is in a list that is in alphabetical order.
+bool is_among(std::span<const char* const> names, const char* name);
+
 /// Returns whether the result of the function is known to depend only on its arguments, and on the time if
 /// `may_ask_time`. What the types of its arguments run is not considered.
 bool is_exact(Oid function, bool may_ask_time);

@@ -52,9 +52,7 @@ bool runs_what_is_named(Oid function, std::span<const Oid> types) {
     const char* name = get_func_name(function);
     if (func_volatile(function) == PROVOLATILE_IMMUTABLE)
         return strcmp(name, "satisfies_hash_partition") == 0;
-    return takes_text_of_a_type(function, types) ||
-           std::binary_search(std::begin(named_code), std::end(named_code), name,
-                              [](const char* a, const char* b) { return strcmp(a, b) < 0; });
+    return takes_text_of_a_type(function, types) || is_among(named_code, name);
 }
 
 }  // namespace

@@ -176,6 +176,8 @@ const char* qualified_name(Oid relation) {
     return quote_qualified_identifier(schema, name);
 }
 
+bool relation_exists(Oid relation) { return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)); }
+
 Oid owner_of(Oid relation) {
     HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
     if (!HeapTupleIsValid(tuple))

@@ -61,6 +61,8 @@ List* planned_relations(const Plan& plan);
 /// relation.
 const char* qualified_name(Oid relation);
 
+bool relation_exists(Oid relation);
+
 /// Returns the owner of a relation, or InvalidOid if there is no such relation.
 Oid owner_of(Oid relation);
 

@@ -1,5 +1,7 @@
 #include "definition/references.h"
 
+#include "definition/plan.h"
+
 extern "C" {
 #include "access/table.h"
 #include "catalog/pg_inherits.h"
@@ -12,8 +14,6 @@ extern "C" {
 namespace rolecall::projection {
 
 namespace {
-
-bool exists(Oid relation) { return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)); }
 
 bool is_keyed(const Watch& watch) { return !watch.lookup && watch.keyed; }
 
@@ -57,7 +57,7 @@ void add(Collected& all, int lookup, Oid keyed, Oid member, const char* column) 
 
 // Returns whether `referenced` is the lookup's table, or a partition or child of it.
 bool is_of_lookup(const Watch& lookup, Oid referenced) {
-    return exists(lookup.relation) &&
+    return relation_exists(lookup.relation) &&
            list_member_oid(find_all_inheritors(lookup.relation, AccessShareLock, nullptr), referenced);
 }
 
@@ -88,7 +88,7 @@ void add_foreign_keys(Description& projection) {
         return;
     Collected all{.projection = projection, .found = NIL};
     for (const Watch& watch : projection.watches) {
-        if (!is_keyed(watch) || !exists(watch.relation))
+        if (!is_keyed(watch) || !relation_exists(watch.relation))
             continue;
         const ListCell* cell = nullptr;
         foreach (cell, find_all_inheritors(watch.relation, AccessShareLock, nullptr))

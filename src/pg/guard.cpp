@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <cstring>
 
-namespace rolecall::pg::detail {
+namespace rolecall::pg {
 
 // clang-format off
 ErrorData* run_catching(void (*body)(void*), void* argument) {
@@ -23,6 +23,8 @@ ErrorData* run_catching(void (*body)(void*), void* argument) {
     return report;
 }
 // clang-format on
+
+namespace detail {
 
 namespace {
 
@@ -81,4 +83,6 @@ void raise(Caught& caught) {
     pg_unreachable();
 }
 
-}  // namespace rolecall::pg::detail
+}  // namespace detail
+
+}  // namespace rolecall::pg

@@ -28,10 +28,11 @@ class PgError : public std::exception {
     ErrorData* report_;
 };
 
-namespace detail {
-
-/// Runs `body(argument)`. Returns the report of the PostgreSQL error that it raised, or nullptr.
+/// Runs `body(argument)`. Returns the report of the PostgreSQL error that it raised, in the current memory
+/// context, or nullptr. Resources that the body has taken are left to a subtransaction of the caller.
 ErrorData* run_catching(void (*body)(void*), void* argument);
+
+namespace detail {
 
 /// What guarded() carries out of a catch block. No member needs a destructor; raise() frees the texts.
 struct Caught {
@@ -59,7 +60,7 @@ auto call(F&& f) -> std::invoke_result_t<F> {
     using Result = std::invoke_result_t<F>;
     if constexpr (std::is_void_v<Result>) {
         ErrorData* error =
-            detail::run_catching([](void* g) { (*static_cast<std::remove_reference_t<F>*>(g))(); }, &f);
+            run_catching([](void* g) { (*static_cast<std::remove_reference_t<F>*>(g))(); }, &f);
         if (error != nullptr)
             throw PgError(error);
     } else {
@@ -68,7 +69,7 @@ auto call(F&& f) -> std::invoke_result_t<F> {
             std::remove_reference_t<F>* function;
             Result result;
         } call{&f, Result{}};
-        ErrorData* error = detail::run_catching(
+        ErrorData* error = run_catching(
             [](void* c) {
                 auto* self = static_cast<Call*>(c);
                 self->result = (*self->function)();

@@ -98,10 +98,6 @@ SecurityContext act_for_lookup(Oid role, int flags) {
     return before;
 }
 
-}  // namespace
-
-namespace {
-
 // Settings of PL/pgSQL. They exist once PL/pgSQL is loaded, or earlier as placeholders if they have been set.
 struct LanguageSetting {
     const char* name;

@@ -69,7 +69,7 @@ ROLECALL_FUNCTION(rolecall_try_jsonb, takes(JSONBOID, TEXTOID)) {
     Parsing parsing{.json = text_to_cstring(PG_GETARG_TEXT_PP(0)), .result = Datum{0}};
     if (is_too_deep(parsing.json))
         PG_RETURN_NULL();
-    ErrorData* error = detail::run_catching(
+    ErrorData* error = run_catching(
         [](void* p) {
             auto* self = static_cast<Parsing*>(p);
             self->result = DirectFunctionCall1(jsonb_in, CStringGetDatum(self->json));

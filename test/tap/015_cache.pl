@@ -98,13 +98,7 @@ CREATE OR REPLACE VIEW rolecall.me_view AS
 SELECT p.user_id AS uid, jsonb_build_object('id', p.user_id, 'email', slowly(p.email)) AS doc, p.valid_from, p.valid_until, p.email, p.tenant_id FROM rolecall.user_profile p;
 SQL
 # By the configuration: after a change of definitions these sessions would be too old to load for others.
-sub sleep_for {
-	my ($seconds) = @_;
-	$node->append_conf('postgresql.conf', "test.sleep = $seconds\n");
-	$node->reload;
-	$node->poll_query_until('postgres', "SELECT current_setting('test.sleep') = '$seconds'") or die;
-	return;
-}
+sub sleep_for { my ($seconds) = @_; return configure($node, 'test.sleep', $seconds); }
 sub loads { my ($user) = @_; return scalar(() = slurp_file($node->logfile) =~ /loading $user\@/g); }
 
 # A thousand sessions that know the projection already, at one barrier. Bounded memory: what they wait in is as large as ever.

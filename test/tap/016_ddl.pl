@@ -86,13 +86,6 @@ my @verified = (
 		FROM pg_trigger WHERE tgrelid = 'app.users'::regclass AND tgname LIKE 'rolecall\_%' AND tgtype & 1 = 1); END $do$) . $update ],
 );
 
-sub set_fault {
-	my ($fault) = @_;
-	$node->append_conf('postgresql.conf', "rolecall.seeded_fault = $fault\n");
-	$node->reload;
-	$node->poll_query_until('postgres', "SELECT current_setting('rolecall.seeded_fault') = '$fault'") or die;
-}
-
 # Is a document out of date after this?
 sub is_stale {
 	my ($ddl, $setup) = @_;
@@ -116,9 +109,9 @@ for my $case (@announced) {
 	$node->safe_psql('postgres', 'SELECT app.hit()');
 	is($node->safe_psql('postgres', 'SELECT app.hit()'), 't', "cached again: $what");
 	next if $kind eq 'definitions';    # several guards see it
-	set_fault(18);
+	set_fault($node, 18);
 	ok(is_stale($ddl, $setup), "stale without the guard: $what");
-	set_fault(0);
+	set_fault($node, 0);
 }
 
 for my $case (@verified) {
@@ -129,9 +122,9 @@ for my $case (@verified) {
 	$node->safe_psql('postgres', q(SELECT rolecall.repair_projection('p')));
 	is($node->safe_psql('postgres', q(SELECT * FROM rolecall.check_projections())), '', "repaired: $what");
 	is($node->safe_psql('postgres', 'SELECT app.differs(); SELECT app.hit()'), "f\nt", "cached again: $what");
-	set_fault($fault);
+	set_fault($node, $fault);
 	ok(is_stale($ddl), "stale without the guard: $what");
-	set_fault(0);
+	set_fault($node, 0);
 }
 
 # TRUNCATE of a partition, whose trigger is not inherited
@@ -139,9 +132,9 @@ my $truncate = q(DO $do$ BEGIN EXECUTE (SELECT string_agg(format('DROP TRIGGER %
 	WHERE tgrelid = 'app.events_b'::regclass AND tgname LIKE 'rolecall\_%\_truncate'); END $do$; SELECT rolecall.project('p', uid::text) FROM app.view; TRUNCATE app.events_b);
 ok(!is_stale('TRUNCATE app.events_b'), 'fresh: a partition is truncated');
 ok(!is_stale($truncate), 'fresh: a partition is truncated whose watch is not in place');
-set_fault(19);
+set_fault($node, 19);
 ok(is_stale($truncate), 'stale without the guard: a partition is truncated whose watch is not in place');
-set_fault(0);
+set_fault($node, 0);
 
 # What changes nothing that a document shows leaves it right, and renaming is followed.
 for my $case (
@@ -179,10 +172,10 @@ append_to_file("$share/app_functions--1--2.sql", q(CREATE OR REPLACE FUNCTION ap
 my $with_function = q(DROP EXTENSION IF EXISTS app_functions; CREATE EXTENSION app_functions;
 	CREATE OR REPLACE VIEW app.view AS SELECT u.id AS uid, jsonb_build_object('name', u.name, 'version', app_version()) AS doc FROM app.users u);
 ok(!is_stale(q(ALTER EXTENSION app_functions UPDATE TO '2'), $with_function), 'fresh: an extension is updated');
-set_fault(18);
+set_fault($node, 18);
 $node->safe_psql('postgres', 'DROP EXTENSION app_functions CASCADE');
 ok(is_stale(q(ALTER EXTENSION app_functions UPDATE TO '2'), $with_function), 'stale without the guard: an extension is updated');
-set_fault(0);
+set_fault($node, 0);
 $node->safe_psql('postgres', 'DROP EXTENSION app_functions CASCADE');
 unlink glob("$share/app_functions*");
 

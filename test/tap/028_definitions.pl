@@ -204,14 +204,6 @@ sub wrong {
 	return @wrong;
 }
 
-sub set_fault {
-	my ($fault) = @_;
-	$node->append_conf('postgresql.conf', "rolecall.seeded_fault = $fault\n");
-	$node->reload;
-	$node->poll_query_until('postgres', "SELECT current_setting('rolecall.seeded_fault') = '$fault'") or die;
-	return;
-}
-
 sub open_sessions { $reader = session($node); $changer = session($node); return; }
 sub close_sessions { $_->quit for $reader, $changer; return; }
 
@@ -311,18 +303,18 @@ for my $fault (
   )
 {
 	my ($number, $case, $moment) = @$fault;
-	set_fault($number);
+	set_fault($node, $number);
 	open_sessions();
 	my @wrong = wrong($by_name{$case}, $moment);
 	cmp_ok(scalar(@wrong), '>', 0, "seeded fault $number is caught: $case, $moment") and note(@wrong);
 	close_sessions();
-	set_fault(0);
+	set_fault($node, 0);
 }
 $node->safe_psql('postgres', $world . view_of('app.f(u.id)') . $create);
 $node->safe_psql('postgres', 'SELECT differs()') for 1 .. 2;
-set_fault(34);
+set_fault($node, 34);
 isnt($node->safe_psql('postgres', 'SELECT differs(); BEGIN; ' . f_returns('v2') . '; SELECT differs(); ROLLBACK'), "\n", q(seeded fault 34 is caught: the session's own change));
-set_fault(0);
+set_fault($node, 0);
 $node->stop;
 
 done_testing();

@@ -38,14 +38,6 @@ SQL
 
 sub sql { my ($sql) = @_; return $node->safe_psql('postgres', $sql); }
 
-sub set_fault {
-	my ($fault) = @_;
-	$node->append_conf('postgresql.conf', "rolecall.seeded_fault = $fault\n");
-	$node->reload;
-	$node->poll_query_until('postgres', "SELECT current_setting('rolecall.seeded_fault') = '$fault'") or die;
-	return;
-}
-
 # Waits behind whoever has read the table, so that the partition stays pending.
 sub begin_detach {
 	my $detaching = session($node);
@@ -119,9 +111,9 @@ for my $case (sort keys %cases) {
 	for my $fault (0, 53) {
 		sql($world);
 		sql('SELECT app.differences()');
-		set_fault($fault);
+		set_fault($node, $fault);
 		my @wrong = $cases{$case}->();
-		set_fault(0);
+		set_fault($node, 0);
 		is("@wrong", '', "nothing is wrong: $case") if !$fault;
 		cmp_ok(scalar @wrong, '>', 0, "seeded fault $fault is caught: $case") and note(@wrong) if $fault;
 	}

@@ -49,14 +49,6 @@ for my $kit (@kits) {
 }
 my @applications = grep { !$_->{builtin} } @kits;
 
-sub set_fault {
-	my ($fault) = @_;
-	$node->append_conf('postgresql.conf', "rolecall.seeded_fault = $fault\n");
-	$node->reload;
-	$node->poll_query_until('postgres', "SELECT current_setting('rolecall.seeded_fault') = '$fault'") or die;
-	return;
-}
-
 sub describe {
 	my ($d) = @_;
 	return "projection $d->{kit}, key $d->{key}\n  cached: $d->{cached}\n  view:   $d->{own}\n" . join '', map { "  before: $_\n" } @{ $d->{last} };
@@ -81,12 +73,12 @@ my @faults = (
 for my $fault (@faults) {
 	my ($number, $kit, $what, $way) = @$fault;
 	next if !grep { $_->{name} eq $kit } @kits;
-	set_fault($number);
+	set_fault($node, $number);
 	my (undef, $verdict) = alone($node, $directory, $kits{$kit}, $what, $way, unit_named($kits{$kit}, $what));
-	set_fault(0);
+	set_fault($node, 0);
 	cmp_ok(scalar(@{ $verdict->{different} }), '>', 0, "seeded fault $number is found: $kit: $what, $way");
 }
-set_fault($ENV{ROLECALL_FAULT}) if $ENV{ROLECALL_FAULT};
+set_fault($node, $ENV{ROLECALL_FAULT}) if $ENV{ROLECALL_FAULT};
 
 # --- What the body of a function means depends on the session: on the plan that it kept, on the settings under which that
 # was made, on its temporary objects. What one session makes of it must not become everybody's.
@@ -129,9 +121,9 @@ for my $case (@np_cases) {
 }
 for my $fault ([ 37, $np_cases[1] ], [ 36, $np_cases[2] ]) {
 	my ($number, $case) = @$fault;
-	set_fault($number);
+	set_fault($node, $number);
 	isnt(np_read(@$case[ 1 .. 3 ]), $case->[4], "seeded fault $number is found: $case->[0]");
-	set_fault(0);
+	set_fault($node, 0);
 }
 
 # A string that standard_conforming_strings decides about stays as a session has read it: such a function is refused.

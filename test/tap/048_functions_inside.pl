@@ -123,14 +123,10 @@ for my $way (@ways) {
 
 # The fault is noticed: a definer that is not looked into.
 begin_world($leaves[0][1] . $ways[2][1] . view('app.f(u.id)'));
-$node->append_conf('postgresql.conf', "rolecall.seeded_fault = 60\n");
-$node->reload;
-$node->poll_query_until('postgres', q(SELECT current_setting('rolecall.seeded_fault') = '60')) or die;
+set_fault($node, 60);
 $node->safe_psql('postgres', "$create; SELECT rolecall.project('p', '1'); UPDATE app.z SET n = 'two'");
 is($node->safe_psql('postgres', q(SELECT rolecall.project('p', '1') = doc FROM app.v)), 'f', 'fault 60 is noticed');
-$node->append_conf('postgresql.conf', "rolecall.seeded_fault = 0\n");
-$node->reload;
-$node->poll_query_until('postgres', q(SELECT current_setting('rolecall.seeded_fault') = '0')) or die;
+set_fault($node, 0);
 
 # ---- A function whose text is read when it runs
 

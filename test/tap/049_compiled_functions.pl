@@ -19,14 +19,6 @@ srand($seed);
 
 sub sql { my ($sql) = @_; return $node->safe_psql('postgres', $sql); }
 
-sub set_fault {
-	my ($fault) = @_;
-	$node->append_conf('postgresql.conf', "rolecall.seeded_fault = $fault\n");
-	$node->reload;
-	$node->poll_query_until('postgres', "SELECT current_setting('rolecall.seeded_fault') = '$fault'") or die;
-	return;
-}
-
 my $world = <<'SQL';
 SET client_min_messages = warning;
 DROP EXTENSION IF EXISTS rolecall CASCADE;
@@ -104,10 +96,10 @@ my %ways = (
 for my $case (@cases) {
 	is_deeply([ run_case($case, $ways{$_}) ], [], "$case->[0], $_") for sort keys %ways;
 }
-set_fault(70);
+set_fault($node, 70);
 cmp_ok(scalar(run_case($cases[0], $ways{$_})), '>', 0, "seeded fault 70 is found: $cases[0][0], $_") for sort keys %ways;
 cmp_ok(scalar(run_case($cases[6], $ways{'by another session'})), '>', 0, "seeded fault 70 is found: $cases[6][0]");
-set_fault(0);
+set_fault($node, 0);
 
 # --- What is taken back was compiled all the same.
 sub taken_back {
@@ -124,9 +116,9 @@ my @taken_back = (
 	[ 'a transaction', 'BEGIN; ALTER TABLE app.o ALTER a TYPE numeric(4, 1); SELECT app.f(1); ROLLBACK' ],
 	[ 'a savepoint', 'BEGIN; SAVEPOINT s; ALTER TABLE app.o ALTER a TYPE numeric(4, 1); SELECT app.f(1); ROLLBACK TO s; COMMIT' ]);
 is(taken_back($_->[1]), '', "compiled in $_->[0] that was rolled back") for @taken_back;
-set_fault(70);
+set_fault($node, 70);
 isnt(taken_back($_->[1]), '', "seeded fault 70 is found: compiled in $_->[0] that was rolled back") for @taken_back;
-set_fault(0);
+set_fault($node, 0);
 
 # --- Settings under which a function is compiled: what was set and reset, and what a function sets for those that it calls.
 my $ambiguous = function(q(b text := 'var';), q(RETURN (SELECT max(b) FROM (VALUES ('x')) z(b));));
@@ -163,9 +155,9 @@ sub by_path {
 }
 my $other_path = 'SET search_path = s2, pg_catalog; SELECT app.f(1); RESET search_path';
 is(by_path($_), '', "a function compiled under another search_path: $_") for $other_path, "$read; $other_path";
-set_fault(70);
+set_fault($node, 70);
 isnt(by_path($other_path), '', 'seeded fault 70 is found: a function compiled under another search_path');
-set_fault(0);
+set_fault($node, 0);
 
 # A function that runs as the view's owner must not leave its names to its callers: what a caller's domain checks would run as
 # the view's owner.

@@ -16,7 +16,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_node create_extension create_points session begin_query finish_query hold release wait_at
-  wait_for kill_process is_difference error_of start_provider move_clock $clock);
+  wait_for kill_process configure set_fault is_difference error_of start_provider move_clock $clock);
 
 our $root = abs_path(dirname(__FILE__) . '/../../../..');
 
@@ -113,6 +113,18 @@ sub kill_process {
 	wait_for('the restart', sub { $node->psql('postgres', 'SELECT 1') == 0 });
 	return $killed;
 }
+
+# Changes a setting in the configuration file and waits until new sessions have it.
+sub configure {
+	my ($node, $name, $value) = @_;
+	$node->append_conf('postgresql.conf', "$name = $value\n");
+	$node->reload;
+	$node->poll_query_until('postgres', "SELECT current_setting('$name') = '$value'") or die;
+	return;
+}
+
+# Switches on a seeded fault, by its number; 0: none.
+sub set_fault { my ($node, $fault) = @_; return configure($node, 'rolecall.seeded_fault', $fault); }
 
 # The seconds by which the clock of syncs has been moved.
 our $clock = 0;
